@@ -1,0 +1,415 @@
+"""The nouns: what a run left and what a job is made of, as frozen data, and their bytes.
+
+Nothing here touches a disk, a kernel or a user's object. The bytes are JSON of a fixed shape, so
+that reading a record can never run code; `from_bytes` raises `FormatError`, and nothing else, for
+bytes that are not such a shape. Values themselves live in blobs, which a record only names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeVar
+
+from .errors import FormatError
+
+ABSENT: Final = "absent"
+"""The digest of a name that is not bound: an input like any other."""
+
+VALUE: Final = "="
+"""The root under which a component holds what a step displayed last; no identifier, so no clash."""
+
+Digest = str
+"""40 hexadecimal digits of BLAKE3 (160 bits), or `ABSENT`."""
+
+Key = str | int | bool | float | bytes | None
+"""A constant that an access path may subscript with."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class AccessPath:
+    """A name and the constant subscripts and attributes read from it: `df["price"]`, `cfg.lr`.
+
+    `name` is an identifier of the notebook, or `module.name` for a global of one of the project's
+    own modules. Each part is `("item", key)` or `("attr", name)`.
+    """
+
+    name: str
+    parts: tuple[tuple[str, Key], ...] = ()
+
+    def __str__(self) -> str:
+        return self.name + "".join(
+            f".{key}" if kind == "attr" else f"[{_quoted(key)}]" for kind, key in self.parts
+        )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it stands for all of the name's value."""
+        return not self.parts
+
+    def covers(self, other: AccessPath) -> bool:
+        """Whether whoever sees this path sees all of `other` too."""
+        return self.name == other.name and self.parts == other.parts[: len(self.parts)]
+
+
+def _quoted(key: Key) -> str:
+    return json.dumps(key, ensure_ascii=False) if isinstance(key, str) else repr(key)
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes in the store: their digest and how many there are."""
+
+    digest: Digest
+    nbytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What one run left of one component: the names that share mutable objects, kept as one.
+
+    `digest` covers content and sharing over all `names`; `names` gives each name's digest alone.
+    `shares` lists, for each name, which of its mutable objects (numbered as its own digest numbers
+    them) are which objects of the component, so that the joint digest of some of the names can be
+    had without the values; None where that would be too long. `parts` are the digests of the parts
+    that a cell could read by path, keyed by `str(path)`; a bounded number of them.
+
+    A `value` has a pickle stream and its out-of-band buffers. A `definition` or an `import` is kept
+    as `source`. A `lost` one could not be kept: `flaw` says why, and its maker has to run again.
+    `needs` are the notebook's definitions that loading it asks for; `reads` and `writes` are the
+    globals that the code in it reads and assigns.
+    """
+
+    kind: Literal["value", "definition", "import", "lost"]
+    digest: Digest
+    names: dict[str, Digest]
+    types: dict[str, str] = field(default_factory=dict)
+    shares: dict[str, tuple[tuple[int, int], ...]] | None = None
+    parts: dict[str, Digest] = field(default_factory=dict)
+    stream: Blob | None = None
+    buffers: tuple[Blob, ...] = ()
+    source: str = ""
+    needs: tuple[str, ...] = ()
+    reads: tuple[AccessPath, ...] = ()
+    writes: tuple[str, ...] = ()
+    flaw: str = ""
+    mutable: bool = True
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in the store, buffers that other versions hold too included."""
+        return (self.stream.nbytes if self.stream else 0) + sum(b.nbytes for b in self.buffers)
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """Every blob that it needs to be loaded."""
+        return ((self.stream,) if self.stream else ()) + self.buffers
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A path that a step read, its digest then, and the digest of the whole object around it.
+
+    Equal wholes need no look at the path. `maker` is the step whose version it was, or "" for what
+    no step made.
+    """
+
+    path: AccessPath
+    digest: Digest
+    whole: Digest
+    maker: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A file as a step met it. `digest` is `ABSENT` for one that was not there."""
+
+    path: str
+    digest: Digest
+    nbytes: int = 0
+    mtime_ns: int = 0
+    inode: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one run of a step left. Immutable.
+
+    `normal` is the digest of the source with comments, formatting and docstrings taken out.
+    `joint` maps a comma-joined group of input names that shared objects to their joint digest.
+    `outputs` are the versions it left; `made` the names it gave a meaning, `gone` those it took
+    away; `givens` the versions of inputs that no step made. `displays` is a blob of Jupyter
+    messages. `session` are line magics that are run again on restore. `moved` holds the digests of
+    the ambient keys that were inputs. Times are in seconds, `started` since the epoch.
+    """
+
+    step: str
+    source: str
+    normal: Digest
+    options: str = ""
+    inputs: tuple[Input, ...] = ()
+    joint: dict[str, Digest] = field(default_factory=dict)
+    outputs: tuple[Version, ...] = ()
+    givens: tuple[Version, ...] = ()
+    made: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    displays: Blob | None = None
+    ambient: Version | None = None
+    moved: dict[str, Digest] = field(default_factory=dict)
+    files_read: tuple[FileState, ...] = ()
+    files_written: tuple[FileState, ...] = ()
+    packages: dict[str, str] = field(default_factory=dict)
+    session: tuple[str, ...] = ()
+    python: str = ""
+    started: float = 0.0
+    seconds: float = 0.0
+    is_done: bool = True
+    is_volatile: bool = False
+    cell_id: str = ""
+
+    def to_bytes(self) -> bytes:
+        return _to_bytes(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Record:
+        """The record whose `to_bytes` gave `data`; raises FormatError for anything else."""
+        return _from_bytes(cls, data)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its blobs, each counted once."""
+        return sum({b.digest: b.nbytes for b in self.blobs}.values())
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """Every blob that it names."""
+        versions = (*self.outputs, *self.givens, *((self.ambient,) if self.ambient else ()))
+        found = tuple(blob for version in versions for blob in version.blobs)
+        return found + ((self.displays,) if self.displays else ())
+
+    def version_of(self, name: str) -> Version | None:
+        """The version that it left of `name`, or None."""
+        return next((v for v in self.outputs if name in v.names), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a name means in a job: the version with this digest that this step's record holds.
+
+    `record` is the record that holds the version, among its outputs or its givens. `maker` is the
+    step it comes from: equal versions of two steps fall back differently.
+    """
+
+    maker: str
+    record: Digest
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A step's cell as it was last attempted, whether that run succeeded or not."""
+
+    source: str
+    options: str = ""
+    cell_id: str = ""
+
+
+Event = Literal["ran", "restored", "failed", "set", "dropped", "renamed", "noted"]
+"""What a line of history tells; `noted` is one that no step stands behind (imports, places)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One line of a job's history, and everything that it changed in the job.
+
+    A job is the fold of its runs: `heads` are the records now in force (None: none any more),
+    `meanings` what names mean now (None: nothing), `seen` the step's cell as last attempted,
+    `imports` the import statements by the name that each binds, `order` the steps in their places
+    where that changed.
+    """
+
+    number: int
+    job: str
+    step: str
+    event: Event
+    reason: str = ""
+    started: float = 0.0
+    seconds: float = 0.0
+    record: Digest | None = None
+    heads: dict[str, Digest | None] = field(default_factory=dict)
+    meanings: dict[str, Meaning | None] = field(default_factory=dict)
+    seen: Seen | None = None
+    imports: dict[str, str] = field(default_factory=dict)
+    order: tuple[str, ...] | None = None
+
+    def to_bytes(self) -> bytes:
+        return _to_bytes(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Run:
+        """The run whose `to_bytes` gave `data`; raises FormatError for anything else."""
+        return _from_bytes(cls, data)
+
+
+@dataclass(frozen=True, slots=True)
+class Pipe:
+    """A job at one moment: the fold of its runs up to `number`. Never changed; a run gives the next.
+
+    `heads` are the records in force by step, `order` the steps in their places, `seen` their cells
+    as last attempted, `failed` the error of each step whose last run raised, `runs` how often each
+    has run, `imports` the remembered import statements by the name that each binds.
+    """
+
+    job: str
+    number: int = 0
+    heads: dict[str, Digest] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
+    seen: dict[str, Seen] = field(default_factory=dict)
+    meanings: dict[str, Meaning] = field(default_factory=dict)
+    imports: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    runs: dict[str, int] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        return _to_bytes(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Pipe:
+        """The pipe whose `to_bytes` gave `data`; raises FormatError for anything else."""
+        return _from_bytes(cls, data)
+
+
+# --- bytes ---------------------------------------------------------------------------------------
+# One JSON object a noun, fields in the order of the class, defaults left out (they are most of a
+# record). AccessPath is an array: the name, then ".attr" or "[key" with the key as JSON.
+
+
+def _to_bytes(noun: Any) -> bytes:
+    return json.dumps(_plain(noun), ensure_ascii=False, separators=(",", ":")).encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+def _from_bytes(cls: type[T], data: bytes) -> T:
+    try:
+        plain = json.loads(data.decode("utf-8", "surrogatepass"))
+        return typing.cast(T, _reader(cls)(plain))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise FormatError(
+            f"not a {cls.__name__.lower()} that this pipestate can read ({error})",
+            "`%pipe verify` finds what is damaged; a newer pipestate may have written it",
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, AccessPath):
+        return [value.name, *(_plain_part(kind, key) for kind, key in value.parts)]
+    if dataclasses.is_dataclass(value):
+        return {
+            name: _plain(item)
+            for name, default in _defaults(type(value))
+            if (item := getattr(value, name)) != default
+        }
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _plain_part(kind: str, key: Key) -> Any:
+    if kind == "attr":
+        return f".{key}"
+    return {"bytes": key.hex()} if isinstance(key, bytes) else [key]
+
+
+def _path(plain: Any) -> AccessPath:
+    if not isinstance(plain, list) or not plain or not isinstance(plain[0], str):
+        raise ValueError("no access path")
+    return AccessPath(plain[0], tuple(_part(part) for part in plain[1:]))
+
+
+def _part(plain: Any) -> tuple[str, Key]:
+    if isinstance(plain, str) and plain[:1] == ".":
+        return ("attr", plain[1:])
+    if isinstance(plain, dict) and list(plain) == ["bytes"]:
+        return ("item", bytes.fromhex(plain["bytes"]))
+    if isinstance(plain, list) and len(plain) == 1 and not isinstance(plain[0], (list, dict)):
+        return ("item", plain[0])
+    raise ValueError("no part of an access path")
+
+
+@functools.cache
+def _defaults(cls: type) -> tuple[tuple[str, Any], ...]:
+    """Fields and their defaults; a field without one gets a default that equals nothing."""
+    return tuple(
+        (
+            f.name,
+            f.default
+            if f.default is not dataclasses.MISSING
+            else f.default_factory()
+            if f.default_factory is not dataclasses.MISSING
+            else dataclasses.MISSING,
+        )
+        for f in dataclasses.fields(cls)
+    )
+
+
+@functools.cache
+def _reader(hint: Any) -> typing.Callable[[Any], Any]:
+    """A function that checks plain JSON against a type hint and gives the noun's own value."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is AccessPath:
+        return _path
+    if dataclasses.is_dataclass(hint):
+        return _noun_reader(typing.cast(type, hint))
+    if origin is tuple:
+        return _tuple_reader(args)
+    if origin is dict:
+        item = _reader(args[1])
+        return lambda plain: {_is(str, key): item(value) for key, value in _is(dict, plain).items()}
+    if origin is Literal:
+        return lambda plain: plain if plain in args else _refuse(plain)
+    if origin in (types.UnionType, typing.Union):
+        inner = _reader(next(arg for arg in args if arg is not type(None)))
+        return lambda plain: None if plain is None else inner(plain)
+    if hint is float:
+        return lambda plain: float(plain) if type(plain) in (int, float) else _refuse(plain)
+    return lambda plain: _is(hint, plain)
+
+
+def _noun_reader(cls: type) -> typing.Callable[[Any], Any]:
+    hints = typing.get_type_hints(cls)
+    readers = {f.name: _reader(hints[f.name]) for f in dataclasses.fields(cls)}
+
+    def read(plain: Any) -> Any:
+        return cls(**{name: readers[name](value) for name, value in _is(dict, plain).items()})
+
+    return read
+
+
+def _tuple_reader(args: tuple[Any, ...]) -> typing.Callable[[Any], Any]:
+    if len(args) == 2 and args[1] is Ellipsis:
+        item = _reader(args[0])
+        return lambda plain: tuple(item(value) for value in _is(list, plain))
+    readers = tuple(_reader(arg) for arg in args)
+
+    def read(plain: Any) -> Any:
+        values = _is(list, plain)
+        return tuple(r(value) for r, value in zip(readers, values, strict=True))
+
+    return read
+
+
+def _is(kind: Any, plain: Any) -> Any:
+    return plain if type(plain) is kind else _refuse(plain)
+
+
+def _refuse(plain: Any) -> typing.NoReturn:
+    raise ValueError(f"{str(plain)[:40]!r} is out of place")
