@@ -1,0 +1,113 @@
+"""A job is the fold of its runs: what one more run makes of a pipe.
+
+Pure: a pipe is never changed, a run gives the next one. Undo and checkout are folds of fewer runs,
+as in jj's log of operations. Knows no store; whoever reads a log folds it here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..record import Pipe, Run
+
+_EXECUTED = ("ran", "failed", "set")
+
+
+def after(pipe: Pipe, run: Run) -> Pipe:
+    """The pipe after one more run. Costs a copy of the parts that the run changes."""
+    return fold(pipe, (run,))
+
+
+def fold(pipe: Pipe, runs: Iterable[Run]) -> Pipe:
+    """The pipe after all of `runs`, which follow it in order; copied once, however many."""
+    draft = _Draft(pipe)
+    for run in runs:
+        draft.take(run)
+    return dataclasses.replace(pipe, **draft.changed)
+
+
+class _Draft:
+    """The parts of the next pipe: `changed` are those that differ, copied at the first change."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+        self.changed: dict[str, Any] = {}
+
+    def take(self, run: Run) -> None:
+        self.changed["number"] = run.number
+        gone = [step for step, record in run.heads.items() if record is None]
+        if run.event == "renamed":
+            self._rename(gone, run.step)
+        elif run.event == "dropped":
+            self._drop([run.step, *gone])
+        self._update("heads", run.heads)
+        self._update("meanings", run.meanings)
+        self._update("imports", run.imports)
+        if run.seen is not None and run.event != "dropped":
+            self._update("seen", {run.step: run.seen})
+        self._count(run)
+        self._place(run)
+
+    def _count(self, run: Run) -> None:
+        if run.event in _EXECUTED:
+            self._update("runs", {run.step: self._part("runs").get(run.step, 0) + 1})
+        if run.event == "failed":
+            self._update("failed", {run.step: run.reason})
+        elif run.event in ("ran", "restored", "set"):
+            self._update("failed", {run.step: None})
+
+    def _place(self, run: Run) -> None:
+        """A step stands where the run says, else where it first ran: at the end."""
+        if run.order is not None:
+            self.changed["order"] = run.order
+        named = [step for step, record in run.heads.items() if record is not None]
+        if run.event in (*_EXECUTED, "restored"):
+            named.insert(0, run.step)
+        order = self._order()
+        new = [step for step in dict.fromkeys(named) if step and step not in order]
+        if new:
+            self.changed["order"] = (*order, *new)
+
+    def _rename(self, old: list[str], new: str) -> None:
+        """Place, count and failure move along with the step."""
+        for part in ("seen", "failed", "runs"):
+            for step in old:
+                if step in self._part(part):
+                    self._update(part, {new: self._part(part)[step], step: None})
+        order = dict.fromkeys(new if step in old else step for step in self._order())
+        self.changed["order"] = tuple(order)
+
+    def _drop(self, steps: list[str]) -> None:
+        for part in ("heads", "seen", "failed", "runs"):
+            self._update(part, dict.fromkeys(steps))
+        self.changed["order"] = tuple(step for step in self._order() if step not in steps)
+
+    def _order(self) -> tuple[str, ...]:
+        order = self.changed.get("order", self._pipe.order)
+        assert isinstance(order, tuple)
+        return order
+
+    def _part(self, name: str) -> dict[str, Any]:
+        part = self.changed.get(name, getattr(self._pipe, name))
+        assert isinstance(part, dict)
+        return part
+
+    def _update(self, name: str, news: Mapping[str, Any]) -> None:
+        """Set what `news` says and remove what it says None of."""
+        part = self._part(name)
+        news = {
+            key: value
+            for key, value in news.items()
+            if (key in part if value is None else part.get(key) != value)
+        }
+        if not news:
+            return
+        if name not in self.changed:
+            part = self.changed[name] = dict(part)
+        for key, value in news.items():
+            if value is None:
+                del part[key]
+            else:
+                part[key] = value

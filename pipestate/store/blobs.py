@@ -1,0 +1,342 @@
+"""Content-addressed files: bytes in, their digest out, and back as memory.
+
+A blob is a file `ab/cdef…`, named by the BLAKE3 digest of its content, mode 0444, written under a
+temporary name and renamed, so that a name never stands for half of its bytes and a mapped file is
+never written to. Nothing here knows what the bytes mean, which of them are still wanted, or the
+index; what it asks of the index is two functions, `recall` and `remember`.
+
+A file is hashed once in a given state (size, times, inode); the state is remembered, so that a
+gigabyte is mapped in microseconds afterwards, and a file that was touched is hashed again.
+
+The idea: git's object store; the state of a file as proof is redo's and git's index's.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import resource
+import stat
+import struct
+import threading
+import time
+import weakref
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from blake3 import blake3
+
+from ..errors import DamageError
+from ..record import Blob, Digest
+from .faults import told
+
+BIG: Final = 1 << 20
+"""From here on a blob is hashed while it is written, and by more than one thread when read."""
+
+COPIED: Final = 64 << 10
+"""Files below this are read, not mapped: a mapping costs a descriptor and a page table."""
+
+STALE_SECONDS: Final = 3600.0
+"""A temporary file that nobody has written to for so long belongs to a process that is gone."""
+
+Verification = Literal["on", "strict", "off"]
+
+_HOME = os.getpid()
+_STAMP = struct.Struct("<qqqQ")
+_live_maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+
+
+def digest(data: bytes | bytearray | memoryview) -> Digest:
+    """The digest that names these bytes; big ones are hashed by all cores."""
+    # A forked child has no live threads in BLAKE3's pool and would wait for them for ever.
+    if len(data) >= BIG and os.getpid() == _HOME:
+        return blake3(data, max_threads=blake3.AUTO).hexdigest(length=20)
+    return blake3(data).hexdigest(length=20)
+
+
+def flat(data: bytes | bytearray | memoryview) -> memoryview:
+    """The bytes of any buffer, in C order, without a copy where they lie in a row."""
+    view = memoryview(data)
+    if not view.nbytes:
+        return memoryview(b"")
+    return view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
+
+
+def _forget(_digest: Digest) -> bytes | None:
+    return None
+
+
+def _ignore(_digest: Digest, _stamp: bytes) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Blobs:
+    """The folder of blobs at `path`, made when the first blob is put.
+
+    put -> digest, _stands, _write -> _name
+    map -> _open, _prove -> recall, remember
+    """
+
+    path: Path
+    durable: bool = False
+    verification: Verification = "on"
+    recall: Callable[[Digest], bytes | None] = _forget
+    remember: Callable[[Digest, bytes], None] = _ignore
+    _proved: dict[Digest, bytes] = field(default_factory=dict, repr=False)
+    _sizes: set[int] = field(default_factory=set, repr=False)
+
+    def put(
+        self, data: bytes | bytearray | memoryview, *, digest: Digest | None = None
+    ) -> Blob:
+        """Keep `data` and say by which name. Bytes that are there already are not written again.
+
+        `digest`, where the caller has it, saves hashing bytes that are there already; bytes that
+        are not there are hashed while they are written, and named by what was found.
+        Raises StoreError when they cannot be written.
+        """
+        view = flat(data)
+        with told(self.path):
+            if digest is None and (view.nbytes < BIG or view.nbytes in self._sizes):
+                digest = _digest(view)
+            if digest is not None and self._stands(Blob(digest, view.nbytes)):
+                return Blob(digest, view.nbytes)
+            if view.nbytes >= BIG:
+                self._sizes.add(view.nbytes)
+            return Blob(self._write(view), view.nbytes)
+
+    def map(self, blob: Blob) -> memoryview:
+        """The bytes of a blob as writable memory; writing to it never reaches the file.
+
+        Mapped copy-on-write from 64 KiB on. Raises DamageError when the bytes are missing, cut
+        short or altered.
+        """
+        with told(self.path):
+            fd, found = self._open(blob)
+            try:
+                if blob.nbytes < COPIED or not _may_map():
+                    view = memoryview(_read(fd, blob.nbytes))
+                    if self.verification != "off":
+                        _match(blob, view)
+                    return view
+                memory = mmap.mmap(fd, blob.nbytes, access=mmap.ACCESS_COPY)
+            finally:
+                os.close(fd)
+            _live_maps.add(memory)
+            view = memoryview(memory)
+            self._prove(blob, view, _stamp(found))
+            return view
+
+    def has(self, blob: Blob) -> bool:
+        """Whether a file of that name and size is there; its content is not looked at."""
+        try:
+            return os.stat(self._file(blob.digest)).st_size == blob.nbytes
+        except OSError:
+            return False
+
+    def stamp(self, blob: Blob) -> bytes | None:
+        """The state of a file whose content this process has proved, to be remembered."""
+        return self._proved.get(blob.digest)
+
+    def check(self, blob: Blob) -> None:
+        """Read every byte of a blob; raises DamageError unless they are the bytes put there."""
+        with told(self.path):
+            fd, _ = self._open(blob)
+            with open(fd, "rb", buffering=0) as file:
+                hasher = blake3()
+                while chunk := file.read(4 << 20):
+                    hasher.update(chunk)
+            if hasher.hexdigest(length=20) != blob.digest:
+                raise _altered(blob)
+
+    def sweep(self, keep: Container[Digest]) -> tuple[int, int]:
+        """Remove the files that `keep` does not name, and old leftovers: how many, and bytes.
+
+        The caller sees to it that nobody commits meanwhile (see `Store.sweep`).
+        """
+        count = nbytes = 0
+        with told(self.path):
+            for name, file in self._files():
+                if name not in keep:
+                    nbytes += _unlink(file)
+                    count += 1
+                    self._proved.pop(name, None)
+            for file in self._leftovers():
+                nbytes += _unlink(file)
+                count += 1
+        return count, nbytes
+
+    def _files(self) -> Iterator[tuple[Digest, str]]:
+        for folder in _entries(self.path):
+            if len(folder.name) == 2 and folder.is_dir(follow_symlinks=False):
+                for file in _entries(folder.path):
+                    yield folder.name + file.name, file.path
+
+    def _leftovers(self) -> Iterator[str]:
+        oldest = time.time() - STALE_SECONDS
+        for file in _entries(self.path / "tmp"):
+            try:
+                if file.stat(follow_symlinks=False).st_mtime < oldest:
+                    yield file.path
+            except FileNotFoundError:
+                continue  # its writer has just renamed it
+
+    def _file(self, digest: Digest) -> str:
+        # A digest comes from a record, and a record may come from anywhere: no path gets through.
+        if len(digest) != 40 or not digest.isalnum():
+            raise DamageError(f"{digest[:60]!r} names no blob")
+        return f"{self.path}/{digest[:2]}/{digest[2:]}"
+
+    def _open(self, blob: Blob) -> tuple[int, os.stat_result]:
+        try:
+            fd = os.open(self._file(blob.digest), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise DamageError(f"blob {blob.digest[:12]} is missing from the store") from error
+        found = os.fstat(fd)
+        if found.st_size != blob.nbytes or not stat.S_ISREG(found.st_mode):
+            os.close(fd)
+            raise DamageError(
+                f"blob {blob.digest[:12]} has {found.st_size} bytes instead of {blob.nbytes}"
+            )
+        return fd, found
+
+    def _prove(self, blob: Blob, view: memoryview, stamp: bytes) -> None:
+        """Hash the content, unless it was hashed when the file was in this very state."""
+        if self.verification == "off":
+            return
+        if self.verification == "on" and stamp in (
+            self._proved.get(blob.digest),
+            self.recall(blob.digest),
+        ):
+            self._proved[blob.digest] = stamp
+            return
+        _match(blob, view)
+        self._proved[blob.digest] = stamp
+        self.remember(blob.digest, stamp)
+
+    def _stands(self, blob: Blob) -> bool:
+        """Whether the blob is there and whole; one that is damaged is to be written again."""
+        if not self.has(blob):
+            return False
+        try:
+            self.map(blob)
+        except DamageError:
+            return False
+        return True
+
+    def _write(self, view: memoryview) -> Digest:
+        temporary, fd = self._temporary()
+        try:
+            try:
+                name = _write_hashing(fd, view)
+                if self.durable:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+            self._name(temporary, name)
+        except BaseException:
+            _unlink(temporary)
+            raise
+        return name
+
+    def _temporary(self) -> tuple[str, int]:
+        folder = f"{self.path}/tmp"
+        file = f"{folder}/{os.getpid()}-{os.urandom(8).hex()}"
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+        try:
+            return file, os.open(file, flags, 0o444)
+        except FileNotFoundError:
+            os.makedirs(folder, exist_ok=True)
+            return file, os.open(file, flags, 0o444)
+
+    def _name(self, temporary: str, digest: Digest) -> None:
+        """Give finished bytes their name. Renaming over equal bytes is harmless, also if mapped."""
+        file = self._file(digest)
+        try:
+            os.replace(temporary, file)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(file), exist_ok=True)
+            os.replace(temporary, file)
+        if self.durable:
+            _sync_folder(os.path.dirname(file))
+        self._proved[digest] = _stamp(os.stat(file))
+
+
+_digest = digest  # `put` has an argument of that name
+
+
+def _write_hashing(fd: int, view: memoryview) -> Digest:
+    """Write all of it and hash it. Both release the lock of the interpreter, so a big buffer is
+    hashed by a thread while it is written: the time is that of the slower of the two."""
+    if view.nbytes < BIG:
+        _write_all(fd, view)
+        return digest(view)
+    hasher = blake3()
+    thread = threading.Thread(target=hasher.update, args=(view,), name="pipestate-digest")
+    thread.start()
+    try:
+        _write_all(fd, view)
+    finally:
+        thread.join()
+    return hasher.hexdigest(length=20)
+
+
+def _write_all(fd: int, view: memoryview) -> None:
+    done = 0
+    while done < view.nbytes:
+        done += os.write(fd, view[done : done + (256 << 20)])
+
+
+def _read(fd: int, nbytes: int) -> bytearray:
+    data = bytearray(nbytes)
+    view, done = memoryview(data), 0
+    while done < nbytes and (count := os.readv(fd, [view[done:]])):
+        done += count
+    return data
+
+
+def _match(blob: Blob, view: memoryview) -> None:
+    if digest(view) != blob.digest:
+        raise _altered(blob)
+
+
+def _altered(blob: Blob) -> DamageError:
+    return DamageError(f"blob {blob.digest[:12]} does not hold the bytes that were put there")
+
+
+def _may_map() -> bool:
+    """CPython's mmap keeps a descriptor while it lives; leave half of them to the user's files."""
+    if len(_live_maps) < 256:
+        return True
+    return len(_live_maps) < resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+
+
+def _stamp(found: os.stat_result) -> bytes:
+    return _STAMP.pack(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+
+def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except FileNotFoundError:
+        return []
+
+
+def _unlink(file: str) -> int:
+    try:
+        nbytes = os.stat(file).st_size
+        os.unlink(file)
+    except FileNotFoundError:
+        return 0
+    return nbytes
+
+
+def _sync_folder(folder: str) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,73 @@
+"""What the disk and the database answer when they cannot, in the project's own errors.
+
+One table for both, so that a full disk reads the same whether a blob or a row did not fit. It does
+not know what was being done: the message names the folder, the caller has kept the rest as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import DamageError, StoreError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_DAMAGED = ("malformed", "not a database", "no such table", "no such column", "disk i/o")
+
+
+@contextlib.contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turn OSError and sqlite3.Error inside the block into StoreError about the store at `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise _from_os(error, path) from error
+    except (sqlite3.Error, OverflowError) as error:
+        raise from_sqlite(error, path) from error
+
+
+def _from_os(error: OSError, path: Path) -> StoreError:
+    if error.errno in _FULL:
+        return _full(path)
+    if error.errno in _REFUSED:
+        return _refused(path)
+    return StoreError(f"the store {path} cannot be used ({error.strerror or error})")
+
+
+def from_sqlite(error: BaseException, path: Path) -> StoreError:
+    """The StoreError for what SQLite said; its words are stable, its codes are not always there."""
+    words = str(error).lower()
+    if "full" in words:
+        return _full(path)
+    if "readonly" in words or "unable to open" in words:
+        return _refused(path)
+    if "locked" in words or "busy" in words:
+        return busy(path)
+    if any(word in words for word in _DAMAGED):
+        return DamageError(
+            f"the index of the store {path} is damaged ({error})",
+            "move the folder away, or put its `index` back from a copy",
+        )
+    return StoreError(f"the store {path} cannot be used ({error})")
+
+
+def busy(path: Path) -> StoreError:
+    """The error for a store that another process did not let go of in time."""
+    return StoreError(
+        f"another process has kept the store {path} busy for too long", "try again when it is done"
+    )
+
+
+def _full(path: Path) -> StoreError:
+    return StoreError(f"no space left for the store {path}", "free some space and run it again")
+
+
+def _refused(path: Path) -> StoreError:
+    return StoreError(
+        f"the store {path} cannot be written or read",
+        "check its permissions, or set PIPESTATE_STORE to another folder",
+    )

@@ -1,0 +1,212 @@
+"""A store: one folder with an index, blobs, a format number and a `.gitignore`.
+
+This joins the two kinds of keeping: files for blobs from 16 KiB on, rows of the index below (a
+file costs more than a small row, and rows come and go with the transaction). Nothing is on disk
+until the first write, and a store that is not there reads as an empty one.
+
+    with store.batch() as batch:
+        stream = batch.put(data)                       # many times
+        digest = batch.record(record)
+        batch.commit(run, pipe=after(pipe, run))       # all or nothing; Moved: look again, retry
+    memory = store.map(stream)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from ..errors import DamageError, FormatError
+from ..record import Blob, Digest, Pipe, Record, Run
+from .blobs import Blobs, Verification, digest, flat
+from .faults import told
+from .index import Index, digest_of
+
+ROW: Final = 16 << 10
+"""Blobs below this are rows of the index."""
+
+FORMAT: Final = 1
+
+Bytes = bytes | bytearray | memoryview
+
+
+def locate(store: str | Path | None = None, start: Path | None = None) -> Path:
+    """The folder of the store: as said, else `$PIPESTATE_STORE`, else the nearest `.pipestate/`
+    in `start` (the working directory) or above it, else a new one there. Makes nothing."""
+    if store is None:
+        store = os.environ.get("PIPESTATE_STORE") or None
+    here = Path.cwd() if start is None else Path(start).absolute()
+    if store is not None:
+        return here / Path(store).expanduser()
+    for folder in (here, *here.parents):
+        if (folder / ".pipestate").is_dir():
+            return folder / ".pipestate"
+    return here / ".pipestate"
+
+
+def open_store(
+    path: str | Path, *, durable: bool = False, verification: Verification = "on"
+) -> Store:
+    """The store in the folder `path`, made at its first write.
+
+    `durable` has everything on the disk itself before a commit returns. `verification` says when a
+    blob's file is hashed: `on` once in each state of the file, `strict` at every use, `off` never.
+    Raises FormatError, and touches nothing, when a newer pipestate wrote the store.
+    """
+    path = Path(path).expanduser().absolute()
+    _check_format(path)
+    index = Index(path / "index", durable, lambda: _make_folder(path))
+    blobs = Blobs(path / "blobs", durable, verification, index.stamp, index.remember)
+    return Store(path, blobs, index)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder on disk: what was put there, and the log of every job."""
+
+    path: Path
+    blobs: Blobs
+    index: Index
+
+    def batch(self) -> Batch:
+        """What one run leaves, to be committed as one."""
+        return Batch(self)
+
+    def map(self, blob: Blob) -> memoryview:
+        """The bytes of a blob as writable memory that never reaches the store.
+
+        Raises DamageError when they are missing, cut short or altered.
+        """
+        if blob.nbytes >= ROW:
+            return self.blobs.map(blob)
+        data = self.index.blob(blob.digest)
+        if data is None:
+            raise DamageError(f"blob {blob.digest[:12]} is missing from the store")
+        if len(data) != blob.nbytes or digest(data) != blob.digest:
+            raise DamageError(f"blob {blob.digest[:12]} does not hold the bytes put there")
+        return memoryview(bytearray(data))
+
+    def has(self, blob: Blob) -> bool:
+        """Whether the blob is there, as far as can be told without reading it."""
+        if blob.nbytes >= ROW:
+            return self.blobs.has(blob)
+        return self.index.blob(blob.digest) is not None
+
+    def close(self) -> None:
+        """Let go of the database; the next use opens it again."""
+        self.index.close()
+
+
+@dataclass
+class Batch:
+    """What one run leaves: blobs and records put, and then visible by one `commit` or not at all.
+
+    Files of blobs are written by `put`, and are garbage until a commit names them; small ones wait
+    here. After Moved or another StoreError the batch can be committed again.
+    """
+
+    store: Store
+    _rows: dict[Digest, bytes] = field(default_factory=dict)
+    _files: dict[Digest, tuple[Blob, Bytes]] = field(default_factory=dict)
+    _records: dict[Digest, bytes] = field(default_factory=dict)
+
+    def put(self, data: Bytes, *, digest: Digest | None = None) -> Blob:
+        """Keep bytes; `digest`, where known, saves hashing what the store has already."""
+        view = flat(data)
+        if view.nbytes >= ROW:
+            self.store.index.prepare()
+            blob = self.store.blobs.put(view, digest=digest)
+            self._files[blob.digest] = (blob, data)
+            return blob
+        name = _digest(view)
+        self._rows[name] = bytes(view)
+        return Blob(name, view.nbytes)
+
+    def record(self, record: Record) -> Digest:
+        """Keep a record; its digest is what runs and meanings name it by."""
+        data = record.to_bytes()
+        name = digest_of(data)
+        self._records[name] = data
+        return name
+
+    def commit(self, run: Run, *, pipe: Pipe | None = None) -> None:
+        """Append `run` to its job, with all that was put. See `Index.commit`."""
+        blobs = self.store.blobs
+        stamps = {
+            name: stamp
+            for name, (blob, _) in self._files.items()
+            if (stamp := blobs.stamp(blob)) is not None
+        }
+        self.store.index.commit(
+            run.job,
+            expected=run.number - 1,
+            run=run,
+            records=self._records,
+            blobs=self._rows,
+            stamps=stamps,
+            pipe=pipe,
+            ready=self._ready,
+        )
+        self._clear()
+
+    def _ready(self) -> None:
+        """A sweep may have come between put and commit: put again what it took."""
+        for name, (blob, data) in self._files.items():
+            if not self.store.blobs.has(blob) and self.store.blobs.put(data).digest != name:
+                raise DamageError(
+                    f"blob {name[:12]} was swept before it was committed", "run the step again"
+                )
+
+    def _clear(self) -> None:
+        for held in (self._rows, self._files, self._records):
+            held.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._clear()
+
+
+_digest: Callable[[Bytes], Digest] = digest  # `put` has an argument of that name
+
+
+def _check_format(path: Path) -> bool:
+    """Whether the folder is a store that this pipestate may use; False where there is none yet."""
+    with told(path):
+        try:
+            text = (path / "format").read_text()
+        except FileNotFoundError:
+            return False
+        except UnicodeDecodeError:
+            text = ""
+    number = text.strip()
+    if number == str(FORMAT):
+        return True
+    if number.isdecimal() and int(number) > FORMAT:
+        raise FormatError(
+            f"the store {path} was written by a newer pipestate (format {number})",
+            "upgrade pipestate, or set PIPESTATE_STORE to another folder",
+        )
+    raise FormatError(f"{path}/format is not what pipestate writes", "use another folder")
+
+
+def _make_folder(path: Path) -> None:
+    """Make the folder. `format` comes last, so that a folder with one has a `.gitignore`."""
+    with told(path):
+        if _check_format(path):
+            return
+        path.mkdir(parents=True, exist_ok=True)
+        for name, text in ((".gitignore", "*\n"), ("format", f"{FORMAT}\n")):
+            temporary = path / f".{name}-{os.getpid()}-{os.urandom(4).hex()}"
+            temporary.write_text(text)
+            temporary.replace(path / name)
