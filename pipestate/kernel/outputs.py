@@ -1,0 +1,498 @@
+"""Record what a cell shows while it shows live, and show it again.
+
+A `Capture` listens while a step runs, and at no other time; every hook is taken out again by
+`stop`. In a kernel it listens where messages leave (`Session.send`), so what is recorded is what
+the page got: the order in which streams were flushed, output of threads, of forked children and of
+`!commands`, and nothing that `%%capture` or a redirected stream kept from the page. In a terminal
+it listens to the streams, the display publisher and the display hook; there, what a subprocess
+writes to the terminal itself does not pass through Python and is not recorded.
+
+IPython 9 keeps outputs of its own (`history_manager.outputs`), but without metadata, updates,
+clearing and display ids, so it is not used.
+
+Badges carry metadata `{"pipestate": ...}`; nothing that does is ever recorded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .displays import Message, Page
+
+Undo = Callable[[], None]
+
+_WIDGET: Final = "application/vnd.jupyter.widget-view+json"
+_MISSING: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a cell showed: the messages as the page ended up, and the object displayed last.
+
+    `has_value` tells an object from none; figures that the inline backend shows by itself after
+    the body, and widgets, which live in one kernel only, are no value. `flaw` says why the record
+    may be incomplete, "" if it is not.
+    """
+
+    messages: tuple[Message, ...] = ()
+    value: object = None
+    has_value: bool = False
+    flaw: str = ""
+
+
+class Capture:
+    """Listens to one run: `start(shell)`, the body, `stop()`.
+
+        start ─ _listen_in_kernel ── send ─────────── _sent ──┐
+              └ _listen_in_terminal ─ write, publish, … ──────┴─ _displayed ─ Page
+              └ _watch_formatter ──── format ─ _formatted     (which object it was)
+        stop ── flush, undo the hooks, Shown
+
+    Start it once the cell has begun (`pre_run_cell` or later), stop it after matplotlib's figures
+    have arrived (`post_run_cell`). What belongs to the cell is decided by the message parent at
+    the moment of `start`. Captures nest; stop the inner one first.
+    """
+
+    def __init__(self) -> None:
+        self._page = Page()
+        self._undo: list[Undo] = []
+        self._streams: tuple[Any, ...] = ()
+        self._is_on = False
+        self._muted = 0
+        self._depth = 1
+        self._parent = ""
+        self._formatted: deque[tuple[dict[str, Any], object]] = deque(maxlen=16)
+        self._ndisplayed = 0
+        self._value: object = None
+        self._has_value = False
+        self._flaw = ""
+
+    def start(self, shell: Any) -> None:
+        """Begin to listen. Never raises: a shell that cannot be listened to gives a flaw."""
+        self._streams = (sys.stdout, sys.stderr)
+        try:
+            if getattr(shell.display_pub, "session", None) is not None:
+                _flush_pending(self._streams)
+                self._listen_in_kernel(shell)
+            else:
+                self._listen_in_terminal(shell)
+            self._watch_formatter(shell)
+            self._watch_the_end(shell)
+        except Exception as error:  # an IPython with other insides: the cell runs all the same
+            self._fail(error)
+        self._is_on = True
+
+    def stop(self) -> Shown:
+        """Stop listening; what was shown since `start`."""
+        if self._parent:
+            try:
+                _drain(self._streams)
+            except Exception as error:  # the user's cell may have closed or broken its streams
+                self._fail(error)
+        self._is_on = False
+        for undo in reversed(self._undo):
+            undo()
+        self._undo.clear()
+        self._formatted.clear()
+        return Shown(self._page.messages(), self._value, self._has_value, self._flaw)
+
+    # --- hooks ---
+
+    def _hook(self, owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
+        self._undo.append(_replace(owner, name, wrap))
+
+    def _listen_in_kernel(self, shell: Any) -> None:
+        publisher = shell.display_pub
+        self._parent = _message_id(publisher.parent_header) or "?"
+        sending = threading.local()
+
+        def send(original: Any) -> Any:
+            def heard(*args: Any, **options: Any) -> Any:
+                sending.now = True
+                try:
+                    answer = original(*args, **options)
+                finally:
+                    sending.now = False
+                self._guarded(self._sent, *args, **options)
+                return answer
+
+            return heard
+
+        def relay(original: Any) -> Any:
+            def heard(frames: Any, *args: Any, **options: Any) -> Any:
+                if not getattr(sending, "now", False):
+                    self._guarded(self._relayed, publisher.session, frames)
+                return original(frames, *args, **options)
+
+            return heard
+
+        self._hook(publisher.session, "send", send)
+        thread = getattr(self._streams[0], "pub_thread", None)
+        if thread is not None:
+            self._hook(thread, "send_multipart", relay)
+
+    def _listen_in_terminal(self, shell: Any) -> None:
+        for name, stream in zip(("stdout", "stderr"), self._streams, strict=True):
+            self._hook(stream, "write", self._writer(name))
+        self._hook(shell.display_pub, "publish", self._publisher)
+        self._hook(shell.display_pub, "clear_output", self._clearer)
+        for name in ("write_output_prompt", "finish_displayhook"):
+            self._hook(shell.displayhook, name, self._silent)
+        self._hook(shell.displayhook, "write_format_data", self._result)
+
+    def _watch_formatter(self, shell: Any) -> None:
+        """Notice which object each bundle of representations was made from."""
+
+        def wrap(original: Any) -> Any:
+            def formatted(obj: object, *args: Any, **options: Any) -> Any:
+                ndisplayed = self._ndisplayed
+                bundle = original(obj, *args, **options)
+                if self._is_on and self._depth > 0 and isinstance(bundle, tuple):
+                    self._formatted.append((bundle[0], obj))
+                    if not bundle[0] and self._ndisplayed > ndisplayed:
+                        self._found(obj)  # it displayed itself (`_ipython_display_`)
+                return bundle
+
+            return formatted
+
+        self._hook(shell.display_formatter, "format", wrap)
+
+    def _watch_the_end(self, shell: Any) -> None:
+        """Notice the end of the body: what is shown after it was not handed over by the cell."""
+
+        def begin() -> None:
+            self._depth += 1
+
+        def end() -> None:
+            self._depth -= 1
+
+        for event, callback in (("pre_execute", begin), ("post_execute", end)):
+            callbacks = shell.events.callbacks[event]
+            callbacks.insert(0, callback)  # before matplotlib's, which shows the figures
+            self._undo.append(_remover(callbacks, callback))
+
+    # --- what is heard in a kernel ---
+
+    def _sent(
+        self, _socket: Any, message: Any, content: Any = None, parent: Any = None, **_rest: Any
+    ) -> None:
+        if isinstance(message, dict):
+            kind, content = message["header"]["msg_type"], message["content"]
+            parent = message.get("parent_header")
+        else:
+            kind = message
+        if kind in _HEARD and _message_id(parent) in (self._parent, ""):
+            _HEARD[kind](self, content)
+
+    def _relayed(self, session: Any, frames: Any) -> None:
+        """A message that a forked child sent through this kernel."""
+        _, parts = session.feed_identities(list(frames), copy=True)
+        header, parent, metadata, content = (session.unpack(part) for part in parts[1:5])
+        message = {"header": header, "parent_header": parent, "content": content}
+        self._sent(None, message | {"metadata": metadata})
+
+    def _heard_stream(self, content: Mapping[str, Any]) -> None:
+        self._page.stream(content["name"], content["text"])
+
+    def _heard_display(self, content: Mapping[str, Any]) -> None:
+        self._displayed(content, content.get("transient"))
+
+    def _heard_update(self, content: Mapping[str, Any]) -> None:
+        self._displayed(content, content.get("transient"), is_update=True)
+
+    def _heard_result(self, content: Mapping[str, Any]) -> None:
+        self._displayed(content, content.get("transient"), is_result=True)
+
+    def _heard_clear(self, content: Mapping[str, Any]) -> None:
+        self._page.clear(wait=bool(content.get("wait")))
+
+    def _heard_error(self, content: Mapping[str, Any]) -> None:
+        self._page.error(content["ename"], content["evalue"], content["traceback"])
+
+    # --- what is heard in a terminal ---
+
+    def _writer(self, name: str) -> Callable[[Any], Any]:
+        def wrap(original: Any) -> Any:
+            def write(text: Any, *args: Any, **options: Any) -> Any:
+                count = original(text, *args, **options)
+                if not self._muted:
+                    self._guarded(self._page.stream, name, text)
+                return count
+
+            return write
+
+        return wrap
+
+    def _publisher(self, original: Any) -> Any:
+        def publish(data: Any, metadata: Any = None, *args: Any, **options: Any) -> Any:
+            with self._silence():
+                answer = original(data, metadata, *args, **options)
+            content = {"data": data, "metadata": metadata or {}}
+            is_update = bool(options.get("update"))
+            transient = options.get("transient")
+            self._guarded(self._displayed, content, transient, is_update=is_update)
+            return answer
+
+        return publish
+
+    def _clearer(self, original: Any) -> Any:
+        def clear_output(wait: bool = False) -> Any:
+            with self._silence():
+                answer = original(wait)
+            self._guarded(self._page.clear, wait=wait)
+            return answer
+
+        return clear_output
+
+    def _result(self, original: Any) -> Any:
+        def write_format_data(data: Any, metadata: Any = None, *args: Any, **options: Any) -> Any:
+            with self._silence():
+                answer = original(data, metadata, *args, **options)
+            content = {"data": data, "metadata": metadata or {}}
+            self._guarded(self._displayed, content, None, is_result=True)
+            return answer
+
+        return write_format_data
+
+    def _silent(self, original: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            with self._silence():
+                return original(*args, **options)
+
+        return call
+
+    @contextlib.contextmanager
+    def _silence(self) -> Iterator[None]:
+        self._muted += 1
+        try:
+            yield
+        finally:
+            self._muted -= 1
+
+    # --- what both come to ---
+
+    def _displayed(
+        self,
+        content: Mapping[str, Any],
+        transient: Mapping[str, Any] | None,
+        *,
+        is_update: bool = False,
+        is_result: bool = False,
+    ) -> None:
+        data, metadata = content["data"], content.get("metadata") or {}
+        if "pipestate" in metadata:
+            return
+        display_id = str((transient or {}).get("display_id") or "")
+        if is_update:
+            self._page.update(display_id, data, metadata)
+        else:
+            self._page.display(data, metadata, display_id=display_id, is_result=is_result)
+        self._ndisplayed += 1
+        if _WIDGET in data:
+            return
+        for bundle, obj in reversed(self._formatted):
+            if bundle is data:
+                self._found(obj)
+                break
+
+    def _found(self, obj: object) -> None:
+        self._value, self._has_value = obj, True
+
+    def _guarded(self, listen: Callable[..., None], *args: Any, **options: Any) -> None:
+        if not self._is_on:
+            return
+        try:
+            listen(*args, **options)
+        except Exception as error:  # what a display holds is the user's: the cell must go on
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._flaw = self._flaw or f"what was shown was not all recorded ({error!r})"
+
+
+_HEARD: Final[dict[str, Callable[[Capture, Mapping[str, Any]], None]]] = {
+    "stream": Capture._heard_stream,
+    "display_data": Capture._heard_display,
+    "update_display_data": Capture._heard_update,
+    "execute_result": Capture._heard_result,
+    "clear_output": Capture._heard_clear,
+    "error": Capture._heard_error,
+}
+
+
+def _replace(owner: Any, name: str, wrap: Callable[[Any], Any]) -> Undo:
+    """Put a wrapper over a method of one object; gives what takes it off again."""
+    before = vars(owner).get(name, _MISSING)
+    wrapper = wrap(getattr(owner, name))
+    setattr(owner, name, wrapper)
+
+    def undo() -> None:
+        if vars(owner).get(name) is not wrapper:
+            return  # somebody put a wrapper over ours, which from now on only passes things on
+        if before is _MISSING:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, before)
+
+    return undo
+
+
+def _remover(callbacks: list[Any], callback: Any) -> Undo:
+    def undo() -> None:
+        if callback in callbacks:
+            callbacks.remove(callback)
+
+    return undo
+
+
+def _message_id(parent: Any) -> str:
+    """The id of the request that a message answers; `parent` is a message or its header."""
+    parent = parent or {}
+    return str(parent.get("msg_id") or (parent.get("header") or {}).get("msg_id") or "")
+
+
+def _flush_pending(streams: Iterable[Any]) -> None:
+    """Send what was printed before now. A flush is a round trip to a thread: only if needed."""
+    for stream in streams:
+        if getattr(stream, "_flush_pending", True):
+            stream.flush()
+
+
+def _drain(streams: Iterable[Any]) -> None:
+    """Wait until all that was written has been sent.
+
+    What a subprocess wrote to the file descriptor is still in the pipe that ipykernel reads from
+    in a thread; it is given a moment to.
+    """
+    for stream in streams:
+        pipe = getattr(stream, "_fid", None)
+        if pipe is not None and _has_bytes(pipe):
+            for _ in range(100):
+                time.sleep(0.001)
+                if not _has_bytes(pipe):
+                    time.sleep(0.001)
+                    break
+    first, second = streams
+    first.flush()  # always: it also waits for a flush that a timer has begun
+    _flush_pending((second,))
+
+
+def _has_bytes(pipe: int) -> bool:
+    import select  # not on every platform for pipes; ipykernel watches them where it is
+
+    return bool(select.select([pipe], [], [], 0)[0])
+
+
+# --- showing again -------------------------------------------------------------------------------
+
+
+def replay(shell: Any, messages: Iterable[Message]) -> None:
+    """Send the messages again, as what they were and in their order; no value is needed.
+
+    A result gets the number of the cell that runs now. A widget's view is sent while its model
+    lives in this kernel, else what it has in other forms.
+    """
+    for message in messages:
+        kind = message["output_type"]
+        if kind == "stream":
+            stream = sys.stderr if message["name"] == "stderr" else sys.stdout
+            stream.write(message["text"])
+            stream.flush()
+        elif kind == "error":
+            _replay_error(shell, message)
+        elif kind == "execute_result":
+            _replay_result(shell, message)
+        else:
+            shell.display_pub.publish(
+                data=_alive(message["data"]),
+                metadata=dict(message["metadata"]),
+                transient=dict(message.get("transient") or {}),
+                update=kind == "update_display_data",
+            )
+
+
+def _replay_result(shell: Any, message: Message) -> None:
+    """The life of a result in IPython's display hook, without the object."""
+    hook, data = shell.displayhook, _alive(message["data"])
+    hook.start_displayhook()
+    hook.write_output_prompt()
+    hook.write_format_data(data, dict(message["metadata"]))
+    hook.log_output(data)
+    hook.finish_displayhook()
+
+
+def _replay_error(shell: Any, message: Message) -> None:
+    hook = shell.displayhook
+    session = getattr(hook, "session", None)
+    if session is None:
+        print("\n".join(message["traceback"]))
+        return
+    content = {key: message[key] for key in ("ename", "evalue", "traceback")}
+    session.send(hook.pub_socket, "error", content, hook.parent_header, ident=b"error")
+
+
+def _alive(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The representations that still mean something in this kernel."""
+    view = data.get(_WIDGET)
+    if view is None or _has_model(view.get("model_id")):
+        return dict(data)
+    rest = {mime: item for mime, item in data.items() if mime != _WIDGET}
+    return rest or {"text/plain": "(a widget of an earlier kernel)"}
+
+
+def _has_model(model_id: Any) -> bool:
+    """Whether a widget's model lives here. A model is reached by the comm that bears its id."""
+    comm = sys.modules.get("comm")
+    if comm is None:
+        return False
+    return model_id in getattr(comm.get_comm_manager(), "comms", {})
+
+
+# --- badges --------------------------------------------------------------------------------------
+
+
+def show_badge(
+    shell: Any,
+    data: Mapping[str, Any],
+    text: str,
+    html: str,
+    step: str,
+    state: str,
+    display_id: str,
+    *,
+    update: bool = False,
+) -> None:
+    """Show a step's badge: a display of its own, with `{"pipestate": {**data, step, state}}`.
+
+    With `update` it gets new contents where it stands; a terminal cannot do that and shows nothing.
+    """
+    if update and getattr(shell.display_pub, "session", None) is None:
+        return
+    if "pipestate" not in display_id:
+        display_id = f"pipestate-{display_id}"
+    shell.display_pub.publish(
+        data={"text/plain": text, "text/html": html},
+        metadata={"pipestate": {**data, "step": step, "state": state}},
+        transient={"display_id": display_id},
+        update=update,
+    )
+
+
+def update_badge(
+    shell: Any,
+    data: Mapping[str, Any],
+    text: str,
+    html: str,
+    step: str,
+    state: str,
+    display_id: str,
+) -> None:
+    """`show_badge` with `update`."""
+    show_badge(shell, data, text, html, step, state, display_id, update=True)

@@ -1,0 +1,194 @@
+"""The other half of `reductions`: functions that a pack names, called when it is loaded.
+
+Their names are part of the format of a pack: one may gain an argument with a default, and is never
+renamed or taken away. A library is imported here only when a pack asks for a value of it; the
+module itself imports none.
+"""
+
+from __future__ import annotations
+
+import array as arrays
+import functools
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+def typed_array(typecode: str, memory: Any) -> arrays.array[Any]:
+    """An `array.array` of the bytes in `memory`."""
+    made = arrays.array(typecode)
+    made.frombytes(memory)
+    return made
+
+
+def memory_view(owner: Any, code: str, shape: tuple[int, ...], readonly: bool) -> memoryview:
+    """A memoryview of all of `owner`."""
+    view = memoryview(owner)
+    if view.format != code or view.shape != shape:
+        view = view.cast("B").cast(code, shape)  # type: ignore[call-overload]
+    return view.toreadonly() if readonly and not view.readonly else view
+
+
+def cached_function(
+    function: Callable[..., Any], maxsize: int | None, typed: bool
+) -> Callable[..., Any]:
+    """`function` under an `lru_cache` that is empty: what it held can be had again."""
+    return functools.lru_cache(maxsize=maxsize, typed=typed)(function)
+
+
+# --- numpy ---------------------------------------------------------------------------------------
+
+
+def array_subclass(array: Any, kind: type) -> Any:
+    """`array` as one of numpy's own subclasses (matrix, recarray, memmap)."""
+    return array.view(kind)
+
+
+def masked(data: Any, mask: Any, fill_value: Any, is_hard: bool) -> Any:
+    """A masked array over `data`; `mask` is None where nothing is masked."""
+    ma = importlib.import_module("numpy.ma")
+    made = ma.MaskedArray(
+        data, mask=ma.nomask if mask is None else mask, copy=False, hard_mask=is_hard
+    )
+    if fill_value is not None:
+        made.fill_value = fill_value
+    return made
+
+
+def window(owner: Any, offset: int, shape: Any, strides: Any, dtype: Any, writable: bool) -> Any:
+    """The view of the array `owner` that begins `offset` bytes into it: views stay views."""
+    numpy = importlib.import_module("numpy")
+    if numpy.dtype(dtype).hasobject:
+        step = owner.dtype.itemsize
+        flat = owner.reshape(-1, order="A")
+        view = numpy.lib.stride_tricks.as_strided(flat[offset // step :], shape, strides)
+    else:
+        view = numpy.ndarray(shape, dtype, owner, offset, strides)
+    view.flags.writeable = writable and view.flags.writeable
+    return view
+
+
+# --- pandas --------------------------------------------------------------------------------------
+
+
+def frame(index: Any, columns: Any, blocks: Sequence[Any], attrs: Any, unique: bool) -> Any:
+    """A DataFrame over `blocks`, each `(values, positions of its columns)`, without a copy."""
+    numpy = importlib.import_module("numpy")
+    internals = importlib.import_module("pandas.api.internals")
+    placed = [
+        (
+            values.reshape(len(where), -1)
+            if type(values) is numpy.ndarray and values.ndim == 1
+            else values,
+            numpy.array(where, dtype=numpy.intp),
+        )
+        for values, where in blocks
+    ]
+    made = internals.create_dataframe_from_blocks(placed, index=index, columns=columns)
+    return _described(made, attrs, unique)
+
+
+def series(values: Any, index: Any, name: Any, attrs: Any, unique: bool) -> Any:
+    """A Series over `values`, without a copy."""
+    pandas = importlib.import_module("pandas")
+    made = pandas.Series(values, index=index, dtype=values.dtype, copy=False)
+    made.name = name
+    return _described(made, attrs, unique)
+
+
+def _described(made: Any, attrs: Any, unique: bool) -> Any:
+    if attrs:
+        made.attrs = attrs
+    if unique:
+        made.flags.allows_duplicate_labels = False
+    return made
+
+
+# --- torch ---------------------------------------------------------------------------------------
+
+
+def tensor(
+    memory: Any, dtype: str, shape: Any, strides: Any, offset: int, device: str, kind: str
+) -> Any:
+    """A tensor over the bytes of `memory`; `offset` and `strides` count elements."""
+    torch = importlib.import_module("torch")
+    flat = (
+        torch.frombuffer(memory, dtype=torch.uint8)
+        if memoryview(memory).nbytes
+        else torch.empty(0, dtype=torch.uint8)
+    )
+    flat = flat.view(getattr(torch, dtype))
+    made = flat.as_strided(shape, strides, flat.storage_offset() + offset)
+    if device != "cpu":
+        made = made.to(device)
+    return torch.nn.Parameter(made, requires_grad=False) if kind == "Parameter" else made
+
+
+def set_tensor(made: Any, state: tuple[bool, Any, Any]) -> None:
+    """What a tensor has besides its memory: gradient, whether it asks for one, attributes."""
+    requires_grad, grad, attributes = state
+    made.requires_grad_(requires_grad)
+    if grad is not None:
+        made.grad = grad
+    if attributes:
+        made.__dict__.update(attributes)
+
+
+def graph_tensor(leaf: Any) -> Any:
+    """A tensor that was computed from others. Asking it for gradients raises, never deceives."""
+    return _cut().apply(leaf.requires_grad_(True))
+
+
+@functools.cache
+def _cut() -> Any:
+    torch = importlib.import_module("torch")
+
+    class KeptWithoutGraph(torch.autograd.Function):  # type: ignore[misc, name-defined]
+        """The graph behind a tensor is not kept; its value is."""
+
+        @staticmethod
+        def forward(ctx: Any, leaf: Any) -> Any:
+            return leaf.detach()
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Any) -> Any:
+            raise RuntimeError(
+                "this tensor was restored, and the graph that computed it was not kept: "
+                "run the step that makes it again (%%step NAME --force)"
+            )
+
+    return KeptWithoutGraph
+
+
+# --- others --------------------------------------------------------------------------------------
+
+
+def polars_series(name: str, values: Any) -> Any:
+    """A polars Series over an Arrow array."""
+    polars = importlib.import_module("polars")
+    return polars.Series(name, values)
+
+
+def polars_frame(columns: Sequence[Any]) -> Any:
+    """A polars DataFrame of these Series."""
+    return importlib.import_module("polars").DataFrame(list(columns))
+
+
+def arrow_array(data: Any) -> Any:
+    """A pyarrow array over the buffers in `data`, as pyarrow's own reduction gives them."""
+    # pyarrow has no public function that takes the children and the dictionary as well.
+    return importlib.import_module("pyarrow.lib")._restore_array(data)  # noqa: SLF001
+
+
+def image(mode: str, size: Any, memory: Any, palette: Any, info: Any) -> Any:
+    """A PIL image of these pixels."""
+    made = importlib.import_module("PIL.Image").frombytes(mode, size, bytes(memory))
+    if palette is not None:
+        made.putpalette(palette[1], palette[0])
+    made.info = info
+    return made
+
+
+def module(name: str) -> Any:
+    """An installed module, by name."""
+    return importlib.import_module(name)

@@ -1,0 +1,336 @@
+"""How values of the scientific libraries are taken apart: one table, asked by digest and pack.
+
+`reduce(obj)` answers as `__reduce_ex__` does, or None where the type's own pickling is right. The
+answer is a function of the content alone: equal values give equal tokens before and after a round
+trip, in any process. What a value shares with others, and how its memory lies, is the packer's
+business; here an array is its elements in C order, a frame its columns.
+
+Libraries are recognised by the names of their types and looked up among what is imported already:
+nobody has a value of a library that is not. Plugins of the group `pipestate.codecs` come first.
+"""
+
+from __future__ import annotations
+
+# ruff: noqa: SLF001 - how memory lies in a library's value is rarely to be had in public
+
+import array as arrays
+import builtins
+import functools
+import gc
+import importlib.util
+import re
+import sys
+import types
+from collections.abc import Callable, Mapping
+from pickle import PickleBuffer
+from typing import Any, Final
+
+from .. import plugins
+from . import rebuild
+
+Reduction = tuple[Any, ...]
+Reducer = Callable[[Any], Reduction | None]
+
+
+def reduce(obj: object) -> Reduction | None:
+    """The reduce tuple of `obj`, or None: use the default. A dict lookup for types not handled."""
+    cls = type(obj)
+    try:
+        reducer = _known[cls]
+    except KeyError:
+        reducer = reducer_of(cls)
+    return reducer(obj) if reducer is not None else None
+
+
+def reducer_of(cls: type) -> Reducer | None:
+    """The function that reduces values of exactly this type, or None."""
+    try:
+        return _known[cls]
+    except KeyError:
+        pass  # met for the first time, or never remembered: see below
+    found = _find(cls)
+    if cls.__module__ != "__main__":  # a notebook's classes come and go: do not keep them alive
+        _known[cls] = found
+    return found
+
+
+def _find(cls: type) -> Reducer | None:
+    names = [type_name(base) for base in cls.__mro__[:-1]]
+    if cls.__module__.partition(".")[0] not in sys.stdlib_module_names:
+        plugin = plugins.load(plugins.CODECS, names[0])
+        if callable(plugin):
+            return plugin
+    exact = _EXACT.get(names[0])
+    return exact or next((_FAMILY[name] for name in names if name in _FAMILY), None)
+
+
+def type_name(cls: type) -> str:
+    """`package.module.Type`, as tables and plugins name a type."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+# --- the standard library ------------------------------------------------------------------------
+
+
+def _typed_array(obj: arrays.array[Any]) -> Reduction:
+    return rebuild.typed_array, (obj.typecode, PickleBuffer(obj))
+
+
+def _memory_view(obj: memoryview) -> Reduction | None:
+    # Only a view of all of its owner: where a part begins cannot be had from Python.
+    owner = obj.obj
+    if type(owner) not in (bytes, bytearray, arrays.array) or not obj.c_contiguous:
+        return None
+    if memoryview(owner).nbytes != obj.nbytes:
+        return None
+    return rebuild.memory_view, (owner, obj.format, obj.shape, obj.readonly)
+
+
+def _dict_view(method: str) -> Reducer:
+    """A view stays a view of its own dict (`.mapping` is another object: a proxy)."""
+
+    def reduce_view(obj: Any) -> Reduction | None:
+        owners = gc.get_referents(obj)
+        return (getattr(type(owners[0]), method), (owners[0],)) if len(owners) == 1 else None
+
+    return reduce_view
+
+
+def _proxy(obj: Any) -> Reduction | None:
+    owners = gc.get_referents(obj)
+    if len(owners) != 1 or type(owners[0]) is not dict:
+        return None
+    return types.MappingProxyType, (owners[0],)
+
+
+def _cached_function(obj: Any) -> Reduction | None:
+    module = sys.modules.get(obj.__module__)
+    if obj.__module__ != "__main__" and _walk(module, obj.__qualname__) is obj:
+        return None  # importable: by name, as any function
+    options = obj.cache_parameters()
+    return rebuild.cached_function, (obj.__wrapped__, options["maxsize"], options["typed"])
+
+
+def _walk(start: object, qualname: str) -> object:
+    return functools.reduce(lambda at, name: getattr(at, name, None), qualname.split("."), start)
+
+
+# --- numpy ---------------------------------------------------------------------------------------
+
+
+def is_raw(dtype: Any) -> bool:
+    """Whether elements of this dtype are plain bytes, so that memory can be kept as it is."""
+    return not dtype.hasobject and dtype.kind != "T" and dtype.itemsize > 0
+
+
+def dtype_token(dtype: Any) -> Any:
+    """A dtype as a string where that says all, else the dtype itself."""
+    return dtype if dtype.metadata is not None else _dtype_token(dtype)
+
+
+@functools.lru_cache(maxsize=256)
+def _dtype_token(dtype: Any) -> Any:
+    if dtype.names is not None or dtype.subdtype is not None:
+        return dtype
+    return dtype.str if sys.modules["numpy"].dtype(dtype.str) == dtype else dtype
+
+
+def flat_bytes(array: Any) -> Any:
+    """The memory of a C-contiguous array of raw elements as a flat uint8 array, not copied."""
+    return array.reshape(-1).view("u1")
+
+
+def _array(obj: Any) -> Reduction | None:
+    if not is_raw(obj.dtype):
+        return None
+    numpy = sys.modules["numpy"]
+    flat = flat_bytes(numpy.ascontiguousarray(obj))
+    if not obj.flags.writeable and flat.flags.writeable:
+        flat.flags.writeable = False
+    return numpy.ndarray, (obj.shape, dtype_token(obj.dtype), PickleBuffer(flat))
+
+
+def _array_subclass(obj: Any) -> Reduction:
+    return rebuild.array_subclass, (obj.view(sys.modules["numpy"].ndarray), type(obj))
+
+
+def _masked(obj: Any) -> Reduction | None:
+    ma = sys.modules["numpy.ma"]
+    if obj._baseclass is not sys.modules["numpy"].ndarray:
+        return None
+    mask = None if obj._mask is ma.nomask else obj._mask
+    return rebuild.masked, (obj.data, mask, obj._fill_value, obj.hardmask)
+
+
+# --- pandas --------------------------------------------------------------------------------------
+
+
+def _frame(obj: Any) -> Reduction | None:
+    return frame_reduction(obj, [((i,), obj._mgr.iget_values(i)) for i in range(obj.shape[1])])
+
+
+def frame_reduction(obj: Any, blocks: list[tuple[tuple[int, ...], Any]]) -> Reduction | None:
+    """A DataFrame as `blocks`: positions of columns and their values. None before pandas 3."""
+    if not hasattr(sys.modules.get("pandas.api.internals"), "create_dataframe_from_blocks"):
+        return None
+    placed = tuple((values, where) for where, values in blocks)
+    is_unique = not obj.flags.allows_duplicate_labels
+    return rebuild.frame, (obj.index, obj.columns, placed, obj.attrs or None, is_unique)
+
+
+def _series(obj: Any) -> Reduction | None:
+    values = obj._mgr.blocks[0].values
+    is_unique = not obj.flags.allows_duplicate_labels
+    return rebuild.series, (values, obj.index, obj.name, obj.attrs or None, is_unique)
+
+
+def _extension_array(obj: Any) -> Reduction:
+    """As the type itself does, without what it only remembers from being looked at."""
+    made = obj.__reduce_ex__(5)
+    if isinstance(made, str):
+        return made  # type: ignore[return-value]  # a name: no state to clean
+    return tuple(_without_memories(part) for part in made)
+
+
+def _without_memories(part: Any) -> Any:
+    if type(part) is dict:
+        return {key: value for key, value in part.items() if key != "_cache"}
+    if type(part) is tuple:
+        return tuple(_without_memories(item) for item in part)
+    return part
+
+
+# --- torch ---------------------------------------------------------------------------------------
+
+
+def is_plain_tensor(obj: Any) -> bool:
+    """Whether a tensor is memory with strides, and nothing else."""
+    torch = sys.modules["torch"]
+    return (
+        obj.layout is torch.strided
+        and obj.device.type != "meta"
+        and not (obj.is_quantized or obj.is_nested)
+    )
+
+
+def _tensor(obj: Any) -> Reduction | None:
+    if not is_plain_tensor(obj):
+        return None
+    if obj.grad_fn is not None:
+        return rebuild.graph_tensor, (obj.detach(),)
+    plain = obj.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    memory = PickleBuffer(plain.reshape(-1).view(sys.modules["torch"].uint8).numpy())
+    return tensor_reduction(obj, memory, plain.stride(), 0)
+
+
+def tensor_reduction(obj: Any, memory: Any, strides: Any, offset: int) -> Reduction:
+    """A leaf tensor over `memory`, with all that it carries besides."""
+    kind = "Parameter" if type(obj).__name__ == "Parameter" else "Tensor"
+    dtype = str(obj.dtype).partition(".")[2]
+    shape, device = tuple(obj.shape), str(obj.device)
+    made = rebuild.tensor, (memory, dtype, shape, tuple(strides), offset, device, kind)
+    state = (obj.requires_grad, obj.grad, obj.__dict__ or None)
+    return made if state == (False, None, None) else (*made, state, None, None, rebuild.set_tensor)
+
+
+# --- others --------------------------------------------------------------------------------------
+
+
+def _arrow_array(obj: Any) -> Reduction:
+    nbytes = obj.nbytes
+    if obj.get_total_buffer_size() - nbytes > 256 + nbytes // 8:
+        obj = _compact(obj)
+    return rebuild.arrow_array, (_without_counts(obj.__reduce__()[1][0]),)
+
+
+def _compact(array: Any) -> Any:
+    """A slice keeps all of its parent's buffers; written and read again it has its own."""
+    pyarrow = sys.modules["pyarrow"]
+    batch = pyarrow.RecordBatch.from_arrays([array], names=["x"])
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    with pyarrow.ipc.open_stream(sink.getvalue()) as reader:
+        return reader.read_next_batch().column(0)
+
+
+def _without_counts(data: Any) -> Any:
+    """The count of nulls only tells that somebody asked for it: the bitmap holds the truth."""
+    kind, length, nulls, offset, buffers, children, dictionary = data
+    if buffers and buffers[0] is not None and kind.num_buffers > 1:
+        nulls = -1
+    inner = [_without_counts(child) for child in children]
+    return kind, length, nulls, offset, buffers, inner, dictionary
+
+
+_POLARS_BY_ARROW: Final = re.compile(
+    "U?Int(8|16|32|64)|Float(32|64)|Boolean|String|Binary|Date|Time|Datetime.*|Duration.*"
+)
+"""The dtypes that Arrow gives back as they were; the others go polars' own way, in one piece."""
+
+
+def _polars_series(obj: Any) -> Reduction | None:
+    if not _POLARS_BY_ARROW.fullmatch(str(obj.dtype)) or not _is_installed("pyarrow"):
+        return None
+    return rebuild.polars_series, (obj.name, obj.rechunk().to_arrow())
+
+
+@functools.cache
+def _is_installed(name: str) -> bool:
+    # Whether it is imported yet must not matter: tokens are the same in every process.
+    return importlib.util.find_spec(name) is not None
+
+
+def _polars_frame(obj: Any) -> Reduction:
+    return rebuild.polars_frame, (tuple(obj.get_columns()),)
+
+
+def _image(obj: Any) -> Reduction:
+    pixels = obj.tobytes()
+    palette = obj.palette and (obj.palette.mode, bytes(obj.palette.palette))
+    return rebuild.image, (obj.mode, obj.size, PickleBuffer(pixels), palette, obj.info)
+
+
+def _figure(obj: Any) -> Reduction:
+    """Without the note that it was pyplot's: loading a value must not open a window."""
+    made = obj.__reduce_ex__(5)
+    state = {key: value for key, value in made[2].items() if key != "_restore_to_pylab"}
+    return (*made[:2], state, *made[3:])
+
+
+_EXACT: Final[Mapping[str, Reducer]] = {
+    "array.array": _typed_array,
+    "builtins.memoryview": _memory_view,
+    "builtins.dict_keys": _dict_view("keys"),
+    "builtins.dict_values": _dict_view("values"),
+    "builtins.dict_items": _dict_view("items"),
+    "builtins.mappingproxy": _proxy,
+    "functools._lru_cache_wrapper": _cached_function,
+    "numpy.ndarray": _array,
+    "numpy.matrix": _array_subclass,
+    "numpy.recarray": _array_subclass,
+    "numpy.rec.recarray": _array_subclass,
+    "numpy.memmap": _array_subclass,
+    "numpy.ma.MaskedArray": _masked,
+    "numpy.ma.core.MaskedArray": _masked,
+    "pandas.DataFrame": _frame,
+    "pandas.Series": _series,
+    "torch.Tensor": _tensor,
+    "torch.nn.parameter.Parameter": _tensor,
+    "polars.series.series.Series": _polars_series,
+    "polars.dataframe.frame.DataFrame": _polars_frame,
+    "PIL.Image.Image": _image,
+}
+"""By the exact type: a subclass may hold more."""
+
+_FAMILY: Final[Mapping[str, Reducer]] = {
+    "pandas.api.extensions.ExtensionArray": _extension_array,
+    "pyarrow.lib.Array": _arrow_array,
+    "matplotlib.figure.Figure": _figure,
+}
+"""By any base."""
+
+_known: Final[dict[type, Reducer | None]] = dict.fromkeys(
+    cls for cls in vars(builtins).values() if isinstance(cls, type) and cls is not memoryview
+)
+"""Types met so far, the builtin ones from the start."""
