@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from ..record import Pipe, Run
 
 _EXECUTED = ("ran", "failed", "set")
+
+KEPT: Final = 20
+"""How many records of a step are at hand to be restored."""
 
 
 def after(pipe: Pipe, run: Run) -> Pipe:
@@ -48,7 +51,17 @@ class _Draft:
         if run.seen is not None and run.event != "dropped":
             self._update("seen", {run.step: run.seen})
         self._count(run)
+        self._keep(run)
         self._place(run)
+
+    def _keep(self, run: Run) -> None:
+        """Records before a forced run or a `set` come back only when somebody asks for them."""
+        if run.record is None or run.event not in ("ran", "set"):
+            return
+        ended = run.is_forced or run.event == "set"
+        earlier = () if ended else self._part("kept").get(run.step, ())
+        kept = dict.fromkeys((run.record, *earlier))
+        self._update("kept", {run.step: tuple(kept)[:KEPT]})
 
     def _count(self, run: Run) -> None:
         if run.event in _EXECUTED:
@@ -72,7 +85,7 @@ class _Draft:
 
     def _rename(self, old: list[str], new: str) -> None:
         """Place, count and failure move along with the step."""
-        for part in ("seen", "failed", "runs"):
+        for part in ("seen", "failed", "runs", "kept"):
             for step in old:
                 if step in self._part(part):
                     self._update(part, {new: self._part(part)[step], step: None})
@@ -80,7 +93,7 @@ class _Draft:
         self.changed["order"] = tuple(order)
 
     def _drop(self, steps: list[str]) -> None:
-        for part in ("heads", "seen", "failed", "runs"):
+        for part in ("heads", "seen", "failed", "runs", "kept"):
             self._update(part, dict.fromkeys(steps))
         self.changed["order"] = tuple(step for step in self._order() if step not in steps)
 

@@ -8,7 +8,7 @@ index; what it asks of the index is two functions, `recall` and `remember`.
 A file is hashed once in a given state (size, times, inode); the state is remembered, so that a
 gigabyte is mapped in microseconds afterwards, and a file that was touched is hashed again.
 
-The idea: git's object store; the state of a file as proof is redo's and git's index's.
+The idea: git's object store; the state of a file as proof is redo's and git's index's. POSIX only.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ _live_maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
 def digest(data: bytes | bytearray | memoryview) -> Digest:
     """The digest that names these bytes; big ones are hashed by all cores."""
+    data = flat(data)
     # A forked child has no live threads in BLAKE3's pool and would wait for them for ever.
-    if len(data) >= BIG and os.getpid() == _HOME:
+    if data.nbytes >= BIG and os.getpid() == _HOME:
         return blake3(data, max_threads=blake3.AUTO).hexdigest(length=20)
     return blake3(data).hexdigest(length=20)
 
@@ -88,9 +89,7 @@ class Blobs:
     _proved: dict[Digest, bytes] = field(default_factory=dict, repr=False)
     _sizes: set[int] = field(default_factory=set, repr=False)
 
-    def put(
-        self, data: bytes | bytearray | memoryview, *, digest: Digest | None = None
-    ) -> Blob:
+    def put(self, data: bytes | bytearray | memoryview, *, digest: Digest | None = None) -> Blob:
         """Keep `data` and say by which name. Bytes that are there already are not written again.
 
         `digest`, where the caller has it, saves hashing bytes that are there already; bytes that
@@ -154,7 +153,7 @@ class Blobs:
     def sweep(self, keep: Container[Digest]) -> tuple[int, int]:
         """Remove the files that `keep` does not name, and old leftovers: how many, and bytes.
 
-        The caller sees to it that nobody commits meanwhile (see `Store.sweep`).
+        The caller sees to it that nobody commits meanwhile (see `upkeep.sweep`).
         """
         count = nbytes = 0
         with told(self.path):
@@ -206,12 +205,12 @@ class Blobs:
         """Hash the content, unless it was hashed when the file was in this very state."""
         if self.verification == "off":
             return
-        if self.verification == "on" and stamp in (
-            self._proved.get(blob.digest),
-            self.recall(blob.digest),
-        ):
-            self._proved[blob.digest] = stamp
-            return
+        if self.verification == "on":
+            if self._proved.get(blob.digest) == stamp:
+                return
+            if self.recall(blob.digest) == stamp:
+                self._proved[blob.digest] = stamp
+                return
         _match(blob, view)
         self._proved[blob.digest] = stamp
         self.remember(blob.digest, stamp)

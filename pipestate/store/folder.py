@@ -20,11 +20,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from ..errors import DamageError, FormatError
+from ..errors import DamageError, FormatError, StoreError
 from ..record import Blob, Digest, Pipe, Record, Run
 from .blobs import Blobs, Verification, digest, flat
 from .faults import told
 from .index import Index, digest_of
+from .rows import Rows
 
 ROW: Final = 16 << 10
 """Blobs below this are rows of the index."""
@@ -59,7 +60,7 @@ def open_store(
     """
     path = Path(path).expanduser().absolute()
     _check_format(path)
-    index = Index(path / "index", durable, lambda: _make_folder(path))
+    index = Index(Rows(path / "index", durable), lambda: _make_folder(path))
     blobs = Blobs(path / "blobs", durable, verification, index.stamp, index.remember)
     return Store(path, blobs, index)
 
@@ -101,12 +102,22 @@ class Store:
         self.index.close()
 
 
+class _Swept(StoreError):  # noqa: N818 (never leaves this module)
+    """Files that were put are gone before they could be committed."""
+
+    def __init__(self, blobs: list[Blob]) -> None:
+        super().__init__("blobs were swept before they could be committed")
+        self.blobs = blobs
+
+
 @dataclass
 class Batch:
     """What one run leaves: blobs and records put, and then visible by one `commit` or not at all.
 
     Files of blobs are written by `put`, and are garbage until a commit names them; small ones wait
     here. After Moved or another StoreError the batch can be committed again.
+
+    commit -> _commit -> Index.commit -> _ready; _put_again
     """
 
     store: Store
@@ -118,7 +129,7 @@ class Batch:
         """Keep bytes; `digest`, where known, saves hashing what the store has already."""
         view = flat(data)
         if view.nbytes >= ROW:
-            self.store.index.prepare()
+            _make_folder(self.store.path)
             blob = self.store.blobs.put(view, digest=digest)
             self._files[blob.digest] = (blob, data)
             return blob
@@ -134,7 +145,19 @@ class Batch:
         return name
 
     def commit(self, run: Run, *, pipe: Pipe | None = None) -> None:
-        """Append `run` to its job, with all that was put. See `Index.commit`."""
+        """Append `run` to its job with all that was put: visible as one, or, after an error, not.
+
+        `run.number` is one above the number of the pipe that it was decided on; raises Moved when
+        the job has moved on since. `pipe` is the fold that includes `run`.
+        """
+        for _ in range(3):
+            try:
+                return self._commit(run, pipe)
+            except _Swept as swept:
+                self._put_again(swept.blobs)
+        raise StoreError("the store is being swept again and again", "run the step again")
+
+    def _commit(self, run: Run, pipe: Pipe | None) -> None:
         blobs = self.store.blobs
         stamps = {
             name: stamp
@@ -154,11 +177,17 @@ class Batch:
         self._clear()
 
     def _ready(self) -> None:
-        """A sweep may have come between put and commit: put again what it took."""
-        for name, (blob, data) in self._files.items():
-            if not self.store.blobs.has(blob) and self.store.blobs.put(data).digest != name:
-                raise DamageError(
-                    f"blob {name[:12]} was swept before it was committed", "run the step again"
+        """A sweep holds off commits, but may have come between put and commit."""
+        gone = [blob for blob, _ in self._files.values() if not self.store.blobs.has(blob)]
+        if gone:
+            raise _Swept(gone)
+
+    def _put_again(self, gone: list[Blob]) -> None:
+        for blob in gone:
+            if self.store.blobs.put(self._files[blob.digest][1]) != blob:
+                raise StoreError(
+                    f"blob {blob.digest[:12]} was swept, and what it held has changed since",
+                    "run the step again",
                 )
 
     def _clear(self) -> None:

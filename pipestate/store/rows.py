@@ -1,0 +1,268 @@
+"""The rows of the index: `str` keys, `bytes` values, one transaction at a time, nothing unpickled.
+
+diskcache keeps them (SQLite in WAL mode, many threads and processes at once); this is the only
+module that knows it. It does not know what a row means.
+
+A value is one byte of row format (1), 16 bytes of BLAKE3 over key and payload, and the payload. A
+row that was cut, altered or put under another key is a DamageError, never an answer; another format
+byte is a FormatError. A signed row will be a format of its own, with a keyed hash in its head.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import diskcache
+from blake3 import blake3
+
+from ..errors import DamageError, FormatError, StoreError
+from .faults import busy, from_sqlite, told
+
+TIMEOUT_SECONDS: Final = 120.0
+
+_FORMAT = b"\x01"
+_HEAD = 1 + 16
+_SETTINGS: Mapping[str, Any] = {
+    "eviction_policy": "none",
+    "cull_limit": 0,
+    "statistics": 0,
+    "size_limit": 1 << 62,
+    "sqlite_synchronous": 1,
+    # A mapped database that is cut short ends the process by SIGBUS; a read one is an error.
+    "sqlite_mmap_size": 0,
+}
+
+
+class BytesDisk(diskcache.Disk):  # type: ignore[misc]
+    """Rows of `str` keys and `bytes` values, all inside the database; anything else is refused.
+
+    A plain Disk unpickles a row whose `mode` column says so, and opens the file that its
+    `filename` column names: whoever can write to the index could then run code here.
+    """
+
+    def put(self, key: object) -> tuple[str, bool]:
+        """The key as it is."""
+        if type(key) is not str:
+            raise TypeError("keys of the index are str")
+        return key, True
+
+    def get(self, key: object, raw: object) -> str:
+        """The key that `put` gave."""
+        if type(key) is not str or not raw:
+            raise DamageError("the index has a key that pipestate did not write")
+        return key
+
+    def store(
+        self, value: object, read: object, key: object = None
+    ) -> tuple[int, int, None, bytes]:
+        """The columns of a row that holds `value`."""
+        if type(value) is not bytes or read:
+            raise TypeError("values of the index are bytes")
+        return 0, diskcache.core.MODE_RAW, None, value
+
+    def fetch(self, mode: int, filename: str | None, value: object, read: object) -> bytes:
+        """The value of a row that `store` made."""
+        if mode != diskcache.core.MODE_RAW or type(value) is not bytes:
+            raise DamageError("the index has a row that pipestate did not write")
+        return value
+
+    def remove(self, file_path: str) -> None:
+        """Refuse: no row of ours has a file."""
+        raise DamageError(f"the index names a file ({file_path}) that pipestate did not write")
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The database in the folder `path`: absent until `make`, and then it reads as empty.
+
+    Safe for threads and processes; a forked child opens the database anew. When the folder is
+    deleted or replaced under it, it goes by what is there now.
+
+    get -> _cache -> _connect
+    transaction -> set, delete (only inside of it)
+    """
+
+    path: Path
+    durable: bool = False
+    _open: dict[str, Any] = field(default_factory=dict, repr=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the database has been made."""
+        return os.path.exists(f"{self.path}/cache.db")
+
+    def make(self) -> None:
+        """Make the database, if it is not there."""
+        if not self.is_there:
+            self._connect()
+
+    def get(self, key: str) -> bytes | None:
+        """The payload of a row, verified, or None where there is no such row."""
+        cache = self._cache()
+        if cache is None:
+            return None
+        with told(self.path):
+            return _unsealed(key, cache.get(key))
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        """The keys that begin with `prefix`. Goes over all rows: for upkeep."""
+        cache = self._cache()
+        if cache is None:
+            return
+        with told(self.path):
+            for key in cache.iterkeys():
+                if key.startswith(prefix):
+                    yield key
+
+    def set(self, key: str, payload: bytes) -> None:
+        """Write a row, in a transaction. An equal one is left alone, a damaged one replaced."""
+        data = _FORMAT + _seal(key, payload) + payload
+        cache = self._writing()
+        if cache.get(key) != data:
+            cache.set(key, data)
+
+    def delete(self, key: str) -> None:
+        """Remove a row, in a transaction, if it is there."""
+        self._writing().delete(key)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is set in the block is visible at its end, or, after any error, none of it.
+
+        Holds off every other writer of the store. Raises StoreError; blocks are not nested.
+        """
+        with self._lock, told(self.path):
+            cache = self._cache()
+            if cache is None:
+                raise StoreError(f"there is no store at {self.path}")
+            if self.is_writing:
+                raise RuntimeError("a transaction inside a transaction")
+            try:
+                if self.durable:
+                    cache.reset("sqlite_synchronous", 2, update=False)
+                with cache.transact():
+                    self._open["writing"] = True
+                    yield
+            except diskcache.Timeout as error:
+                self.close()
+                raise self._refused(error) from error
+            except StoreError:
+                raise
+            except BaseException:
+                # A COMMIT that failed, or an interrupt on the way in, leaves a transaction open,
+                # and the next one would then be no transaction: closing rolls it back.
+                self.close()
+                raise
+            finally:
+                self._open.pop("writing", None)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a transaction is open; asked by the thread that has it, or by one that waits."""
+        return "writing" in self._open
+
+    def close(self) -> None:
+        """Let go of the database; the next use opens it again."""
+        cache = self._open.pop("cache", None)
+        self._open.pop("inode", None)
+        if cache is not None:
+            cache.close()
+
+    def _writing(self) -> Any:
+        if not self.is_writing:
+            raise RuntimeError("rows are written in a transaction")
+        return self._open["cache"]
+
+    def _refused(self, error: diskcache.Timeout) -> StoreError:
+        """diskcache says Timeout whatever kept a transaction from beginning."""
+        reason = error.__context__
+        if isinstance(reason, sqlite3.Error):
+            return from_sqlite(reason, self.path)
+        return busy(self.path)
+
+    def _cache(self) -> Any:
+        try:
+            inode = os.stat(f"{self.path}/cache.db").st_ino
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StoreError(f"the store {self.path} cannot be read ({error.strerror})") from error
+        opened = self._open
+        if opened.get("inode") == inode and (cache := opened.get("cache")) is not None:
+            return cache
+        return self._connect()
+
+    def _connect(self) -> Any:
+        with self._lock, told(self.path):
+            self.close()
+            folder = str(self.path)
+            if os.path.expandvars(folder) != folder:
+                # diskcache would put the index where the variable points.
+                raise StoreError(
+                    f"the store {folder} has the name of a variable in its path",
+                    "set PIPESTATE_STORE to another folder",
+                )
+            cache = diskcache.Cache(folder, timeout=TIMEOUT_SECONDS, disk=BytesDisk, **_SETTINGS)
+            self._open.update(cache=cache, inode=os.stat(f"{folder}/cache.db").st_ino)
+            _hold_at_fork(self._lock)
+            return cache
+
+
+# --- forks
+# A child forked while another thread is inside a transaction would inherit it, and closing it there
+# writes to memory that both share. So a fork waits for the transaction. Hooks at fork cannot be
+# taken out again: there is one for all stores, set by the first that is opened.
+
+_locks: weakref.WeakSet[Any] = weakref.WeakSet()
+_is_hooked: list[bool] = []
+_held: list[Any] = []
+
+
+def _hold_at_fork(lock: Any) -> None:
+    _locks.add(lock)
+    if not _is_hooked:
+        _is_hooked.append(True)
+        os.register_at_fork(
+            before=_acquire_all, after_in_parent=_release_all, after_in_child=_release_all
+        )
+
+
+def _acquire_all() -> None:
+    for lock in list(_locks):
+        lock.acquire()
+        _held.append(lock)
+
+
+def _release_all() -> None:
+    while _held:
+        _held.pop().release()
+
+
+# --- the head of a row
+
+
+def _seal(key: str, payload: bytes) -> bytes:
+    return blake3(key.encode() + b"\0" + payload).digest(length=16)
+
+
+def _unsealed(key: str, data: bytes | None) -> bytes | None:
+    if data is None:
+        return None
+    if data[:1] != _FORMAT:
+        raise FormatError(
+            f"row {key[:60]!r} has format {data[:1].hex() or 'none'}, this pipestate reads 01",
+            "a newer pipestate may have written it",
+        )
+    payload = data[_HEAD:]
+    if _seal(key, payload) != data[1:_HEAD]:
+        raise DamageError(f"row {key[:60]!r} of the index is damaged")
+    return payload
