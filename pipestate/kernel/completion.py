@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-_OURS: Final = re.compile(r"\s*(?:%%step|%?pipe)\s")
+_OURS: Final = re.compile(r"\s*(?:%%step|%pipe)\s")
 _FRAGMENT: Final = re.compile(r"[^\s<]*\Z")
 
 
@@ -31,7 +31,7 @@ def install(
             if _OURS.match(line):
                 return _offer_words(line, words(line) if words else ())
             return _offer_names(context.token, names())
-        except Exception:  # a store that cannot be read: Tab is no place to complain about it
+        except Exception:  # noqa: BLE001 - an unreadable store: Tab is no place to complain
             return {"completions": [], "suppress": False}
 
     matcher: Any = pipestate

@@ -30,6 +30,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+import numbers
 import re
 import threading
 from collections import deque
@@ -46,6 +47,7 @@ TEXT_LIMIT: Final = 10_000_000
 """Characters of printed text that are kept of one run: half from its start, half from its end."""
 
 _SETTLE: Final = 1 << 16
+_LONGEST: Final = 1 << 20  # what is longer than this before it settles is no progress bar
 _ENTRY_COST: Final = 200
 _REACH: Final = 64
 """How many lines up a cursor can still go in text of which a beginning was settled."""
@@ -77,6 +79,8 @@ class _Text:
             return len(text)
         before = self.nraw - len(text)
         done, rest = settle("".join(self.raw))
+        if len(rest) > _LONGEST:
+            done, rest = done + collapse(rest), ""
         self.settled.append(done)
         self.raw, self.nraw = [rest], len(rest)
         self.enough = _SETTLE + 2 * len(rest)
@@ -84,11 +88,11 @@ class _Text:
 
     def drop(self, count: int) -> int:
         """Take up to `count` characters off its start; how many it were."""
-        if self.nraw and self.nraw <= count:
-            self.settled.append("".join(self.raw))
-            self.raw, self.nraw = [], 0
         dropped = 0
-        while self.settled and dropped < count:
+        while dropped < count and not self.is_empty:
+            if not self.settled:
+                self.settled.append("".join(self.raw))
+                self.raw, self.nraw = [], 0
             piece = self.settled.popleft()
             cut = min(len(piece), count - dropped)
             dropped += cut
@@ -114,7 +118,7 @@ class Page:
 
     def __init__(self, limit: int = TEXT_LIMIT) -> None:
         self._half = max(limit // 2, 1)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer that prints may run at any line
         self._is_clearing = False
         self._known: set[str] = set()
         self._empty()
@@ -222,7 +226,7 @@ class Page:
 
     def _trim(self) -> None:
         """Leave out the start of the tail, down to half of the limit."""
-        while self._ntail > self._half:
+        while self._tail and self._ntail > self._half:
             first = self._tail[0]
             if not isinstance(first, _Text):
                 self._between.append(first)
@@ -267,18 +271,20 @@ def plain(value: Any) -> Any:
     """A copy in JSON's own types, made as a Jupyter client makes it."""
     if value is None or type(value) in (str, int, float, bool):
         return value
+    if isinstance(value, str):
+        return str.__str__(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item) for item in value]
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
     if isinstance(value, (datetime.date, datetime.datetime)):
         return value.isoformat()
-    if hasattr(value, "__index__"):
-        return int(value)
-    if hasattr(value, "__float__"):
-        return float(value)
+    if isinstance(value, Iterable):
+        return [plain(item) for item in value]
     return str(value)
 
 
@@ -290,8 +296,8 @@ def as_text(messages: Iterable[Message]) -> str:
             shown.append(message["text"])
         elif message["output_type"] == "error":
             shown.append("\n".join(message["traceback"]) + "\n")
-        elif text := message["data"].get("text/plain"):
-            shown.append("".join(text) + "\n")
+        elif message["output_type"] != "update_display_data" and message["data"].get("text/plain"):
+            shown.append(f"{message['data']['text/plain']}\n")
     return "".join(shown)
 
 
