@@ -1,0 +1,157 @@
+"""How names hang together: components, and one digest over several names.
+
+Two names are joined where they reach the same mutable object. Below such an object both see the
+same, so only its *entry points* are told: pairs of numbers, one from each name's own walk, that
+stand for one object. They are chosen for each two names by themselves, so that the joint digest of
+any subset of names can be had from what was noted for all of them.
+
+A link is an entry point of two names: both list `(their number, link)`. Where the object is array
+memory both also list `(-1 - link, layout)`: where in the memory their first view begins, counted
+from the lower of both and shifted by 64 bits, and the digest of its shape and strides below that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+
+from blake3 import blake3
+
+from .streams import Stream
+
+MAX_PAIRS = 1000
+Shares = dict[str, tuple[tuple[int, int], ...]]
+Link = tuple[int, int, int, int]
+"""Numbers of one object in the walks of two names, and its layouts in them (0: no memory)."""
+
+
+def components(streams: Mapping[str, Stream]) -> list[frozenset[str]]:
+    """The names, grouped by the mutable objects that they share, in the order of the mapping.
+
+    Memory that pandas holds under copy-on-write joins a frame with a plain array over it, but not
+    a frame with another frame.
+    """
+    leader = {name: name for name in streams}
+    firm: dict[int, str] = {}
+    for name, one in streams.items():
+        for key in one.mutables:
+            other = firm.setdefault(key, name)
+            if other is not name:
+                _join(leader, other, name)
+    for name, one in streams.items():
+        for key in one.lazy:
+            if key in firm:
+                _join(leader, firm[key], name)
+    groups: dict[str, set[str]] = {}
+    for name in streams:
+        groups.setdefault(_find(leader, name), set()).add(name)
+    return [frozenset(group) for group in groups.values()]
+
+
+def _find(leader: dict[str, str], name: str) -> str:
+    while leader[name] != name:
+        leader[name] = leader[leader[name]]
+        name = leader[name]
+    return name
+
+
+def _join(leader: dict[str, str], one: str, other: str) -> None:
+    leader[_find(leader, other)] = _find(leader, one)
+
+
+def joint(streams: Mapping[str, Stream], names: Iterable[str]) -> str:
+    """One digest over these names: of their contents, and of what they share."""
+    ordered = sorted(names)
+    links = {
+        (one, other): _links(streams[one], streams[other])
+        for one, other in combinations(ordered, 2)
+    }
+    return _digest({name: streams[name].digest for name in ordered}, links)
+
+
+def shares(streams: Mapping[str, Stream], names: Iterable[str]) -> Shares | None:
+    """What `joint_of` needs to know about these names; None if it would be too long."""
+    ordered = sorted(names)
+    found: dict[str, list[tuple[int, int]]] = {name: [] for name in ordered}
+    number = 0
+    for one, other in combinations(ordered, 2):
+        for mine, theirs, layout, their_layout in _links(streams[one], streams[other]):
+            found[one].append((mine, number))
+            found[other].append((theirs, number))
+            if layout or their_layout:
+                found[one].append((-1 - number, layout))
+                found[other].append((-1 - number, their_layout))
+            number += 1
+            if 2 * number > MAX_PAIRS:
+                return None
+    return {name: tuple(pairs) for name, pairs in found.items()}
+
+
+def joint_of(
+    names: Mapping[str, str],
+    shares: Mapping[str, tuple[tuple[int, int], ...]] | None,
+    subset: Iterable[str],
+) -> str | None:
+    """What `joint` gave for `subset`, from the digests and shares of a version; None if unknown."""
+    ordered = sorted(subset)
+    if any(name not in names for name in ordered):
+        return None
+    if len(ordered) == 1:
+        return names[ordered[0]]
+    if shares is None:
+        return None
+    ends: dict[int, list[tuple[str, int]]] = {}
+    layouts: dict[tuple[str, int], int] = {}
+    for name in ordered:
+        for number, link in shares.get(name, ()):
+            if number < 0:
+                layouts[name, -1 - number] = link
+            else:
+                ends.setdefault(link, []).append((name, number))
+    links: dict[tuple[str, str], list[Link]] = {pair: [] for pair in combinations(ordered, 2)}
+    for link, (first, *rest) in ends.items():
+        for second in rest:
+            a, b = first[0], second[0]
+            layout = (layouts.get((a, link), 0), layouts.get((b, link), 0))
+            links[a, b].append((first[1], second[1], *layout))
+    return _digest({name: names[name] for name in ordered}, links)
+
+
+def _digest(names: Mapping[str, str], links: Mapping[tuple[str, str], Sequence[Link]]) -> str:
+    if len(names) == 1:
+        return next(iter(names.values()))
+    told = [(pair, sorted(found)) for pair, found in sorted(links.items()) if found]
+    text = repr((sorted(names.items()), told))
+    return blake3(text.encode("utf-8", "surrogatepass")).hexdigest(length=20)
+
+
+def _links(one: Stream, other: Stream) -> list[Link]:
+    """The entry points of two names, as the side sees them from which there are fewer."""
+    small, large = sorted((one.mutables, other.mutables), key=len)
+    shared = [key for key in small if key in large]
+    if not shared and not one.lazy and not other.lazy:
+        return []
+    mine = {one.mutables[key]: key for key in shared}
+    theirs = {other.mutables[key]: key for key in shared}
+    entries = [key for number, key in mine.items() if one.parents[number] not in mine]
+    others = [key for number, key in theirs.items() if other.parents[number] not in theirs]
+    chosen = entries if len(entries) <= len(others) else others
+    links = [_link(one, other, key) for key in chosen]
+    # A plain array over a frame's memory: joined, wherever in the frame it lies.
+    links += [(one.mutables[key], 0, 1, 2) for key in other.lazy if key in one.mutables]
+    links += [(0, other.mutables[key], 2, 1) for key in one.lazy if key in other.mutables]
+    return sorted(links)
+
+
+def _link(one: Stream, other: Stream, key: int) -> Link:
+    number, their_number = one.mutables[key], other.mutables[key]
+    mine, theirs = one.layouts.get(number), other.layouts.get(their_number)
+    if mine is None or theirs is None:
+        return (number, their_number, 0, 0)
+    lowest = min(mine[0], theirs[0])
+    return (number, their_number, _layout(mine, lowest), _layout(theirs, lowest))
+
+
+def _layout(layout: tuple[int, tuple[object, ...]], lowest: int) -> int:
+    told = blake3(repr(layout[1]).encode()).digest(length=8)
+    return (layout[0] - lowest) << 64 | int.from_bytes(told, "big")

@@ -1,0 +1,206 @@
+"""Parts of a value by access path: looked up without running any of the user's code.
+
+`at` follows constant subscripts and attributes as far as getting them is sure to run nothing but
+the interpreter and, for a column, pandas. `parts` takes the digests of what a cell could read in
+this way, a bounded number of them.
+"""
+
+from __future__ import annotations
+
+import enum
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any, Final
+
+from ..record import AccessPath, Key
+from .streams import NOTHING, hash_buffer, stream
+
+
+class Lookup(enum.Enum):
+    """What stands for a part that there is not."""
+
+    MISSING = "missing"
+    OPAQUE = "opaque"
+
+
+MISSING: Final = Lookup.MISSING
+"""There is no such part now; reading it would raise."""
+OPAQUE: Final = Lookup.OPAQUE
+"""Getting the part would run code: the whole object counts."""
+
+NESTED = 2
+"""How many levels of dicts and instances `parts` goes down."""
+
+
+def at(value: object, path: AccessPath) -> object:
+    """The part of `value` at the path, or MISSING, or OPAQUE."""
+    for kind, key in path.parts:
+        value = _attribute(value, str(key)) if kind == "attr" else _item(value, key)
+        if value is MISSING or value is OPAQUE:
+            return value
+    return value
+
+
+def parts(
+    value: object,
+    *,
+    name: str,
+    limit: int = 256,
+    definitions: Mapping[int, str] = NOTHING,
+    buffer_digest: Callable[[memoryview], str] = hash_buffer,
+) -> dict[str, str]:
+    """The digests of columns, keys and attributes by `str(path)`; of the first `limit` of them.
+
+    What `at` finds OPAQUE is left out, and so is what cannot be kept.
+    """
+    found: dict[str, str] = {}
+    for path, part in islice(_walk(value, AccessPath(name), NESTED), limit):
+        if id(part) in definitions:
+            continue
+        one = stream(part, definitions=definitions, buffer_digest=buffer_digest)
+        if not one.flaw:
+            found[str(path)] = one.digest
+    return found
+
+
+def _walk(value: object, path: AccessPath, depth: int) -> Iterator[tuple[AccessPath, object]]:
+    found = list(islice(_steps(value), 1024))
+    inner: list[tuple[AccessPath, object]] = []
+    for step in found:
+        longer = AccessPath(path.name, (*path.parts, step))
+        part = at(value, AccessPath("", (step,)))
+        if part is MISSING or part is OPAQUE:
+            continue
+        yield longer, part
+        inner.append((longer, part))
+    if depth > 1:
+        for longer, part in inner:
+            if type(part) is dict or _is_plain_instance(type(part)):
+                yield from _walk(part, longer, depth - 1)
+
+
+def _steps(value: object) -> Iterator[tuple[str, Key]]:
+    """The subscripts and attributes that somebody could write."""
+    kind = type(value)
+    if kind is dict:
+        assert isinstance(value, dict)
+        yield from (("item", key) for key in list(value) if type(key) in (str, int, bool, bytes))
+    elif is_frame(kind):
+        columns: Any = value
+        yield from (("item", label) for label in columns.columns if type(label) in (str, int))
+    elif _is_array(kind):
+        array: Any = value
+        yield from (("item", field) for field in array.dtype.names or ())
+    elif _is_plain_instance(kind):
+        yield from (("attr", key) for key in _instance(value))
+
+
+# --- items ---------------------------------------------------------------------------------------
+
+
+def _item(value: object, key: Key) -> object:
+    kind = type(value)
+    if kind is dict:
+        assert isinstance(value, dict)
+        # A key with an `__eq__` of its own could run code when the hashes collide.
+        return value.get(key, MISSING) if all_plain(value) else OPAQUE
+    if kind is list or kind is tuple:
+        assert isinstance(value, (list, tuple))
+        if type(key) not in (int, bool):
+            return MISSING
+        index = int(key)  # type: ignore[arg-type]
+        return value[index] if -len(value) <= index < len(value) else MISSING
+    if is_frame(kind):
+        return _column(value, key)
+    if _is_array(kind) and type(key) is str:
+        array: Any = value
+        names = array.dtype.names
+        return OPAQUE if names is None else array[key] if key in names else MISSING
+    return OPAQUE
+
+
+PLAIN_KEYS = frozenset({str, int, bool, float, bytes, type(None), tuple})
+
+
+def all_plain(value: dict[object, object]) -> bool:
+    """Whether looking a key up in this dict runs no code of the user's."""
+    return set(map(type, value)) <= PLAIN_KEYS
+
+
+def is_frame(kind: type) -> bool:
+    """Whether this is pandas' own DataFrame."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and kind is getattr(pandas, "DataFrame", None)
+
+
+def _is_array(kind: type) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and kind is numpy.ndarray
+
+
+def _column(value: object, key: Key) -> object:
+    frame: Any = value
+    columns = frame.columns
+    if columns.nlevels != 1 or not columns.is_unique or type(key) not in (str, int):
+        return OPAQUE
+    if columns.dtype.kind == "M":  # a string may stand for a date, or for many
+        return OPAQUE
+    return frame[key] if key in columns else MISSING
+
+
+# --- attributes ----------------------------------------------------------------------------------
+
+
+def _attribute(value: object, name: str) -> object:
+    kind = type(value)
+    if kind is types.ModuleType:
+        found = vars(value).get(name, MISSING)
+        return OPAQUE if found is MISSING and "__getattr__" in vars(value) else found
+    if is_frame(kind):
+        return OPAQUE if hasattr(kind, name) else _column(value, name)
+    if not _is_plain_instance(kind):
+        return OPAQUE
+    held = _of_class(kind, name)
+    if isinstance(held, types.MemberDescriptorType):
+        try:
+            return held.__get__(value, kind)
+        except AttributeError:  # an empty slot
+            return MISSING
+    attributes = _instance(value)
+    if held is MISSING:
+        return attributes.get(name, MISSING)
+    if hasattr(type(held), "__set__") or hasattr(type(held), "__delete__"):
+        return OPAQUE
+    if name in attributes:
+        return attributes[name]
+    return OPAQUE if hasattr(type(held), "__get__") else held
+
+
+def _is_plain_instance(kind: type) -> bool:
+    """Whether attributes are got as Python itself gets them, from a dict or from slots."""
+    if issubclass(kind, type) or kind.__getattribute__ is not object.__getattribute__:
+        return kind is types.SimpleNamespace
+    if _of_class(kind, "__getattr__") is not MISSING:
+        return False
+    return bool(kind.__flags__ & 1 << 9) or kind is types.SimpleNamespace
+
+
+def _of_class(kind: type, name: str) -> object:
+    return next((vars(cls)[name] for cls in kind.__mro__ if name in vars(cls)), MISSING)
+
+
+def _instance(value: object) -> dict[str, object]:
+    """The attributes that an instance has in its `__dict__` and in its slots."""
+    slots = {
+        name: MISSING
+        for cls in type(value).__mro__
+        for name, held in vars(cls).items()
+        if isinstance(held, types.MemberDescriptorType)
+    }
+    try:
+        attributes = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        attributes = {}
+    return {**slots, **(attributes if type(attributes) is dict else {})}

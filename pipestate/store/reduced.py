@@ -1,0 +1,193 @@
+"""Objects of any other type in a walk: as pickle takes them apart.
+
+`reductions.reduce` is asked first, then `copyreg`'s table, then `__reduce_ex__(5)`, which is how
+the packer does it, so that digest and pack speak of the same parts. This runs the pickling hooks
+of the user's classes, and nothing else of theirs.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import datetime
+import decimal
+import enum
+import fractions
+import operator
+import pathlib
+import re
+import sys
+import types
+import typing
+import uuid
+import zoneinfo
+from collections.abc import Mapping
+from itertools import chain
+from pickle import PickleBuffer
+from typing import Any
+
+from . import arrays, containers, definitions, origins
+from .reductions import reduce
+from .walk import ROOT, Handler, Token, Walk, text
+
+IMMUTABLE = (
+    *(datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, zoneinfo.ZoneInfo),
+    *(decimal.Decimal, fractions.Fraction, uuid.UUID, pathlib.PurePath, re.Pattern, range, slice),
+    *(enum.Enum, types.BuiltinFunctionType, types.MethodWrapperType, types.GenericAlias),
+    *(types.UnionType, operator.itemgetter, operator.attrgetter, operator.methodcaller),
+    *(typing.TypeVar, typing.ParamSpec, typing.ForwardRef, type(typing.Any), type(list[int])),
+    *(type(typing.List[int]), type(typing.Optional[int]), type(typing.Optional)),  # noqa: UP006, UP045
+)
+"""Types, with their subclasses that add no state of their own, whose identity never counts."""
+
+IMMUTABLE_NAMES = {
+    "numpy": ("generic", "dtype", "ufunc"),
+    "pandas": ("Timedelta", "Period", "Interval", "api.extensions.ExtensionDtype"),
+    "pyarrow": ("DataType", "Scalar", "Buffer", "Schema", "Field"),
+    "torch": ("dtype", "device", "Size"),
+}
+HOLDERS = {"pandas", "numpy", "pyarrow"}
+"""Whose objects, inside a pandas object, are no more than its content."""
+LAZY_NAMES = {"pandas": ("DataFrame", "Series", "Index")}
+"""Copy-on-write: who holds one never sees what is done to another that shares its memory."""
+
+
+def select(kind: type) -> Handler:
+    """What to do with objects of this type."""
+    if issubclass(kind, type):
+        return definitions.walk_definition
+    known = containers.HANDLERS.get(kind) or definitions.HANDLERS.get(kind) or OTHERS.get(kind)
+    if known is not None:
+        return known
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and kind is numpy.ndarray:
+        return arrays.walk_array
+    if issubclass(kind, IMMUTABLE) or _is_one(kind, IMMUTABLE_NAMES):
+        return walk_immutable
+    if _is_one(kind, LAZY_NAMES):
+        return walk_lazy
+    if _is_one(kind, {"torch": ("Tensor",)}):
+        return walk_tensor
+    return walk_object
+
+
+def _is_one(kind: type, names: Mapping[str, tuple[str, ...]]) -> bool:
+    for package, attributes in names.items():
+        module = sys.modules.get(package)
+        if module is None:
+            continue
+        for attribute in attributes:
+            try:
+                found = operator.attrgetter(attribute)(module)
+            except AttributeError:  # a library that is half imported, or of another version
+                continue
+            if isinstance(found, type) and issubclass(kind, found):
+                return True
+    return False
+
+
+def walk_object(walk: Walk, obj: object) -> None:
+    """A mutable object, as it is reduced; by its name where it is a definition of the notebook."""
+    if walk.holder != ROOT and type(obj).__module__.partition(".")[0] in HOLDERS:
+        walk_immutable(walk, obj)
+        return
+    if definitions.is_referred(walk, obj):
+        definitions.refer(walk, obj)
+        return
+    number = walk.number(id(obj))
+    if number is not None:
+        walk.push(items(walk, obj), parent=number)
+
+
+def walk_immutable(walk: Walk, obj: object) -> None:
+    """An object whose identity never counts."""
+    walk.seal(obj, _once(walk, obj))
+
+
+def _once(walk: Walk, obj: object) -> Any:
+    """The items, taken apart only if the seal is not known already."""
+    yield from items(walk, obj)
+
+
+def walk_lazy(walk: Walk, obj: object) -> None:
+    """A pandas object: an identity of its own, and insides that count by content only."""
+    number = walk.number(id(obj))
+    if number is not None:
+        walk.push(items(walk, obj), parent=number, holder=number)
+
+
+def walk_tensor(walk: Walk, obj: object) -> None:
+    """A tensor: an object over a storage."""
+    try:
+        arrays.walk_tensor(walk, obj, items(walk, obj))
+    except RuntimeError as error:  # a sparse or meta tensor has no storage to speak of
+        walk.fail(obj, str(error))
+
+
+def items(walk: Walk, obj: object) -> list[object]:
+    """Tokens and parts of a reduced object, in the order in which pickle would write them."""
+    try:
+        reduced = _reduction(obj)
+        if isinstance(reduced, str):
+            return list(_global(obj, reduced))
+        walk.findings.alive.append(reduced)
+        return list(_parts(reduced))
+    except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
+        walk.fail(obj, str(error))
+        return []
+
+
+def _reduction(obj: object) -> str | tuple[Any, ...]:
+    found: Any = reduce(obj)
+    if found is None:
+        reducer = copyreg.dispatch_table.get(type(obj))
+        found = reducer(obj) if reducer is not None else obj.__reduce_ex__(5)
+    if not isinstance(found, (str, tuple)):
+        raise TypeError("__reduce__ must return a string or tuple")
+    return found
+
+
+def _global(obj: Any, name: str) -> Any:
+    """An object that pickle finds by name; what it wraps is the user's where it is his."""
+    wrapped = getattr(obj, "__wrapped__", None)
+    module = getattr(obj, "__module__", None)
+    yield Token(b"n" + text(f"{type(obj).__module__}.{type(obj).__qualname__}"))
+    if wrapped is not None and origins.is_own(module):
+        yield wrapped
+        return
+    owner = getattr(obj, "__self__", None)
+    if isinstance(owner, types.ModuleType):
+        module = owner.__name__
+    yield Token(text(f"{module}.{name}"))
+
+
+def _parts(reduced: tuple[Any, ...]) -> Any:
+    if not 2 <= len(reduced) <= 6:
+        raise TypeError("tuple returned by __reduce__ must contain 2 through 6 elements")
+    function, args, state, listed, pairs, setter = [*reduced, None, None, None, None][:6]
+    yield Token(b"R%d:" % len(args))
+    yield function
+    yield from args
+    yield state
+    if listed is not None:
+        elements = list(listed)
+        yield Token(b"l%d:" % len(elements))
+        yield from elements
+    if pairs is not None:
+        entries = list(pairs)
+        yield Token(b"d%d:" % len(entries))
+        yield from chain.from_iterable(entries)
+    if setter is not None:
+        yield Token(b"t")
+        yield setter
+
+
+def walk_buffer(walk: Walk, obj: object) -> None:
+    """Bytes that the packer keeps out of band."""
+    assert isinstance(obj, PickleBuffer)
+    walk.emit(walk.content(obj.raw()))
+
+
+OTHERS: dict[type, Handler] = {
+    PickleBuffer: walk_buffer,
+    arrays.FIELD: arrays.walk_field,
+}

@@ -1,0 +1,110 @@
+"""A value as a stream: its digest, what is mutable in it, what its code reads, what is wrong.
+
+A stream is taken at memory speed and says enough to tell later, without the value, how names hang
+together (see `joints`). It holds the objects whose ids it tells, so that the ids stay true.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from blake3 import blake3
+
+from ..record import AccessPath
+from . import where
+from .reduced import select
+from .walk import Findings, Walk
+
+BIG = 1 << 20
+NOTHING: Mapping[int, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What one look at a value told.
+
+    `digest` covers content and the sharing inside, and is the same in every process. `kind` is the
+    type's name. `mutables` gives each mutable object's id (or key of array memory) its number in
+    the walk, `parents` the number of what it was first met in, `layouts` how views lie in array
+    memory, `lazy` the memory that pandas holds under copy-on-write. `reads` and `writes` are the
+    globals of the code in it, `needs` the notebook's definitions that it names. A `flaw` says what
+    cannot be kept and where; then the digest compares with nothing.
+    """
+
+    digest: str
+    kind: str
+    mutables: Mapping[int, int]
+    reads: frozenset[AccessPath]
+    writes: frozenset[str]
+    needs: frozenset[str]
+    flaw: str
+    nbytes: int
+    is_mutable: bool
+    alive: object
+    parents: tuple[int, ...] = ()
+    layouts: Mapping[int, tuple[int, tuple[object, ...]]] = field(default_factory=dict)
+    lazy: frozenset[int] = frozenset()
+
+
+def hash_buffer(buffer: memoryview) -> str:
+    """The digest of a buffer, by several threads if it is big."""
+    threads = blake3.AUTO if buffer.nbytes >= BIG else 1
+    return blake3(buffer, max_threads=threads).hexdigest(length=20)
+
+
+def stream(
+    value: object,
+    *,
+    name: str = "",
+    definitions: Mapping[int, str] = NOTHING,
+    buffer_digest: Callable[[memoryview], str] = hash_buffer,
+) -> Stream:
+    """Look at a value. `name` is what a flaw's place begins with.
+
+    `definitions` are the notebook's functions and classes by id, with the names they go by; `value`
+    itself is looked at by content even if it is among them. Costs about the hashing of its buffers
+    and a microsecond for each object that is not plain builtin data.
+    """
+    findings = Findings(definitions, buffer_digest)
+    walk = Walk(value, select, findings)
+    with _gc_paused():
+        digest = walk.run().hex()
+    numbering = walk.numbering
+    return Stream(
+        digest=digest,
+        kind=type(value).__name__,
+        mutables=numbering.numbers,
+        reads=frozenset(findings.reads),
+        writes=frozenset(findings.writes),
+        needs=frozenset(findings.needs),
+        flaw=_flaw(walk, value, name),
+        nbytes=walk.nbytes,
+        is_mutable=bool(numbering.numbers) or bool(numbering.lazy),
+        alive=(value, findings.alive),
+        parents=tuple(numbering.parents),
+        layouts=numbering.layouts,
+        lazy=frozenset(numbering.lazy),
+    )
+
+
+def _flaw(walk: Walk, value: object, name: str) -> str:
+    if not walk.flaws:
+        return ""
+    obj, _ = walk.flaws[0]
+    return f"{type(obj).__name__} at {name or 'value'}{where.path(value, obj)}"
+
+
+@contextlib.contextmanager
+def _gc_paused() -> Iterator[None]:
+    # A walk makes many tuples and no garbage: collections in between would only cost.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

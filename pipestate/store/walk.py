@@ -1,0 +1,295 @@
+"""One canonical walk over a value: every object becomes tokens, every mutable object a number.
+
+The walk is in preorder with an explicit stack, so that nesting is bounded by memory alone. A
+mutable object is numbered when it is first met and is afterwards only referred to by its number;
+an immutable one stands for its content wherever it is met. Two values give the same tokens exactly
+if content and sharing of mutables are equal. Nothing in the tokens comes from an address, an
+iteration order of a set, a hash seed or a process.
+
+This module holds the machine. What it does with a type is handed to it as `select`: a function from
+a type to a handler. The handlers live beside it (`containers`, `arrays`, `definitions`, `reduced`)
+and know the machine; it does not know them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from blake3 import blake3
+
+from ..record import AccessPath
+from . import trees
+
+Handler = Callable[["Walk", object], None]
+ROOT = -1
+"""The parent of what no mutable object holds."""
+SMALL = 4096
+"""Buffers up to this many bytes are tokens themselves; bigger ones stand as their digest."""
+PENDING = 4096
+
+
+class Token(bytes):
+    """Bytes among the items of a frame that are to be written out as they are."""
+
+    __slots__ = ()
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a walk and the walks inside it found beside the tokens."""
+
+    definitions: Mapping[int, str]
+    buffer_digest: Callable[[memoryview], str]
+    reads: set[AccessPath] = field(default_factory=set)
+    writes: set[str] = field(default_factory=set)
+    needs: set[str] = field(default_factory=set)
+    named: dict[int, bytes] = field(default_factory=dict)
+    alive: list[object] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Numbering:
+    """The numbers of mutable objects, in the order they were met.
+
+    `parents` gives for each number that of the mutable object it was met in. `layouts` tells for
+    array memory where its first view starts and its strides. `lazy` is memory that pandas holds
+    under copy-on-write, by the number of the object that holds it.
+    """
+
+    numbers: dict[int, int] = field(default_factory=dict)
+    parents: list[int] = field(default_factory=list)
+    layouts: dict[int, tuple[int, tuple[object, ...]]] = field(default_factory=dict)
+    lazy: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Frame:
+    """Items still to be walked, the mutable object they lie in, and what is done at their end.
+
+    `holder` is the number of the pandas object that they are the insides of, else `ROOT`.
+    """
+
+    items: Iterator[object]
+    parent: int
+    holder: int
+    end: Callable[[], None] | None = None
+
+
+class Walk:
+    """A walk over one value.
+
+    run ── visit ── a handler of `select` ── emit, number, push, seal, defer
+     └── at the end: sets that hold mutable objects, in the order they were met
+    """
+
+    def __init__(
+        self,
+        root: object,
+        select: Callable[[type], Handler],
+        findings: Findings,
+        *,
+        outer: Mapping[int, int] | None = None,
+        is_inside: bool = False,
+    ) -> None:
+        self.root = root
+        self.select = select
+        self.findings = findings
+        self.numbering = Numbering()
+        self.outer = outer
+        self.is_inside = is_inside
+        self.flaws: list[tuple[object, str]] = []
+        self.nbytes = 0
+        self._out: list[bytes] = []
+        self._hasher = blake3()
+        self._stack: list[Frame] = []
+        self._later: list[Callable[[], None]] = []
+        self._sealed: dict[int, bytes] = {}
+        self._handlers: dict[type, Handler] = {}
+        self.pickler = trees.TreePickler()
+
+    # --- the machine ---
+
+    def run(self, limit: int | None = None) -> bytes:
+        """Walk it all and give the digest; stop after `limit` nodes once a mutable was met."""
+        self.visit(self.root)
+        while self._stack or self._later:
+            if self._stack:
+                self._advance()
+            else:
+                self._later.pop(0)()
+            if limit is not None and len(self.numbering.parents) > limit:
+                break
+        self._flush()
+        return self._hasher.digest(length=20)
+
+    def _advance(self) -> None:
+        """Visit items of the frame on top until one of them opens a frame, or it is at its end."""
+        stack, visit = self._stack, self.visit
+        frame, depth = stack[-1], len(stack)
+        for item in frame.items:
+            visit(item)
+            if len(stack) != depth:
+                return
+        stack.pop()
+        if frame.end is not None:
+            frame.end()
+        if len(self._out) > PENDING:
+            self._flush()
+
+    def visit(self, item: object) -> None:
+        """Write out one object; what lies in it may be left on the stack."""
+        kind = type(item)
+        leaf = LEAVES.get(kind)
+        if leaf is not None:
+            self._out.append(leaf(item))
+            return
+        handler = self._handlers.get(kind)
+        if handler is None:
+            handler = self._handlers[kind] = self.select(kind)
+        handler(self, item)
+
+    def _flush(self) -> None:
+        joined = b"".join(self._out)
+        self.nbytes += len(joined)
+        self._hasher.update(joined)
+        self._out.clear()
+
+    # --- what handlers use ---
+
+    @property
+    def parent(self) -> int:
+        """The number of the mutable object that is being walked."""
+        return self._stack[-1].parent if self._stack else ROOT
+
+    @property
+    def holder(self) -> int:
+        """The number of the pandas object whose insides are being walked, or ROOT."""
+        return self._stack[-1].holder if self._stack else ROOT
+
+    def emit(self, token: bytes) -> None:
+        """Write out a token; it has to say itself where it ends."""
+        self._out.append(token)
+
+    def number(self, key: int) -> int | None:
+        """The number of a mutable object met for the first time, else None: a reference is written.
+
+        `key` is its id, or for the memory of an array what `arrays.memory` gives.
+        """
+        numbers = self.numbering.numbers
+        known = numbers.get(key)
+        if known is None and self.outer is not None and key in self.outer:
+            self._out.append(b"^%d;" % self.outer[key])
+            return None
+        if known is not None:
+            self._out.append(b"@%d;" % known)
+            return None
+        new = numbers[key] = len(self.numbering.parents)
+        self.numbering.parents.append(self.parent)
+        return new
+
+    def is_numbered(self, key: int) -> bool:
+        """Whether the object was met before."""
+        return key in self.numbering.numbers or (self.outer is not None and key in self.outer)
+
+    def push(
+        self,
+        items: Iterable[object],
+        *,
+        parent: int | None = None,
+        holder: int | None = None,
+        end: Callable[[], None] | None = None,
+    ) -> None:
+        """Leave items on the stack, to be walked next, as lying in the object numbered `parent`."""
+        parent = self.parent if parent is None else parent
+        holder = self.holder if holder is None else holder
+        self._stack.append(Frame(iter(items), parent, holder, end))
+
+    def seal(self, obj: object, items: Iterable[object]) -> None:
+        """Walk an immutable object: what is in it is written out as one digest.
+
+        Shared tuples nest to exponential trees, so the digest is remembered, once all mutables in
+        it are numbered and it thus cannot come out otherwise.
+        """
+        known = self._sealed.get(id(obj))
+        if known is not None:
+            self._out.append(known)
+            return
+        before = (self._out, self._hasher, len(self.numbering.parents), len(self._later))
+        self._out, self._hasher = [], blake3()
+
+        def end() -> None:
+            self._flush()
+            token = b"I" + self._hasher.digest(length=20)
+            self._out, self._hasher = before[0], before[1]
+            if (len(self.numbering.parents), len(self._later)) == before[2:]:
+                self._sealed[id(obj)] = token
+                self.findings.alive.append(obj)
+            self._out.append(token)
+
+        self.push(items, end=end)
+
+    def content(self, buffer: memoryview) -> bytes:
+        """A token for raw bytes."""
+        self.nbytes += buffer.nbytes
+        if buffer.nbytes <= SMALL:
+            return b"b%d:" % buffer.nbytes + buffer
+        return b"B" + self.findings.buffer_digest(buffer).encode()
+
+    def fail(self, obj: object, reason: str) -> None:
+        """Note that an object cannot be kept, and write its type in its place."""
+        self.flaws.append((obj, reason))
+        self._out.append(b"!" + text(f"{type(obj).__module__}.{type(obj).__qualname__}"))
+
+    def defer(self, action: Callable[[], None]) -> None:
+        """Do something when all else has been walked."""
+        self._later.append(action)
+
+    def sealed(self, obj: object) -> bytes | None:
+        """The digest that `seal` remembered for an immutable object."""
+        return self._sealed.get(id(obj))
+
+    def adopt(self, pickled: bytes, found: Sequence[object], parent: int | None) -> None:
+        """Write out a whole tree, and number the mutable objects in it one after the other."""
+        self._out.append(b"T%d:" % len(pickled))
+        self._out.append(pickled)
+        if len(pickled) > PENDING:
+            self._flush()
+        parents = self.numbering.parents
+        numbers = range(len(parents), len(parents) + len(found))
+        self.numbering.numbers.update(zip(map(id, found), numbers, strict=True))
+        parents.extend([self.parent if parent is None else parent] * len(found))
+
+    def inner(self, root: object) -> Walk:
+        """A walk of its own for a definition, with the same findings: it shares nothing with this."""
+        return Walk(root, self.select, self.findings, is_inside=True)
+
+
+# --- scalars -------------------------------------------------------------------------------------
+
+
+def text(string: str) -> bytes:
+    """A token for a string."""
+    encoded = string.encode("utf-8", "surrogatepass")
+    return b"s%d:" % len(encoded) + encoded
+
+
+def _complex(value: complex) -> bytes:
+    return b"c" + struct.pack("<dd", value.real, value.imag)
+
+
+_DOUBLE = struct.Struct("<d").pack
+
+LEAVES: dict[type, Callable[..., bytes]] = {
+    Token: lambda token: token,
+    type(None): lambda _: b"N",
+    bool: lambda value: b"+" if value else b"-",
+    int: lambda value: b"i%x;" % value,
+    float: lambda value: b"f" + _DOUBLE(value),
+    complex: _complex,
+    str: text,
+    bytes: lambda value: b"y%d:" % len(value) + value,
+    type(Ellipsis): lambda _: b"E",
+    type(NotImplemented): lambda _: b"n",
+}
