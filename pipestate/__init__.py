@@ -1,0 +1,76 @@
+"""pipestate: a notebook is a pipe of named steps, and this is its memory.
+
+    %load_ext pipestate              in a notebook or in IPython
+    import pipestate as pip          in a script or a server: pip.get(job, step="step_01")
+
+Importing it does nothing: no file, no thread, no IPython. What the names below need is imported
+when they are first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import (
+        DamageError,
+        FormatError,
+        PackError,
+        PipeStateError,
+        StoreError,
+        UsageError,
+    )
+    from .job import Job, get, jobs, read, set, write
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DamageError",
+    "FormatError",
+    "Job",
+    "PackError",
+    "PipeStateError",
+    "StoreError",
+    "UsageError",
+    "__version__",
+    "get",
+    "jobs",
+    "pip",
+    "read",
+    "set",
+    "write",
+]
+
+_HOMES = {
+    **dict.fromkeys(("Job", "get", "jobs", "read", "set", "write"), "job"),
+    **dict.fromkeys(
+        ("DamageError", "FormatError", "PackError", "PipeStateError", "StoreError", "UsageError"),
+        "errors",
+    ),
+}
+
+pip = sys.modules[__name__]
+"""This module itself, for `from pipestate import pip`."""
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'pipestate' has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{home}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Called by `%load_ext pipestate`."""
+    importlib.import_module(".extension", __name__).load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Called by `%unload_ext pipestate`."""
+    importlib.import_module(".extension", __name__).unload(shell)

@@ -23,6 +23,9 @@ ABSENT: Final = "absent"
 VALUE: Final = "="
 """The root under which a component holds what a step displayed last; no identifier, so no clash."""
 
+SET: Final = "set"
+"""The options of a record that no cell made."""
+
 Digest = str
 """40 hexadecimal digits of BLAKE3 (160 bits), or `ABSENT`."""
 
@@ -182,6 +185,11 @@ class Record:
         return _from_bytes(cls, data)
 
     @property
+    def is_set(self) -> bool:
+        """Whether no cell made it: a script or a server set the step's value."""
+        return self.options == SET
+
+    @property
     def nbytes(self) -> int:
         """Bytes of its blobs, each counted once."""
         return sum({b.digest: b.nbytes for b in self.blobs}.values())
@@ -213,11 +221,15 @@ class Meaning:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A step's cell as it was last attempted, whether that run succeeded or not."""
+    """A step's cell as it was last attempted, whether that run succeeded or not.
+
+    `normal` is the digest of its source as `Record.normal` is of the record's.
+    """
 
     source: str
     options: str = ""
     cell_id: str = ""
+    normal: Digest = ""
 
 
 Event = Literal["ran", "restored", "failed", "set", "dropped", "renamed", "noted"]
@@ -231,7 +243,7 @@ class Run:
     A job is the fold of its runs: `heads` are the records now in force (None: none any more),
     `meanings` what names mean now (None: nothing), `seen` the step's cell as last attempted,
     `imports` the import statements by the name that each binds, `order` the steps in their places
-    where that changed.
+    where that changed. After a run `is_forced`, earlier records are not restored by themselves.
     """
 
     number: int
@@ -247,6 +259,7 @@ class Run:
     seen: Seen | None = None
     imports: dict[str, str] = field(default_factory=dict)
     order: tuple[str, ...] | None = None
+    is_forced: bool = False
 
     def to_bytes(self) -> bytes:
         return _to_bytes(self)
@@ -263,7 +276,8 @@ class Pipe:
 
     `heads` are the records in force by step, `order` the steps in their places, `seen` their cells
     as last attempted, `failed` the error of each step whose last run raised, `runs` how often each
-    has run, `imports` the remembered import statements by the name that each binds.
+    has run, `kept` the records that may be restored for it, newest first, `imports` the remembered
+    import statements by the name that each binds.
     """
 
     job: str
@@ -275,6 +289,7 @@ class Pipe:
     imports: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, tuple[Digest, ...]] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         return _to_bytes(self)

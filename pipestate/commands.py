@@ -1,0 +1,263 @@
+"""Every verb once: its name, its words, what it does. `%pipe` and the shell both read this table.
+
+A command takes a desk (the job, and the kernel where there is one) and the words after its name,
+and gives a `View`: text, and HTML where there is more to see. It prints nothing itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import html
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from . import job as jobs
+from . import view
+from .errors import UsageError
+from .ledger import Ledger
+from .pipe.status import StepStatus
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a command shows."""
+
+    text: str = ""
+    html: str = ""
+
+
+class Desk(Protocol):
+    """What a command works on."""
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    def use(self, job: str) -> None: ...
+
+    def statuses(self) -> list[StepStatus]: ...
+
+    def load(self, names: Sequence[str]) -> Sequence[str]: ...
+
+    def unload(self, names: Sequence[str]) -> Sequence[str]: ...
+
+    def drop(self, steps: Sequence[str]) -> None: ...
+
+    def names(self) -> Iterable[str]: ...
+
+    def imports(self) -> dict[str, str]: ...
+
+    def configure(self, trait: str, value: str) -> None: ...
+
+    def setting(self, trait: str) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One verb. `words` describes its arguments; `offers` are the words that may follow it."""
+
+    name: str
+    words: str
+    summary: str
+    run: Callable[[Desk, list[str]], View]
+    offers: Callable[[Desk], Iterable[str]] = lambda desk: ()
+
+
+def call(desk: Desk, line: str) -> View:
+    """Do what a line says. Raises UsageError, and changes nothing, for a line that is wrong."""
+    words = split(line)
+    name, rest = (words[0], words[1:]) if words else ("status", [])
+    command = COMMANDS.get(name)
+    if command is None:
+        close = difflib.get_close_matches(name, COMMANDS, 1)
+        hint = f"did you mean `%pipe {close[0]}`?" if close else f"known: {', '.join(COMMANDS)}"
+        raise UsageError(f"`%pipe {name}` is not a command", hint)
+    return command.run(desk, rest)
+
+
+def split(line: str) -> list[str]:
+    """The words of a line, quotes as in a shell."""
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"`{line.strip()}` cannot be read ({error})", "close the quote") from None
+
+
+def complete(desk: Desk, line: str) -> list[str]:
+    """The words that may come next on a `%pipe` line that ends where the cursor is."""
+    words = line.split()[1:]
+    if line.endswith((" ", "\t")) or not words:
+        words.append("")
+    if len(words) == 1:
+        return list(COMMANDS)
+    command = COMMANDS.get(words[0])
+    return list(command.offers(desk)) if command else []
+
+
+def help_text() -> str:
+    """What `%pipe?` says."""
+    width = max(len(f"{c.name} {c.words}") for c in COMMANDS.values())
+    lines = [f"  %pipe {f'{c.name} {c.words}':<{width}}  {c.summary}" for c in COMMANDS.values()]
+    return "\n".join(["The pipe of this notebook: its steps and what they keep.", "", *lines])
+
+
+# --- the verbs -------------------------------------------------------------------------------------
+
+
+def _job(desk: Desk, words: list[str]) -> View:
+    if not words:
+        return View(f"job {desk.ledger.job} in {desk.ledger.store.path}")
+    name = _one(words, "job NAME")
+    if not name.strip() or not name.isprintable():
+        raise UsageError(f"{name!r} is no name for a job", "use printable letters")
+    desk.use(name)
+    pipe = desk.ledger.pipe
+    steps = f"{len(pipe.heads)} steps" if pipe.heads else "new"
+    return View(f"job {name}: {steps}")
+
+
+def _jobs(desk: Desk, words: list[str]) -> View:
+    _none(words, "jobs")
+    names = desk.ledger.store.index.jobs()
+    if not names:
+        return View(f"no jobs in {desk.ledger.store.path}")
+    return View("\n".join(f"{'*' if name == desk.ledger.job else ' '} {name}" for name in names))
+
+
+def _status(desk: Desk, words: list[str]) -> View:
+    _none(words, "status")
+    rows = desk.statuses()
+    if not rows:
+        text = f"job {desk.ledger.job} has no steps yet; `%%step NAME` on a cell's first line makes one"
+        return View(text, f"<p>{html.escape(text)}</p>")
+    return View(view.status_text(rows), view.status_html(rows))
+
+
+def _why(desk: Desk, words: list[str]) -> View:
+    step = _one(words, "why STEP")
+    for row in desk.statuses():
+        if row.name == step:
+            return View(f"{step} is {row.state}" + (f": {row.reason}" if row.reason else ""))
+    raise _no_step(desk, step)
+
+
+def _load(desk: Desk, words: list[str]) -> View:
+    _known_names(desk, words)
+    loaded = desk.load(words)
+    return View(f"loaded {', '.join(loaded)}" if loaded else "nothing to load")
+
+
+def _unload(desk: Desk, words: list[str]) -> View:
+    if not words:
+        raise UsageError("`%pipe unload` needs a name", "%pipe unload NAME ...")
+    _known_names(desk, words)
+    gone = desk.unload(words)
+    return View(f"unloaded {', '.join(gone)}; kept in the store" if gone else "nothing to unload")
+
+
+def _drop(desk: Desk, words: list[str]) -> View:
+    if not words:
+        raise UsageError("`%pipe drop` needs a step", "%pipe drop STEP ...")
+    for step in words:
+        if step not in desk.ledger.pipe.order:
+            raise _no_step(desk, step)
+    desk.drop(words)
+    return View(f"dropped {', '.join(words)}")
+
+
+def _imports(desk: Desk, words: list[str]) -> View:
+    _none(words, "imports")
+    lines = dict.fromkeys(desk.imports().values())
+    return View("\n".join(lines) if lines else "no imports remembered yet")
+
+
+def _choice(trait: str, known: tuple[str, ...]) -> Callable[[Desk, list[str]], View]:
+    def run(desk: Desk, words: list[str]) -> View:
+        if not words:
+            return View(f"{trait} {desk.setting(trait)}")
+        value = _one(words, f"{trait} [{', '.join(known)}]")
+        if value not in known:
+            raise UsageError(f"`{value}` is no {trait}", f"one of: {', '.join(known)}")
+        desk.configure(trait, value)
+        return View(f"{trait} {value}")
+
+    return run
+
+
+def _one(words: list[str], usage: str) -> str:
+    if len(words) != 1:
+        raise UsageError(f"`%pipe {usage.split()[0]}` takes one word", f"%pipe {usage}")
+    return words[0]
+
+
+def _none(words: list[str], usage: str) -> None:
+    if words:
+        raise UsageError(f"`%pipe {usage}` takes no words, got {' '.join(words)}", f"%pipe {usage}")
+
+
+def _no_step(desk: Desk, step: str) -> UsageError:
+    order = desk.ledger.pipe.order
+    close = difflib.get_close_matches(step, order, 1)
+    hint = f"did you mean {close[0]}?" if close else f"its steps are: {', '.join(order) or 'none yet'}"
+    return UsageError(f"job {desk.ledger.job} has no step `{step}`", hint)
+
+
+def _known_names(desk: Desk, words: list[str]) -> None:
+    known = list(desk.names())
+    for name in words:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]}?" if close else "`%pipe` lists what the steps made"
+            raise UsageError(f"the job keeps no `{name}`", hint)
+
+
+MODES = ("manual", "lazy")
+DIRECTIONS = ("in_order", "any_order")
+
+
+def _steps(desk: Desk) -> Iterable[str]:
+    return desk.ledger.pipe.order
+
+
+COMMANDS: dict[str, Command] = {
+    command.name: command
+    for command in (
+        Command("status", "", "the steps, their state, time, size, what they read and made", _status),
+        Command(
+            "job",
+            "[NAME]",
+            "use a job, made at its first write; alone: which one",
+            _job,
+            lambda desk: desk.ledger.store.index.jobs(),
+        ),
+        Command("jobs", "", "the jobs of the store", _jobs),
+        Command("why", "STEP", "why a step is fresh or stale", _why, _steps),
+        Command("load", "[NAME ...]", "load dormant names now", _load, lambda desk: desk.names()),
+        Command(
+            "unload",
+            "NAME ...",
+            "drop names from memory, keep them in the store",
+            _unload,
+            lambda desk: desk.names(),
+        ),
+        Command("drop", "STEP ...", "forget steps", _drop, _steps),
+        Command("imports", "", "the imports the job remembers", _imports),
+        Command(
+            "mode",
+            "[manual, lazy]",
+            "whether stale steps run before one that needs them",
+            _choice("mode", MODES),
+            lambda desk: MODES,
+        ),
+        Command(
+            "direction",
+            "[in_order, any_order]",
+            "whether a later step may feed an earlier one",
+            _choice("direction", DIRECTIONS),
+            lambda desk: DIRECTIONS,
+        ),
+    )
+}
+
+__all__ = ["COMMANDS", "Command", "Desk", "View", "call", "complete", "help_text", "jobs"]

@@ -1,0 +1,291 @@
+"""A job for scripts and servers: a mapping from steps to values, over the store of the notebook.
+
+It joins the store and the judgement of the pipe; it needs no kernel and never meets IPython.
+Values come back as the notebook left them; functions and classes of the notebook are run from
+their source, into a module of the job.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from .errors import StoreError, UsageError
+from .ledger import Ledger
+from .pipe import graph, status
+from .pipe.graph import Held, Standing
+from .pipe.status import Reason, StepStatus, World
+from .record import SET, VALUE, AccessPath, Digest, Meaning, Record, Run, Version
+from .store import blobs, digests, versions
+from .store.folder import locate, open_store
+from .store.versions import Component, Phase
+
+
+def get(job: str, step: str, default: Any = None, *, store: str | Path | None = None) -> Any:
+    """The value of a step, or `default` where the step has none.
+
+    The value is what the step displayed last; if it displayed nothing, a dict of the names it bound.
+    """
+    return Job(job, store=store).get(step, default)
+
+
+def set(job: str, step: str, value: Any, *, store: str | Path | None = None) -> None:
+    """Make `value` the value of a step; steps that read it go stale.
+
+    Raises PackError, and changes nothing, where the value cannot be kept.
+    """
+    Job(job, store=store)[step] = value
+
+
+def read(job: str, *, store: str | Path | None = None) -> dict[str, Any]:
+    """The values of all steps of a job, by step, in their places."""
+    return dict(Job(job, store=store))
+
+
+def write(job: str, mapping: Mapping[str, Any], *, store: str | Path | None = None) -> None:
+    """Set several steps, in the order of the mapping; other steps stay as they are."""
+    Job(job, store=store).update(mapping)
+
+
+def jobs(*, store: str | Path | None = None) -> list[str]:
+    """The jobs of the store, in the order of their first runs."""
+    return open_store(locate(store)).index.jobs()
+
+
+class Job(MutableMapping[str, Any]):
+    """The steps of one job and their values: `job["step_01"]`, `job["step_01"] = value`.
+
+        job[step] ──── head ──── its version of the value ──── versions.load
+        job[step] = ── keep ──── commit
+        job.names ──── meanings ──── versions.load
+
+    `store` is the store's folder; by default `$PIPESTATE_STORE`, else the nearest `.pipestate/`.
+    Every look sees what other processes have committed by then. Nothing is on disk before the
+    first value is set.
+    """
+
+    def __init__(self, name: str, store: str | Path | None = None) -> None:
+        if not isinstance(name, str) or not name.strip():
+            raise UsageError(f"{name!r} is no name for a job", "a job's name is text")
+        self.name = name
+        self._ledger = Ledger.open(open_store(locate(store)), name)
+        self._module = types.ModuleType(f"pipestate job {name}")
+
+    def __repr__(self) -> str:
+        return f"Job({self.name!r}, store={str(self._ledger.store.path)!r})"
+
+    # --- the mapping ---------------------------------------------------------------------------
+
+    def __getitem__(self, step: str) -> Any:
+        self._ledger.refresh()
+        record = self._ledger.head(step)
+        if record is None:
+            raise KeyError(step)
+        version = record.version_of(VALUE)
+        if version is not None:
+            return self._load(version)[VALUE]
+        return {
+            name: self._load(known)[name]
+            for name in record.made
+            if (known := record.version_of(name)) is not None and known.kind != "import"
+        }
+
+    def __setitem__(self, step: str, value: Any) -> None:
+        check_name(step)
+        self._ledger.refresh()
+        batch = self._ledger.batch()
+        version = self._keep(step, value, Phase(batch.put, writes=True))
+        normal = blobs.digest(f"set {version.digest}".encode())
+        made = tuple(name for name in version.names if name != VALUE)
+        record = Record(step, "", normal, SET, outputs=(version,), made=made)
+        self._ledger.commit(
+            lambda digest: Run(
+                0,
+                "",
+                step,
+                "set",
+                record=digest,
+                heads={step: digest},
+                meanings={name: Meaning(step, digest or "", version.digest) for name in made},
+            ),
+            record=record,
+            batch=batch,
+        )
+
+    def __delitem__(self, step: str) -> None:
+        self._ledger.refresh()
+        if step not in self._ledger.pipe.order:
+            raise KeyError(step)
+        drop(self._ledger, step)
+
+    def __iter__(self) -> Iterator[str]:
+        self._ledger.refresh()
+        pipe = self._ledger.pipe
+        return iter([step for step in pipe.order if step in pipe.heads])
+
+    def __len__(self) -> int:
+        self._ledger.refresh()
+        return len(self._ledger.pipe.heads)
+
+    def __contains__(self, step: object) -> bool:
+        self._ledger.refresh()
+        return step in self._ledger.pipe.heads
+
+    # --- looking -------------------------------------------------------------------------------
+
+    @property
+    def names(self) -> Mapping[str, Any]:
+        """What each name of the notebook means now, loaded when asked for."""
+        self._ledger.refresh()
+        return _Names(self)
+
+    def status(self) -> list[StepStatus]:
+        """One object a step, in their places: `name`, `state`, `reason`, `seconds`, `nbytes`, `runs`."""
+        self._ledger.refresh()
+        return status.statuses(self._ledger.pipe, self._ledger.record, self._world)
+
+    def history(self) -> list[Run]:
+        """One object a run: `number`, `step`, `event`, `reason`, `started`, `seconds`."""
+        runs = self._ledger.store.index.runs(self.name)
+        return [run for run in runs if run.event != "noted"]
+
+    def why(self, step: str) -> str:
+        """Why a step is fresh or stale, in a sentence."""
+        for one in self.status():
+            if one.name == step:
+                return f"{step} is {one.state}" + (f": {one.reason}" if one.reason else "")
+        raise UsageError(
+            f"job {self.name!r} has no step {step!r}", f"its steps are: {', '.join(self) or 'none'}"
+        )
+
+    # --- inside --------------------------------------------------------------------------------
+
+    def _keep(self, step: str, value: object, phase: Phase) -> Version:
+        names = [VALUE, *([step] if step.isidentifier() else [])]
+        one = digests.stream(value, name=VALUE, buffer_digest=phase.digest)
+        component = Component(dict.fromkeys(names, value), dict.fromkeys(names, one))
+        version = versions.keep(
+            component, versions.describe(component), namespace=vars(self._module), phase=phase
+        )
+        if version.kind == "lost":
+            raise UsageError(
+                f"the value for {step} cannot be kept: {version.flaw}",
+                "set what can be pickled",
+            )
+        return version
+
+    def _load(self, version: Version) -> dict[str, Any]:
+        space = vars(self._module)
+        values = versions.load(
+            version, fetch=self._ledger.fetch, resolve=self._need, namespace=space
+        )
+        for path in version.reads:
+            if path.name not in space and path.name in self._ledger.pipe.meanings:
+                self._need(path.name)
+        return values
+
+    def _need(self, name: str) -> Any:
+        space = vars(self._module)
+        if name not in space:
+            version = self._meant(name)
+            if version is None:
+                raise StoreError(f"`{name}`, which a kept value needs, is not in the store")
+            space.update({name: self._load(version)[name]})
+        return space[name]
+
+    def _meant(self, name: str) -> Version | None:
+        meaning = self._ledger.pipe.meanings.get(name)
+        if meaning is None:
+            statement = self._ledger.pipe.imports.get(name)
+            return Version("import", "", {name: ""}, source=statement) if statement else None
+        record = self._ledger.record(meaning.record)
+        return next(
+            (
+                version
+                for version in (*record.outputs, *record.givens)
+                if name in version.names and version.digest == meaning.digest
+            ),
+            None,
+        )
+
+    def _world(self, step: str, held: Standing) -> World:
+        return world_of(self._ledger, step, {**self._givens(), **held})
+
+    def _givens(self) -> Standing:
+        return {
+            name: Held("", meaning.record, version)
+            for name, meaning in self._ledger.pipe.meanings.items()
+            if not meaning.maker and (version := self._meant(name)) is not None
+        }
+
+
+class _Names(Mapping[str, Any]):
+    """The names of a job, each loaded when it is asked for."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def __getitem__(self, name: str) -> Any:
+        version = self._job._meant(name)
+        if version is None:
+            raise KeyError(name)
+        return self._job._load(version)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._job._ledger.pipe.meanings)
+
+    def __len__(self) -> int:
+        return len(self._job._ledger.pipe.meanings)
+
+
+def world_of(ledger: Ledger, step: str, held: Standing) -> World:
+    """What a step's record is judged against where there is no kernel."""
+    seen = ledger.pipe.seen.get(step)
+    head = ledger.head(step)
+    normal = seen.normal if seen else head.normal if head else ""
+    return World(
+        normal=normal,
+        lookup=lambda path: status.find(held, path),
+        joint=lambda names: _joint(held, tuple(names)),
+        packages=lambda names: head.packages if head else {},
+        files=lambda record: None,
+        ambient=head.moved if head else {},
+    )
+
+
+def _joint(held: Standing, names: tuple[str, ...]) -> dict[str, Digest]:
+    groups: dict[tuple[str, Digest], list[str]] = {}
+    for name in names:
+        known = held.get(name)
+        if known is not None and len(known.version.names) > 1:
+            groups.setdefault((known.maker, known.version.digest), []).append(name)
+    found = {}
+    for (_, digest), group in groups.items():
+        version = held[group[0]].version
+        if len(group) > 1:
+            some = digests.joint_of(version.names, version.shares, sorted(group))
+            found[",".join(sorted(group))] = some or digest
+    return found
+
+
+def drop(ledger: Ledger, step: str) -> None:
+    """Forget a step: its record in force, its place, and what its names mean."""
+    meanings = {n: None for n, meaning in ledger.pipe.meanings.items() if meaning.maker == step}
+    ledger.commit(
+        lambda _: Run(0, "", step, "dropped", heads={step: None}, meanings=dict(meanings))
+    )
+
+
+def check_name(step: object) -> None:
+    """Raise UsageError for what cannot be the name of a step."""
+    good = isinstance(step, str) and step != "" and all(c.isalnum() or c in "_-." for c in step)
+    if not good:
+        raise UsageError(
+            f"{step!r} is no name for a step", "letters, digits, `_`, `-` and `.` make one"
+        )
+
+
+__all__ = ["Job", "Reason", "get", "jobs", "read", "set", "write"]
+_ = (AccessPath, graph)

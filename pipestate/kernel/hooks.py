@@ -1,0 +1,183 @@
+"""Where pipestate meets IPython's run of a cell: the few places that know its insides.
+
+    cleanup_transforms   takes the `%%step` line off, so that the body is an ordinary cell
+    pre_run_cell         notes which cell it is
+    ast_transformers     asks the session; a restored step's body becomes empty
+    post_run_cell        tells the session how it ended
+
+What must stop a cell is raised from the AST transformer as `InputRejected`: IPython prints and
+forgets what an event callback raises. The transformer answers once a cell, so that magics which
+transform code of their own (`%timeit`) do not meet it.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextvars
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from IPython.core.error import InputRejected
+from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
+
+from ..errors import PipeStateError
+from .trial import Task
+
+Undo = Callable[[], None]
+Enter = Callable[[str, str, str, ast.Module], ast.Module]
+Leave = Callable[[str, BaseException | None], None]
+GiveUp = Callable[[Exception], None]
+
+
+class StepRefused(InputRejected):  # type: ignore[misc]
+    """A cell that does not run, and the one line that says why."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"pipestate: {self}"]
+
+
+class CellHooks:
+    """The hooks around every cell of one shell: `install()` gives what takes them out again."""
+
+    def __init__(self, shell: Any, enter: Enter, leave: Leave, give_up: GiveUp) -> None:
+        self._shell = shell
+        self._give_up = give_up
+        self._enter = enter
+        self._leave = leave
+        self._waiting: ExecutionInfo | None = None
+        self._transforming = threading.local()
+
+    def install(self) -> Undo:
+        """Put all hooks in."""
+        shell = self._shell
+        transforms = shell.input_transformer_manager.cleanup_transforms
+        transforms.append(take_line_off)
+        shell.events.register("pre_run_cell", self.pre_run_cell)
+        shell.events.register("post_run_cell", self.post_run_cell)
+        shell.ast_transformers.append(self)
+
+        def undo() -> None:
+            transforms.remove(take_line_off)
+            shell.events.unregister("pre_run_cell", self.pre_run_cell)
+            shell.events.unregister("post_run_cell", self.post_run_cell)
+            if self in shell.ast_transformers:
+                shell.ast_transformers.remove(self)
+
+        return undo
+
+    def pre_run_cell(self, info: ExecutionInfo) -> None:
+        """A cell begins."""
+        self._waiting = info
+
+    def visit(self, tree: ast.Module) -> ast.Module:
+        """The body that the session has for the cell that begins."""
+        info, self._waiting = self._waiting, None
+        if info is None:
+            return tree
+        raw = info.raw_cell
+        transformed = getattr(info, "transformed_cell", None) or self._shell.transform_cell(raw)
+        try:
+            return self._enter(raw, transformed, info.cell_id or "", tree)
+        except PipeStateError as error:
+            raise StepRefused(str(error)) from None
+        except Exception as error:
+            # A mistake of pipestate's own, or what a user's pickling hook raises: IPython would
+            # take the transformer out for good.
+            if os.environ.get("PIPESTATE_DEBUG"):
+                traceback.print_exc()
+            self._give_up(error)
+            return tree
+
+    def post_run_cell(self, result: ExecutionResult) -> None:
+        """A cell has ended."""
+        self._waiting = None
+        try:
+            self._leave(result.info.raw_cell, result.error_before_exec or result.error_in_exec)
+        except Exception as error:
+            # As above; the values stand in memory, and the record in force as it was.
+            if os.environ.get("PIPESTATE_DEBUG"):
+                traceback.print_exc()
+            self._give_up(error)
+
+
+def take_line_off(lines: list[str]) -> list[str]:
+    """The cell without its `%%step` line; an empty one stays, so that line numbers fit.
+
+    Before another cell magic nothing stays, or IPython would not see that magic.
+    """
+    if not lines or not is_step_line(lines[0]):
+        return lines
+    rest = lines[1:]
+    for number, line in enumerate(rest):
+        if line.startswith("%%"):
+            return rest[number:]
+        if line.strip():
+            break
+    return ["\n", *rest]
+
+
+def is_step_line(line: str) -> bool:
+    """Whether a line begins a step (`%%step?` asks for help instead)."""
+    words = line.split(None, 1)
+    return bool(words) and words[0] == "%%step" and line.startswith("%%step")
+
+
+def run_body(shell: Any, task: Task) -> BaseException | None:
+    """Run a step's body inside the cell that runs now, as the shell would; what it raised.
+
+    IPython runs the nodes itself, so the last expression is displayed, tracebacks have the step's
+    own lines, and errors are shown. A body that awaits gets an event loop in a thread of its own,
+    since the kernel's loop is busy with this cell.
+    """
+    compiler, hook = shell.compile, shell.displayhook
+    name = compiler.cache(task.transformed, shell.execution_count, raw_code=task.source)
+    result = ExecutionResult(None)
+    outer = getattr(hook, "exec_result", None)
+    hook.exec_result = result
+    try:
+        tree = compiler.ast_parse(task.transformed, filename=name)
+        tree = shell.transform_ast(tree)
+        body = shell.run_ast_nodes(
+            tree.body,
+            name,
+            interactivity=shell.ast_node_interactivity,
+            compiler=compiler,
+            result=result,
+        )
+        (_run_in_thread if task.names.is_async else _run_here)(body)
+    except SyntaxError as error:
+        shell.showsyntaxerror()
+        return error
+    finally:
+        hook.exec_result = outer
+        flush_figures()
+    return result.error_before_exec or result.error_in_exec
+
+
+def _run_here(body: Coroutine[Any, Any, Any]) -> None:
+    try:
+        body.send(None)
+    except StopIteration:
+        return
+    body.close()
+    raise RuntimeError("a body that awaits was run as one that does not")
+
+
+def _run_in_thread(body: Coroutine[Any, Any, Any]) -> None:
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=lambda: context.run(asyncio.run, body), daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)  # so that an interrupt gets through
+
+
+def flush_figures() -> None:
+    """Show the figures of the body that has just run, before the next one draws its own."""
+    inline = sys.modules.get("matplotlib_inline.backend_inline")
+    if inline is not None:
+        inline.flush_figures()

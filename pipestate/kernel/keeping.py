@@ -1,0 +1,131 @@
+"""From what a run left to the record and the line of history that say so. Data in, data out."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..cell import source as cell_source
+from ..record import (
+    ABSENT,
+    SET,
+    VALUE,
+    AccessPath,
+    Blob,
+    Digest,
+    FileState,
+    Input,
+    Meaning,
+    Record,
+    Run,
+    Seen,
+    Version,
+)
+from ..store import blobs
+from .namespace import Binding
+from .trial import Outcome, Task, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What was around a run, beside the names: time, files, modules, what it showed and set."""
+
+    started: float
+    seconds: float
+    displays: Blob | None
+    ambient: Version | None
+    moved: Mapping[str, Digest]
+    packages: Mapping[str, str]
+    files_read: tuple[FileState, ...]
+    files_written: tuple[FileState, ...]
+    is_done: bool
+
+
+def record_of(trial: Trial, result: Outcome, around: Circumstances) -> Record:
+    """The record of a run that ended well."""
+    task = trial.task
+    return Record(
+        step=task.step,
+        source=task.source,
+        normal=task.normal,
+        options=cell_source.format_line(task.line),
+        inputs=_inputs(trial, result),
+        joint=dict(trial.joint),
+        outputs=tuple(version for _, version in result.versions),
+        givens=trial.givens,
+        made=tuple(sorted(result.made)),
+        gone=tuple(sorted(result.gone)),
+        displays=around.displays,
+        ambient=around.ambient,
+        moved=dict(around.moved),
+        files_read=around.files_read,
+        files_written=around.files_written,
+        packages=dict(around.packages),
+        session=task.names.session,
+        python=platform.python_version(),
+        started=around.started,
+        seconds=around.seconds,
+        is_done=around.is_done,
+        is_volatile=task.names.is_dynamic,
+        cell_id=task.cell_id,
+    )
+
+
+def _inputs(trial: Trial, result: Outcome) -> tuple[Input, ...]:
+    """The inputs; those that the outputs changed, hold or share with count as a whole."""
+    held = result.made
+    return tuple(
+        dict.fromkeys(
+            replace(one, path=AccessPath(one.path.name), digest=one.whole)
+            if one.path.parts and one.path.name in held
+            else one
+            for one in trial.inputs
+        )
+    )
+
+
+def meanings_of(
+    changes: Mapping[str, Binding | None], givens: tuple[Version, ...], record: Digest
+) -> dict[str, Meaning | None]:
+    """What a run makes names mean, for the history; what was given to it means that from now on."""
+    found: dict[str, Meaning | None] = {}
+    for version in givens:
+        for name in version.names:
+            found[name] = Meaning("", record, version.digest)
+    for name, binding in changes.items():
+        if binding is None or binding.version is None:
+            found[name] = None
+        else:
+            found[name] = Meaning(binding.maker, binding.record or record, binding.version.digest)
+    return found
+
+
+def run_of(task: Task, event: Any, **rest: Any) -> Run:
+    """A line of history about a task's step; the ledger numbers it."""
+    return Run(0, "", task.step, event, seen=seen(task), is_forced=task.line.force, **rest)
+
+
+def seen(task: Task) -> Seen:
+    """The task's cell as last attempted."""
+    return Seen(task.source, cell_source.format_line(task.line), task.cell_id, task.normal)
+
+
+def import_version(name: str, statement: str) -> Version:
+    """The version of a name that an import statement binds."""
+    digest = blobs.digest(statement.encode())
+    return Version("import", digest, {name: digest}, source=statement, mutable=False)
+
+
+def bindings_of(task: Task, digest: Digest, record: Record) -> dict[str, Binding | None]:
+    """What restoring a record makes names mean (None: nothing)."""
+    found: dict[str, Binding | None] = dict.fromkeys(record.gone)
+    for version in record.outputs:
+        for name in version.names:
+            if name != VALUE:
+                found[name] = Binding(task.step, digest, version)
+    return found
+
+
+__all__ = ["ABSENT", "SET", "Circumstances", "bindings_of", "import_version", "meanings_of"]

@@ -1,0 +1,340 @@
+"""What each name means in this kernel, and the objects that carry those meanings.
+
+A *binding* says which version a name means and whether its object is in the namespace (resident)
+or only in the store (dormant: loaded when a cell names it). The unit is the component: names that
+share mutable objects are loaded, put aside and put back together. What a plain cell made has a
+binding without a maker; what it may have changed in place is *suspect* until a digest says so.
+
+This room knows the dictionary of the notebook and the store's versions. It does not know what a
+step needs or when it is stale: it puts in place what it is told to.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from ..cell.names import is_hidden
+from ..record import VALUE, Blob, Digest, Version
+from ..store import digests, versions
+from ..store.versions import Component, Phase, Source
+
+
+class _Dormant:
+    def __repr__(self) -> str:
+        return "<dormant>"
+
+
+DORMANT: Final = _Dormant()
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a name means: a version (None: a plain cell's, not looked at yet) and its object.
+
+    `maker` is the step it comes from, "" for a plain cell; `record` the record that holds the
+    version, "" if none does; `amended` says that a plain cell changed the object in place.
+    """
+
+    maker: str = ""
+    record: Digest = ""
+    version: Version | None = None
+    obj: Any = DORMANT
+    amended: bool = False
+
+    @property
+    def is_resident(self) -> bool:
+        return self.obj is not DORMANT
+
+    def means(self, maker: str, version: Version) -> bool:
+        """Whether it is this step's version, as the step left it."""
+        return (
+            self.maker == maker
+            and not self.amended
+            and self.version is not None
+            and self.version.digest == version.digest
+            and self.version.names.keys() == version.names.keys()
+        )
+
+
+@dataclass(slots=True)
+class Namespace:
+    """The bindings of one kernel.
+
+        load ─── _load_component ─── versions.load ─── need (definitions)
+        look ─── _streams ─── describe             what a component is now
+        bind, declare, hide, restore               the verbs that change a meaning
+        notice, suspect, verify                    what plain cells did
+    """
+
+    ns: dict[str, Any]
+    fetch: Callable[[Blob], memoryview]
+    bindings: dict[str, Binding] = field(default_factory=dict)
+    suspects: set[str] = field(default_factory=set)
+    junk: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, tuple[Source, Any]] = field(default_factory=dict)
+
+    # --- asking --------------------------------------------------------------------------------
+
+    def dormant(self) -> frozenset[str]:
+        """The names that a cell could load now."""
+        return frozenset(n for n, b in self.bindings.items() if not b.is_resident)
+
+    def is_current(self, name: str) -> bool:
+        """Whether the object in the namespace is the one that the binding knows."""
+        binding = self.bindings.get(name)
+        return (
+            binding is not None
+            and binding.is_resident
+            and name in self.ns
+            and self.ns[name] is binding.obj
+        )
+
+    def definitions(self) -> dict[int, str]:
+        """The notebook's own functions and classes, by id: other values refer to them by name."""
+        found: dict[int, str] = {}
+        for name, value in self.ns.items():
+            if isinstance(value, (types.FunctionType, type)) and (
+                getattr(value, "__module__", None) == "__main__"
+            ):
+                if id(value) not in found or value.__name__ == name:
+                    found[id(value)] = name
+        return found
+
+    # --- loading -------------------------------------------------------------------------------
+
+    def load(self, names: Iterable[str]) -> None:
+        """Make names resident, each with its component and what its code reads."""
+        waiting = list(names)
+        seen: set[str] = set()
+        while waiting:
+            name = waiting.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            binding = self.bindings.get(name)
+            if binding is None or binding.version is None:
+                continue
+            if not binding.is_resident:
+                self._load_component(name, binding)
+            waiting.extend(path.name for path in binding.version.reads)
+            waiting.extend(binding.version.needs)
+
+    def need(self, name: str) -> Any:
+        """The object of a definition that a value being loaded asks for."""
+        binding = self.bindings.get(name)
+        if binding is not None and not binding.is_resident:
+            self._load_component(name, binding)
+        if name not in self.ns:
+            raise NameError(f"`{name}`, which a kept value needs, is defined no more")
+        return self.ns[name]
+
+    def _load_component(self, name: str, binding: Binding) -> None:
+        version = binding.version
+        assert version is not None
+        mates = [
+            mate
+            for mate in version.names
+            if (b := self.bindings.get(mate)) is not None
+            and not b.is_resident
+            and b.record == binding.record
+            and b.version is not None
+            and b.version.digest == version.digest
+        ]
+        values = self.values(version)
+        for mate in mates:
+            self.ns[mate] = values[mate]
+            self.bindings[mate] = replace(self.bindings[mate], obj=values[mate])
+            self.suspects.discard(mate)
+            if version.kind in ("import", "definition"):
+                source = Source(version.kind, version.source, version.needs)
+                self.sources[mate] = (source, values[mate])
+
+    def values(self, version: Version) -> dict[str, Any]:
+        """The objects of a version, bound nowhere."""
+        return versions.load(version, fetch=self.fetch, resolve=self.need, namespace=self.ns)
+
+    # --- looking -------------------------------------------------------------------------------
+
+    def look(
+        self, names: Iterable[str], phase: Phase, *, lost: str = ""
+    ) -> list[tuple[Component, Version]]:
+        """What resident names hold now, as components with their versions, nothing kept."""
+        definitions = self.definitions()
+        values = {name: self.ns[name] for name in names if name in self.ns}
+        return look(values, self.sources, definitions, phase, lost=lost)
+
+    def version_of(self, name: str, phase: Phase) -> Version | None:
+        """The version that a name means, taken now where nobody has looked yet."""
+        binding = self.bindings.get(name)
+        if binding is None:
+            return None
+        if binding.version is None and binding.is_resident:
+            self.verify([name], phase)
+            binding = self.bindings[name]
+        return binding.version
+
+    # --- changing meanings ---------------------------------------------------------------------
+
+    def declare(self, name: str, maker: str, record: Digest, version: Version) -> None:
+        """Let a name mean a version in the store, to be loaded when a cell names it."""
+        self.ns.pop(name, None)
+        self._forget(name)
+        self.bindings[name] = Binding(maker, record, version)
+
+    def bind(self, name: str, binding: Binding) -> None:
+        """Let a name mean what `binding` says, object and all."""
+        self._forget(name)
+        self.bindings[name] = binding
+        if binding.is_resident:
+            self.ns[name] = binding.obj
+        else:
+            self.ns.pop(name, None)
+
+    def drop(self, name: str) -> None:
+        """Let a name mean nothing."""
+        self.ns.pop(name, None)
+        self._forget(name)
+        self.bindings.pop(name, None)
+
+    def unload(self, names: Iterable[str]) -> None:
+        """Take components out of memory; their meanings stay."""
+        for name in list(names):
+            binding = self.bindings[name]
+            for mate in binding.version.names if binding.version else ():
+                other = self.bindings.get(mate)
+                if other is not None and other.version is binding.version and other.record:
+                    self.ns.pop(mate, None)
+                    self.bindings[mate] = replace(other, obj=DORMANT)
+
+    def _forget(self, name: str) -> None:
+        self.suspects.discard(name)
+        self.junk.pop(name, None)
+
+    # --- plain cells ---------------------------------------------------------------------------
+
+    def notice(self, names: Iterable[str]) -> list[str]:
+        """Take up what a plain cell bound, rebound or deleted; gives the names that changed."""
+        changed = []
+        for name in names:
+            if is_hidden(name):
+                continue
+            binding = self.bindings.get(name)
+            if name in self.ns:
+                value = self.ns[name]
+                if name in self.junk and self.junk[name] is value:
+                    continue
+                if binding is None or binding.obj is not value:
+                    self._forget(name)
+                    self.bindings[name] = Binding(obj=value)
+                    changed.append(name)
+            elif binding is not None and binding.is_resident:
+                self.drop(name)
+                changed.append(name)
+        return changed
+
+    def suspect(self, names: Iterable[str]) -> None:
+        """Remember that a plain cell may have changed the objects of these names in place."""
+        for name in names:
+            binding = self.bindings.get(name)
+            if binding is None or not binding.is_resident or name in self.suspects:
+                continue
+            if binding.version is None or binding.version.mutable:
+                mates = binding.version.names if binding.version else (name,)
+                self.suspects.update(
+                    m for m in mates if m in self.bindings and self.bindings[m].is_resident
+                )
+
+    def verify(self, names: Iterable[str], phase: Phase) -> None:
+        """Look at what plain cells made or may have changed; what changed is a version of its own."""
+        unsure = [
+            name
+            for name in names
+            if self.is_current(name)
+            and (name in self.suspects or self.bindings[name].version is None)
+        ]
+        if not unsure:
+            return
+        for component, version in self.look(self._with_mates(unsure), phase):
+            for name in component.values:
+                binding = self.bindings[name]
+                self.suspects.discard(name)
+                if _same(binding.version, version, name):
+                    continue
+                amended = bool(binding.maker) or binding.amended
+                self.bindings[name] = replace(
+                    binding, version=version, record="", amended=amended
+                )
+
+    def _with_mates(self, names: Iterable[str]) -> set[str]:
+        found = set(names)
+        for name in list(found):
+            version = self.bindings[name].version
+            if version is not None:
+                found |= {m for m in version.names if self.is_current(m)}
+        return found
+
+
+def _same(known: Version | None, now: Version, name: str) -> bool:
+    """Whether a look found what was known: the component whole, or the part of it still bound."""
+    if known is None or now.names.get(name) != known.names.get(name):
+        return False
+    if known.digest == now.digest:
+        return True
+    if not now.names.keys() <= known.names.keys():
+        return False
+    joint = digests.joint_of(known.names, known.shares, sorted(now.names))
+    return joint == now.digest
+
+
+def look(
+    values: Mapping[str, object],
+    sources: Mapping[str, tuple[Source, Any]],
+    definitions: Mapping[int, str],
+    phase: Phase,
+    *,
+    lost: str = "",
+) -> list[tuple[Component, Version]]:
+    """Values by name, taken apart into components, each with the version that it is now."""
+    streams = {
+        name: digests.stream(
+            value,
+            name=name,
+            definitions=_without(definitions, name, value),
+            buffer_digest=phase.digest,
+        )
+        for name, value in values.items()
+    }
+    found = []
+    for names in digests.components(streams):
+        component = Component(
+            values={name: values[name] for name in sorted(names)},
+            streams={name: streams[name] for name in sorted(names)},
+            source=_source(sources, names, values),
+            definitions=_without(definitions, *next(iter(_single(names, values)), ("", None))),
+        )
+        found.append((component, versions.describe(component, lost=lost)))
+    return found
+
+
+def _single(names: frozenset[str], values: Mapping[str, object]) -> list[tuple[str, object]]:
+    return [(name, values[name]) for name in names] if len(names) == 1 else []
+
+
+def _without(definitions: Mapping[int, str], name: str, value: object) -> Mapping[int, str]:
+    """The definitions that a root refers to: all but itself."""
+    if definitions.get(id(value)) != name:
+        return definitions
+    return {key: known for key, known in definitions.items() if key != id(value)}
+
+
+def _source(
+    sources: Mapping[str, tuple[Source, Any]], names: frozenset[str], values: Mapping[str, object]
+) -> Source | None:
+    if len(names) != 1 or VALUE in names:
+        return None
+    (name,) = names
+    source, made = sources.get(name, (None, None))
+    return source if source is not None and made is values[name] else None

@@ -1,0 +1,196 @@
+"""What one step would see: the names it may touch, and what each stands for at its place.
+
+A step reads each name as the steps above it leave it, whatever later cells have made of it in this
+kernel (direction `in_order`), or as it stands now (`any_order`). What a plain cell made counts as
+it stands. An outlook is a view for one judgement: it is thrown away when a step has run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..cell.names import Names, is_hidden
+from ..pipe import graph
+from ..pipe.graph import Standing
+from ..pipe.status import Found
+from ..record import ABSENT, AccessPath, Digest, Version
+from ..store import digests
+from ..store.versions import Phase
+from .namespace import Binding, Namespace
+
+Direction = Literal["in_order", "any_order"]
+
+
+@dataclass(slots=True)
+class Outlook:
+    """What names stand for before `step`, in one kernel."""
+
+    step: str
+    space: Namespace
+    held: Standing
+    order: tuple[str, ...]
+    direction: Direction
+    phase: Phase
+    _found: dict[AccessPath, Found] = field(default_factory=dict)
+
+    def wanted(self, name: str) -> Binding | None:
+        """The binding that the step should find; None where the name stands for nothing."""
+        now = self.space.bindings.get(name)
+        held = self.held.get(name)
+        if now is not None and self._stands(name, now):
+            return self._looked_at(name, now)
+        if held is None:
+            return None
+        if now is not None and now.maker == held.maker and now.version is not None:
+            if now.amended or now.means(held.maker, held.version):
+                return self._looked_at(name, now)
+        return Binding(held.maker, held.record, held.version)
+
+    def _stands(self, name: str, now: Binding) -> bool:
+        """Whether what the name means now counts whatever the steps above made of it."""
+        if now.maker == self.step:
+            return False
+        return self.direction == "any_order" or not now.maker or now.maker not in self.order
+
+    def _looked_at(self, name: str, now: Binding) -> Binding:
+        if now.is_resident and (now.version is None or name in self.space.suspects):
+            self.space.verify([name], self.phase)
+        return self.space.bindings[name]
+
+    def lookup(self, path: AccessPath) -> Found:
+        """The digests of a path and of the object around it, and who made it."""
+        found = self._found.get(path)
+        if found is None:
+            found = self._found[path] = self._look_up(path)
+        return found
+
+    def _look_up(self, path: AccessPath) -> Found:
+        binding = self.wanted(path.name)
+        if binding is None or binding.version is None:
+            return Found(ABSENT, ABSENT)
+        whole = binding.version.names[path.name]
+        if path.is_whole or binding.version.kind != "value":
+            return Found(whole, whole, binding.maker)
+        known = binding.version.parts.get(str(path))
+        if known is None and binding.is_resident:
+            known = self._part(binding, path, whole)
+        return Found(known, whole, binding.maker)
+
+    def _part(self, binding: Binding, path: AccessPath, whole: Digest) -> Digest:
+        part = digests.at(binding.obj, path)
+        if part is digests.MISSING:
+            return ABSENT
+        if part is digests.OPAQUE:
+            return whole
+        return digests.stream(
+            part,
+            definitions=self.space.definitions(),
+            buffer_digest=self.phase.digest,
+        ).digest
+
+    def joint(self, names: Iterable[str]) -> Mapping[str, Digest]:
+        """The joint digest of each group of `names` that are kept as one component."""
+        groups: dict[tuple[str, Digest], list[str]] = {}
+        versions: dict[tuple[str, Digest], Version] = {}
+        for name in names:
+            binding = self.wanted(name)
+            version = binding.version if binding else None
+            if binding is not None and version is not None and len(version.names) > 1:
+                key = (binding.maker, version.digest)
+                groups.setdefault(key, []).append(name)
+                versions[key] = version
+        found = {}
+        for key, group in groups.items():
+            version = versions[key]
+            digest = (
+                version.digest
+                if len(group) == len(version.names)
+                else digests.joint_of(version.names, version.shares, sorted(group))
+            )
+            if len(group) > 1:
+                found[",".join(sorted(group))] = digest or version.digest
+        return found
+
+    def paths(self, names: Names) -> frozenset[AccessPath]:
+        """Every path that a cell reads, through the code in the values that it reaches too."""
+        if names.is_dynamic:
+            return frozenset(AccessPath(n) for n in {*self.held, *self.space.bindings})
+        whole = names.writes | names.kept | names.may_bind
+        found: set[AccessPath] = set()
+        waiting = [*names.reads, *(AccessPath(n) for n in names.may_bind | names.deletes)]
+        while waiting:
+            path = waiting.pop()
+            if is_hidden(path.name) and path.name not in names.binds:
+                continue
+            if path.parts and (path.name in whole or self._may_see_more(path, names)):
+                path = AccessPath(path.name)
+            if path in found:
+                continue
+            found.add(path)
+            binding = self.wanted(path.name)
+            if binding is not None and binding.version is not None:
+                waiting.extend(binding.version.reads)
+                waiting.extend(AccessPath(n) for n in binding.version.writes)
+                waiting.extend(AccessPath(n) for n in binding.version.needs)
+        return _widest(found)
+
+    def _may_see_more(self, path: AccessPath, names: Names) -> bool:
+        """Whether a method is called here, which may look at all of the object it belongs to."""
+        if path not in names.called:
+            return False
+        binding = self.wanted(path.name)
+        version = binding.version if binding else None
+        return version is None or version.types.get(path.name) != "module"
+
+    def touched(self, paths: Iterable[AccessPath]) -> frozenset[str]:
+        """The names that a step which reads `paths` may change: those and their components."""
+        found = {path.name for path in paths}
+        for name in list(found):
+            binding = self.wanted(name)
+            if binding is not None and binding.version is not None and binding.version.mutable:
+                found |= {mate for mate in binding.version.names if self._is_mate(mate, binding)}
+                found |= self._plain_mates(binding)
+        return frozenset(found)
+
+    def _is_mate(self, mate: str, binding: Binding) -> bool:
+        other = self.wanted(mate)
+        return (
+            other is not None
+            and other.version is not None
+            and binding.version is not None
+            and (other.maker, other.version.digest) == (binding.maker, binding.version.digest)
+        )
+
+    def _plain_mates(self, binding: Binding) -> set[str]:
+        """Names of plain cells that share objects with a version that is in memory."""
+        if not binding.is_resident:
+            return set()
+        plain = [
+            name
+            for name, other in self.space.bindings.items()
+            if not other.maker and other.is_resident and other.obj is binding.obj
+        ]
+        return set(plain)
+
+
+def _widest(paths: set[AccessPath]) -> frozenset[AccessPath]:
+    """The paths without those that a wider one covers."""
+    roots = {path.name for path in paths if path.is_whole}
+    return frozenset(path for path in paths if path.is_whole or path.name not in roots)
+
+
+def before(
+    step: str,
+    order: tuple[str, ...],
+    held: Standing,
+    space: Namespace,
+    direction: Direction,
+    phase: Phase,
+) -> Outlook:
+    """The outlook of a step at its place."""
+    return Outlook(step, space, held, order, direction, phase)
+
+
+__all__ = ["Direction", "Outlook", "before", "graph"]

@@ -1,0 +1,112 @@
+"""What steps set in the process, as part of the pipe: kept with their records, put before others.
+
+`ambient` knows how to read and write the process; here its keys get digests, a place in a record,
+and an order: what stands before a step is what the steps above it left of each key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from ..record import ABSENT, Digest, Record, Version
+from ..store import blobs, codecs, versions
+from ..store.versions import Phase
+from . import ambient
+from .namespace import Namespace
+
+RANDOM = "random:"
+_ROOT = "ambient"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The value that a record left of an ambient key."""
+
+    digest: Digest
+    version: Version
+
+
+Settings = Mapping[str, Setting]
+
+
+def standing(records: Iterable[Record]) -> dict[str, Setting]:
+    """What the steps that left `records`, in this order, leave of each key."""
+    found: dict[str, Setting] = {}
+    for record in records:
+        if record.ambient is not None:
+            for key, digest in record.ambient.names.items():
+                found[key] = Setting(digest, record.ambient)
+    return found
+
+
+def put(settings: Settings, space: Namespace) -> tuple[str, ...]:
+    """Put the settings in place where the process differs; lines about those that would not go."""
+    if not settings:
+        return ()
+    now = ambient.snapshot().values
+    missing = {
+        key: setting
+        for key, setting in settings.items()
+        if key not in now or digest_of(now[key]) != setting.digest
+    }
+    return ambient.apply(_values(missing, space.values))
+
+
+def _values(
+    settings: Settings, load: Callable[[Version], Mapping[str, object]]
+) -> dict[str, object]:
+    loaded: dict[Digest, Mapping[str, object]] = {}
+    found: dict[str, object] = {}
+    for key, setting in settings.items():
+        version = setting.version
+        if version.digest not in loaded:
+            values = load(version)[_ROOT]
+            assert isinstance(values, dict)
+            loaded[version.digest] = values
+        found[key] = loaded[version.digest][key]
+    return found
+
+
+def keep(changed: Mapping[str, object], phase: Phase) -> Version | None:
+    """A version that holds the changed keys and their values; None where nothing changed."""
+    if not changed:
+        return None
+    names = {key: digest_of(value) for key, value in sorted(changed.items())}
+    pack = codecs.pack({_ROOT: dict(changed)})
+    text = "\n".join(f"{key}={digest}" for key, digest in names.items())
+    return Version(
+        "value",
+        blobs.digest(text.encode("utf-8", "surrogatepass")),
+        names,
+        stream=phase.put(pack.stream),
+        buffers=tuple(phase.put(buffer) for buffer in pack.buffers),
+    )
+
+
+def inputs(settings: Settings, changed: Mapping[str, object]) -> dict[str, Digest]:
+    """The ambient inputs of a run: a random state where the run moved it, the rest always."""
+    found = {k: s.digest for k, s in settings.items() if not k.startswith(RANDOM)}
+    for key in changed:
+        if key.startswith(RANDOM):
+            found[key] = settings[key].digest if key in settings else ABSENT
+    return found
+
+
+def outputs(
+    changed: Mapping[str, object], settings: Settings, *, seeds: bool
+) -> dict[str, object]:
+    """What a run leaves of the keys it changed: random states only once somebody has seeded."""
+    return {
+        key: value
+        for key, value in changed.items()
+        if seeds or key in settings or not key.startswith(RANDOM)
+    }
+
+
+def digest_of(value: object) -> Digest:
+    """The digest of an ambient value."""
+    return blobs.digest(ambient.digest_key(value))
+
+
+_ = versions

@@ -1,0 +1,95 @@
+"""A job as one process knows it: its runs folded into a `Pipe`, and the verb that adds a run.
+
+The kernel and the plain `Job` both stand on it. It knows the store and the fold; it does not know
+values, names in a namespace, or why a step is stale.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from .pipe import history
+from .record import Blob, Digest, Pipe, Record, Run
+from .store.folder import Batch, Store
+from .store.index import Moved
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The runs of one job, and its state after them."""
+
+    store: Store
+    job: str
+    pipe: Pipe
+    records: dict[Digest, Record] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, store: Store, job: str) -> Ledger:
+        """The job as it stands in the store; an empty one where it has never been written."""
+        ledger = cls(store, job, Pipe(job))
+        ledger.refresh()
+        return ledger
+
+    def refresh(self) -> None:
+        """Take up what other processes have added since."""
+        pipe, runs = self.store.index.tail(self.job, self.pipe)
+        self.pipe = history.fold(pipe, runs) if runs else pipe
+
+    def record(self, digest: Digest) -> Record:
+        """A record by its digest; raises DamageError or FormatError where it cannot be read."""
+        record = self.records.get(digest)
+        if record is None:
+            record = self.records[digest] = self.store.index.record(digest)
+        return record
+
+    def head(self, step: str) -> Record | None:
+        """The record in force for a step."""
+        digest = self.pipe.heads.get(step)
+        return self.record(digest) if digest else None
+
+    def batch(self) -> Batch:
+        """A unit of work: blobs are put into it, `commit` makes them visible together."""
+        return self.store.batch()
+
+    def fetch(self, blob: Blob) -> memoryview:
+        """A blob's bytes, mapped copy-on-write."""
+        return self.store.map(blob)
+
+    def commit(
+        self,
+        make: Callable[[Digest | None], Run],
+        *,
+        record: Record | None = None,
+        batch: Batch | None = None,
+    ) -> Run:
+        """Add one run, with its record and blobs, in one transaction.
+
+        `make` gives the run once the record's digest is known; its number and job are filled in
+        here. Where another process was faster, its runs are taken up first and the number is moved.
+        """
+        batch = batch or self.batch()
+        digest = batch.record(record) if record is not None else None
+        made = make(digest)
+        while True:
+            run = replace(made, number=self.pipe.number + 1, job=self.job)
+            if not run.started:
+                run = replace(run, started=time.time())
+            pipe = history.after(self.pipe, run)
+            try:
+                batch.commit(run, pipe=pipe)
+            except Moved:
+                self.refresh()
+                continue
+            self.pipe = pipe
+            if digest is not None and record is not None:
+                self.records[digest] = record
+            return run
+
+    def candidates(self, step: str) -> Iterable[tuple[Digest, Record]]:
+        """Earlier records of a step that may be restored, the one in force first, then the newest."""
+        for digest in dict.fromkeys(
+            [*filter(None, [self.pipe.heads.get(step)]), *self.pipe.kept.get(step, ())]
+        ):
+            yield digest, self.record(digest)

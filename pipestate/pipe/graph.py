@@ -1,0 +1,94 @@
+"""Who makes a name, what it stands for at a place, and which steps another one needs.
+
+Pure: records in, answers out. A job is a row of steps in their places. What a name *stands for*
+before a step is the version that the nearest step above it left of it, found by folding the
+records in force from the top. Which steps a step needs is found backwards from the names it reads,
+by what each step above left last time and by what its source, as last seen, could bind or change.
+The unit is the version of a component, after Kishu's co-variables (Li et al., VLDB 2024).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..record import VALUE, Digest, Record, Version
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A version, the step that made it, and the record that holds it."""
+
+    maker: str
+    record: Digest
+    version: Version
+
+
+Standing = dict[str, Held]
+"""What each name stands for at a place; a name that is missing stands for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Touches:
+    """What a step's source says that it may do: names it reads, and names it may bind or change."""
+
+    reads: frozenset[str]
+    binds: frozenset[str]
+    changes: frozenset[str]
+
+    @property
+    def makes(self) -> frozenset[str]:
+        return self.binds | self.changes
+
+
+def above(order: Sequence[str], step: str | None) -> tuple[str, ...]:
+    """The steps above `step` in their places; all of them for None or a step that has no place."""
+    return tuple(order[: order.index(step)]) if step in order else tuple(order)
+
+
+def standing(
+    steps: Iterable[str], heads: Mapping[str, Digest], record: Callable[[Digest], Record]
+) -> Standing:
+    """What the names stand for after `steps`, in this order, by their records in force."""
+    held: Standing = {}
+    for step in steps:
+        if step in heads:
+            leave(held, step, heads[step], record(heads[step]))
+    return held
+
+
+def leave(held: Standing, step: str, digest: Digest, record: Record) -> None:
+    """Change `held` as running the step that left `record` would."""
+    for name in record.gone:
+        held.pop(name, None)
+    for version in record.outputs:
+        for name in version.names:
+            if name != VALUE:
+                held[name] = Held(step, digest, version)
+
+
+def reach(names: Iterable[str], reads: Callable[[str], Iterable[str]]) -> frozenset[str]:
+    """`names` and all that the code in their values reads in turn."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting.extend(reads(name))
+    return frozenset(found)
+
+
+def needed(
+    steps: Sequence[str], names: Iterable[str], touches: Callable[[str], Touches]
+) -> tuple[str, ...]:
+    """Those of `steps`, in order, that may have a part in what `names` stand for after them."""
+    wanted = set(names)
+    found: list[str] = []
+    for step in reversed(steps):
+        touched = touches(step)
+        if not wanted.isdisjoint(touched.makes):
+            found.append(step)
+            wanted -= touched.binds - touched.reads
+            wanted |= touched.reads
+    return tuple(reversed(found))

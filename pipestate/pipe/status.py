@@ -1,0 +1,234 @@
+"""Is a record still true? The judgement, and its reasons as data.
+
+`judge` compares a record with what stands at its step's place now. It loads nothing: every input
+is a digest, and where the digest of a part cannot be told without the value, the lookup says None
+and the whole decides. Reasons are made at the branch that decides (as ninja's `-d explain` does);
+`str(reason)` is the sentence that people see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ..record import ABSENT, AccessPath, Digest, Input, Pipe, Record
+from . import graph
+from .graph import Standing
+
+State = Literal["fresh", "stale", "failed", "new"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a step is not fresh: a kind from the table below and the words that go into its sentence."""
+
+    kind: str
+    subject: str = ""
+    maker: str = ""
+    detail: str = ""
+
+    def __str__(self) -> str:
+        text = _SENTENCES[self.kind].format(
+            subject=self.subject, maker=self.maker, detail=self.detail
+        )
+        return text
+
+
+_SENTENCES: Mapping[str, str] = {
+    "new": "it has never run",
+    "source": "its source changed{detail}",
+    "input": "`{subject}`{maker} changed{detail}",
+    "vanished": "`{subject}`{maker} is not there any more",
+    "appeared": "`{subject}`{maker} was not there before",
+    "shared": "`{subject}` share objects otherwise than before",
+    "waits": "waits for {subject}, which is stale",
+    "unfinished": "waits for {subject}, which is not done: `{detail}` is not true yet",
+    "package": "{subject} is now version {detail}",
+    "module": "the source of `{subject}` changed",
+    "file": "file `{subject}` changed",
+    "missing": "file `{subject}`, which it wrote, is missing or changed",
+    "ambient": "{subject} was set otherwise before it",
+    "forced": "--force was asked for",
+    "always": "it runs always (--always)",
+    "setup": "it runs once in every kernel (--setup)",
+    "done": "`{subject}` is not true yet (--done {subject})",
+    "dynamic": "it may read any name ({subject}), so it is never restored",
+    "failed": "its last run failed ({detail})",
+    "lost": "`{subject}` could not be kept: {detail}",
+    "damaged": "what it kept is damaged: {detail}",
+    "python": "it was kept by Python {detail}",
+    "plain": "`{subject}` was made by a plain cell from an earlier `{detail}`: run that cell again",
+    "set": "its value was set from outside",
+}
+
+
+def because(kind: str, subject: object = "", *, maker: str = "", detail: str = "") -> Reason:
+    """A reason whose maker and detail are put into words here, so that all doors say the same."""
+    if kind not in _SENTENCES:
+        raise KeyError(kind)
+    made = f", made by {maker}," if maker and kind in ("input", "vanished", "appeared") else ""
+    return Reason(kind, str(subject), made, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What stands at a path now: its digest (None: not to be told without the value) and around it."""
+
+    digest: Digest | None
+    whole: Digest
+    maker: str = ""
+
+
+Lookup = Callable[[AccessPath], Found]
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """All that a record is judged against, beside the inputs: what is asked for when, by key."""
+
+    normal: Digest
+    lookup: Lookup
+    joint: Callable[[Iterable[str]], Mapping[str, Digest]]
+    packages: Callable[[Iterable[str]], Mapping[str, str]]
+    files: Callable[[Record], Reason | None]
+    ambient: Mapping[str, Digest]
+
+
+def judge(record: Record, world: World) -> Reason | None:
+    """Why `record` is not what a run would leave now, or None where it is."""
+    if record.is_set:
+        return because("set")
+    if record.normal != world.normal:
+        return because("source")
+    if record.is_volatile:
+        return because("dynamic", "eval, exec or globals()")
+    if not record.is_done:
+        return because("done", _done_key(record))
+    for one in record.inputs:
+        reason = judge_input(one, world.lookup(one.path))
+        if reason is not None:
+            return reason
+    joint = world.joint(whole_names(record.inputs))
+    for names in sorted(joint.keys() | record.joint.keys()):
+        if joint.get(names) != record.joint.get(names):
+            return because("shared", names.replace(",", ", "))
+    return _judge_world(record, world)
+
+
+def whole_names(inputs: Iterable[Input]) -> tuple[str, ...]:
+    """The names that a step read as a whole: those whose sharing is part of what it read."""
+    return tuple(sorted({one.path.name for one in inputs if one.path.is_whole}))
+
+
+def judge_input(one: Input, found: Found) -> Reason | None:
+    """Why an input is not what it was; equal wholes need no look at the path."""
+    if found.whole == one.whole or found.digest == one.digest:
+        return None
+    if found.whole == ABSENT:
+        return because("vanished", one.path, maker=one.maker)
+    if one.whole == ABSENT:
+        return because("appeared", one.path, maker=found.maker)
+    return because("input", one.path, maker=found.maker)
+
+
+def _judge_world(record: Record, world: World) -> Reason | None:
+    now = world.packages(record.packages) if record.packages else {}
+    for name, version in record.packages.items():
+        if now.get(name) != version:
+            kind = "module" if version.startswith("source:") else "package"
+            return because(kind, name, detail=now.get(name, "not installed"))
+    for key, digest in record.moved.items():
+        if world.ambient.get(key, ABSENT) != digest:
+            return because("ambient", key)
+    for key in world.ambient.keys() - record.moved.keys():
+        if not key.startswith("random:"):
+            return because("ambient", key)
+    return world.files(record)
+
+
+def _done_key(record: Record) -> str:
+    words = record.options.split()
+    return words[words.index("--done") + 1] if "--done" in words else "?"
+
+
+def find(held: Standing, path: AccessPath) -> Found:
+    """What stands at a path by the records alone."""
+    known = held.get(path.name)
+    if known is None:
+        return Found(ABSENT, ABSENT)
+    whole = known.version.names[path.name]
+    if path.is_whole or known.version.kind != "value":
+        return Found(whole, whole, known.maker)
+    return Found(known.version.parts.get(str(path)), whole, known.maker)
+
+
+@dataclass(frozen=True, slots=True)
+class StepStatus:
+    """One step of a job as people see it. `nbytes` is what its record holds, `seconds` its last run."""
+
+    name: str
+    state: State
+    reason: str = ""
+    seconds: float = 0.0
+    nbytes: int = 0
+    runs: int = 0
+    reads: tuple[str, ...] = ()
+    made: tuple[str, ...] = ()
+    started: float = 0.0
+
+
+def statuses(
+    pipe: Pipe,
+    record: Callable[[Digest], Record],
+    world: Callable[[str, Standing], World],
+) -> list[StepStatus]:
+    """Every step of a job in its place, with its state and why; one pass from the top.
+
+    `world` says what a step's record is judged against, given what stands before it. What lies
+    below a stale step is stale as well, and says that it only waits for that one.
+    """
+    held: Standing = {}
+    stale: set[str] = set()
+    found = []
+    for step in pipe.order:
+        head = record(pipe.heads[step]) if step in pipe.heads else None
+        state, reason = _state(pipe, step, head, stale, world(step, held) if head else None)
+        if state != "fresh":
+            stale.add(step)
+        if head is not None:
+            graph.leave(held, step, pipe.heads[step], head)
+        found.append(_status(pipe, step, head, state, str(reason or "")))
+    return found
+
+
+def _state(
+    pipe: Pipe, step: str, head: Record | None, stale: set[str], world: World | None
+) -> tuple[State, Reason | None]:
+    if step in pipe.failed:
+        return "failed", because("failed", step, detail=pipe.failed[step])
+    if head is None or world is None:
+        return "new", because("new")
+    if head.is_set:
+        return "fresh", None
+    reason = judge(head, world)
+    if reason is None:
+        waits = next((one.maker for one in head.inputs if one.maker in stale), None)
+        reason = because("waits", waits) if waits else None
+    return ("stale", reason) if reason else ("fresh", None)
+
+
+def _status(pipe: Pipe, step: str, head: Record | None, state: State, reason: str) -> StepStatus:
+    if head is None:
+        return StepStatus(step, state, reason, runs=pipe.runs.get(step, 0))
+    return StepStatus(
+        step,
+        state,
+        reason,
+        head.seconds,
+        head.nbytes,
+        pipe.runs.get(step, 0),
+        tuple(sorted({str(one.path) for one in head.inputs if one.whole != ABSENT})),
+        head.made,
+        head.started,
+    )

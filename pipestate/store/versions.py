@@ -1,0 +1,277 @@
+"""Values to versions and back: where digests, pickles and blobs meet.
+
+`describe` says what a component is (its digest, what its code reads) without keeping it, `keep`
+packs it as well, `load` gives the objects again. A big buffer is hashed once in a `Phase`, however
+often it is met: by the digest of one name, of another that shares it, and by the pickle.
+
+It does not know what a step or a kernel is; a script keeps and loads values by the same three verbs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import linecache
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..errors import DamageError, PackError
+from ..record import Blob, Version
+from . import blobs, codecs, digests
+
+PROOF_BYTES = 64 * 1024
+"""Packs up to this size are proved by loading them: bigger ones would cost what they save."""
+
+BIG = 1 << 20
+"""From this size on, a buffer that is going to be kept is written while it is hashed."""
+
+Put = Callable[[bytes | memoryview], Blob]
+
+
+class Phase:
+    """The buffers met between two moments when nothing of the user's runs, each hashed once.
+
+    `put` keeps bytes in the store; with `writes`, big buffers are put at their first digest. The
+    buffers are held as long as the phase is, so that an address means the same bytes throughout.
+    """
+
+    def __init__(self, put: Put, *, writes: bool = False) -> None:
+        self._put = put
+        self._writes = writes
+        self._met: dict[tuple[int, int], tuple[str, Blob | None, memoryview]] = {}
+
+    def digest(self, view: memoryview) -> str:
+        """The digest of a contiguous buffer."""
+        key = (_address(view), view.nbytes)
+        met = self._met.get(key)
+        if met is None:
+            blob = self._put(view) if self._writes and view.nbytes >= BIG else None
+            met = (blob.digest if blob else blobs.digest(view), blob, view)
+            self._met[key] = met
+        return met[0]
+
+    def put(self, view: bytes | memoryview) -> Blob:
+        """Keep a buffer in the store."""
+        if isinstance(view, bytes):
+            return self._put(view)
+        key = (_address(view), view.nbytes)
+        met = self._met.get(key)
+        if met is not None and met[1] is not None:
+            return met[1]
+        blob = self._put(view)
+        self._met[key] = (blob.digest, blob, view)
+        return blob
+
+
+class _Buffer(ctypes.Structure):
+    """The head of CPython's Py_buffer, which is all that an address needs."""
+
+    _fields_ = (
+        ("buf", ctypes.c_void_p),
+        ("obj", ctypes.py_object),
+        ("rest", ctypes.c_byte * 128),
+    )
+
+
+def _address(view: memoryview) -> int:
+    """Where a buffer's bytes are; ctypes' own way refuses read-only memory."""
+    buffer = _Buffer()
+    ctypes.pythonapi.PyObject_GetBuffer(
+        ctypes.py_object(view), ctypes.byref(buffer), ctypes.c_int(0)
+    )
+    try:
+        return buffer.buf or 0
+    finally:
+        ctypes.pythonapi.PyBuffer_Release(ctypes.byref(buffer))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An `import`, `def` or `class` statement that makes a name's value, and what it needs first."""
+
+    kind: str
+    text: str
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Component:
+    """Values that share mutable objects, by name, and how each looks."""
+
+    values: Mapping[str, object]
+    streams: Mapping[str, digests.Stream]
+    source: Source | None = None
+    definitions: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def flaw(self) -> str:
+        return next((s.flaw for s in self.streams.values() if s.flaw), "")
+
+
+def describe(component: Component, *, lost: str = "") -> Version:
+    """The version that this component is, not kept yet.
+
+    `lost` is the digest to give to what cannot be kept: it stands for how the value was made.
+    """
+    streams = component.streams
+    names = sorted(streams)
+    flaw = component.flaw if component.source is None else ""
+    union = [streams[name] for name in names]
+    single = {name: lost if flaw else streams[name].digest for name in names}
+    return Version(
+        kind="lost" if flaw else _kind(component.source),
+        digest=lost if flaw else digests.joint(streams, names),
+        names=single,
+        types={name: streams[name].kind for name in names},
+        shares=None if flaw or len(names) == 1 else digests.shares(streams, names),
+        source=component.source.text if component.source else "",
+        needs=tuple(sorted(_needs(component))),
+        reads=tuple(sorted({path for s in union for path in s.reads}, key=str)),
+        writes=tuple(sorted({name for s in union for name in s.writes})),
+        flaw=flaw,
+        mutable=bool(flaw) or any(s.is_mutable for s in union),
+    )
+
+
+def _kind(source: Source | None) -> Any:
+    return source.kind if source else "value"
+
+
+def _needs(component: Component) -> set[str]:
+    needs = {name for s in component.streams.values() for name in s.needs}
+    if component.source:
+        needs |= set(component.source.needs)
+    return needs - set(component.values)
+
+
+def keep(
+    component: Component, version: Version, *, namespace: dict[str, Any], phase: Phase
+) -> Version:
+    """The version with its bytes in the store; a `lost` one where they cannot be had.
+
+    What has been kept already is given back as it is.
+    """
+    if version.kind != "value" or version.stream is not None:
+        return version
+    try:
+        pack = codecs.pack(
+            component.values, definitions=component.definitions, namespace=namespace
+        )
+    except PackError as error:
+        return _lost(version, f"{error.kind} at {error.where}" if error.where else str(error))
+    flaw = _disprove(component, version, pack, namespace)
+    if flaw:
+        return _lost(version, flaw)
+    stream = phase.put(pack.stream)
+    buffers = tuple(phase.put(buffer) for buffer in pack.buffers)
+    return replace(
+        version,
+        stream=stream,
+        buffers=buffers,
+        needs=tuple(sorted({*version.needs, *pack.needs})),
+        parts=_parts(component, phase),
+    )
+
+
+def _lost(version: Version, flaw: str) -> Version:
+    return replace(version, kind="lost", flaw=flaw, mutable=True)
+
+
+def _parts(component: Component, phase: Phase) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in component.values.items():
+        if component.streams[name].is_mutable:
+            found |= digests.parts(
+                value,
+                name=name,
+                definitions=component.definitions,
+                buffer_digest=phase.digest,
+            )
+    return found
+
+
+_PLAIN = frozenset(
+    {type(None), bool, int, float, complex, str, bytes}
+)
+
+
+def _disprove(
+    component: Component, version: Version, pack: codecs.Pack, namespace: dict[str, Any]
+) -> str:
+    """Why the pack does not give the same values again, or "". Loading it is the only proof."""
+    size = len(pack.stream) + sum(buffer.nbytes for buffer in pack.buffers)
+    if size > PROOF_BYTES or all(type(v) in _PLAIN for v in component.values.values()):
+        return ""
+    by_name = {name: namespace.get(name) for name in pack.needs}
+    try:
+        again = codecs.unpack(
+            pack.stream,
+            [memoryview(bytearray(buffer)) for buffer in pack.buffers],
+            resolve=by_name.__getitem__,
+            namespace=namespace,
+        )
+        streams = {
+            name: digests.stream(value, name=name, definitions=component.definitions)
+            for name, value in again.items()
+        }
+        same = digests.joint(streams, sorted(streams)) == version.digest
+    except Exception as error:  # a user's __setstate__ or __init__ may raise anything
+        return f"it does not load again ({type(error).__name__}: {error})"
+    return "" if same else "it comes back from pickle as something else"
+
+
+def load(
+    version: Version,
+    *,
+    fetch: Callable[[Blob], memoryview],
+    resolve: Callable[[str], object],
+    namespace: dict[str, Any],
+) -> dict[str, Any]:
+    """The values of a version by name. `resolve` gives the notebook's definitions that they need.
+
+    Raises DamageError for bytes that are missing or altered, PackError for what was never kept,
+    and what the values' own loading raises.
+    """
+    if version.kind == "lost":
+        raise PackError(
+            f"`{', '.join(version.names)}` could not be kept: {version.flaw}",
+            "run the step that makes it again",
+            kind=", ".join(version.types.values()),
+        )
+    if version.kind in ("import", "definition"):
+        for name in version.needs:
+            resolve(name)
+        (name,) = version.names
+        return {name: execute(version.source, name, namespace)}
+    if version.stream is None:
+        raise DamageError("a version without bytes", "run its step again")
+    return codecs.unpack(
+        fetch(version.stream),
+        [fetch(blob) for blob in version.buffers],
+        resolve=resolve,
+        namespace=namespace,
+    )
+
+
+def execute(source: str, name: str, namespace: dict[str, Any]) -> Any:
+    """What a statement binds to `name`, run with `namespace` as its globals but binding nothing there.
+
+    The source is put where tracebacks and `inspect.getsource` look for it.
+    """
+    filename = f"<pipestate {name} {blobs.digest(source.encode())[:8]}>"
+    lines = source.splitlines(keepends=True)
+    linecache.cache[filename] = (len(source), None, lines, filename)
+    bound: dict[str, Any] = {}
+    exec(compile(source, filename, "exec", dont_inherit=True), namespace, bound)
+    return bound[name]
+
+
+def same_after(sources: Iterable[Source], name: str, value: object, space: dict[str, Any]) -> bool:
+    """Whether running a definition's statement makes an object with the digest of `value`."""
+    for source in sources:
+        try:
+            again = execute(source.text, name, space)
+        except Exception:  # the statement reads what it should not: then it is kept by value
+            return False
+        return digests.stream(again).digest == digests.stream(value).digest
+    return False
