@@ -16,8 +16,8 @@ Badges carry metadata `{"pipestate": ...}`; nothing that does is ever recorded.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-import select
 import sys
 import threading
 import time
@@ -32,6 +32,7 @@ Undo = Callable[[], None]
 
 _WIDGET: Final = "application/vnd.jupyter.widget-view+json"
 _MISSING: Final = object()
+_SLOW: Final = 0.02  # seconds; a body slower than this has time for a look into the pipes
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ class Capture:
         self._quiet: tuple[Any, ...] = ()
         self._is_on = False
         self._pid = os.getpid()
+        self._started = 0.0
+        self._children = _children()
         self._muted = 0
         self._depth = 1
         self._parent = ""
@@ -92,12 +95,16 @@ class Capture:
             self._watch_the_end(shell)
         except Exception as error:  # noqa: BLE001 - an IPython with other insides: the cell runs anyway
             self._fail(error)
+        self._started = time.monotonic()
         self._is_on = True
 
     def stop(self) -> Shown:
         """Stop listening; what was shown since `start`."""
         if self._parent:
             try:
+                if time.monotonic() - self._started > _SLOW or _children() != self._children:
+                    for stream in self._streams:
+                        _drain_pipe(stream)
                 _drain(self._streams, self._quiet)
             except Exception as error:  # noqa: BLE001 - the cell may have broken its streams
                 self._fail(error)
@@ -183,7 +190,7 @@ class Capture:
         for event, callback in (("pre_execute", begin), ("post_execute", end)):
             callbacks = shell.events.callbacks[event]
             callbacks.insert(0, callback)  # before matplotlib's, which shows the figures
-            self._undo.append(_remover(callbacks, callback))
+            self._undo.append(functools.partial(callbacks.remove, callback))
 
     # --- what is heard in a kernel ---
 
@@ -202,12 +209,9 @@ class Capture:
         if kind == "stream":
             self._page.stream(content["name"], content["text"])
         elif kind in ("display_data", "update_display_data", "execute_result"):
-            self._displayed(
-                content,
-                content.get("transient"),
-                is_update=kind == "update_display_data",
-                is_result=kind == "execute_result",
-            )
+            is_update, is_result = kind == "update_display_data", kind == "execute_result"
+            transient = content.get("transient")
+            self._displayed(content, transient, is_update=is_update, is_result=is_result)
             self._quiet = _buffers(self._streams)
         elif kind == "clear_output":
             self._page.clear(wait=bool(content.get("wait")))
@@ -217,9 +221,8 @@ class Capture:
     def _relayed(self, session: Any, frames: Any) -> None:
         """A message that a forked child sent through this kernel."""
         _, parts = session.feed_identities(list(frames), copy=True)
-        header, parent, metadata, content = (session.unpack(part) for part in parts[1:5])
-        message = {"header": header, "parent_header": parent, "content": content}
-        self._sent(None, message | {"metadata": metadata})
+        header, parent, _, content = (session.unpack(part) for part in parts[1:5])
+        self._sent(None, header["msg_type"], content, parent)
 
     # --- what is heard in a terminal ---
 
@@ -239,9 +242,8 @@ class Capture:
         def publish(data: Any, metadata: Any = None, *args: Any, **options: Any) -> Any:
             with self._silence():
                 answer = original(data, metadata, *args, **options)
-            content = {"data": data, "metadata": metadata or {}}
-            is_update = bool(options.get("update"))
-            transient = options.get("transient")
+            content = {"data": data, "metadata": metadata}
+            transient, is_update = options.get("transient"), bool(options.get("update"))
             self._guarded(self._displayed, content, transient, is_update=is_update)
             return answer
 
@@ -260,7 +262,7 @@ class Capture:
         def write_format_data(data: Any, metadata: Any = None, *args: Any, **options: Any) -> Any:
             with self._silence():
                 answer = original(data, metadata, *args, **options)
-            content = {"data": data, "metadata": metadata or {}}
+            content = {"data": data, "metadata": metadata}
             self._guarded(self._displayed, content, None, is_result=True)
             return answer
 
@@ -339,14 +341,6 @@ def _replace(owner: Any, name: str, wrap: Callable[[Any], Any]) -> Undo:
     return undo
 
 
-def _remover(callbacks: list[Any], callback: Any) -> Undo:
-    def undo() -> None:
-        if callback in callbacks:
-            callbacks.remove(callback)
-
-    return undo
-
-
 def _message_id(parent: Any) -> str:
     """The id of the request that a message answers; `parent` is a message or its header."""
     parent = parent or {}
@@ -366,38 +360,54 @@ def _buffers(streams: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def _drain(streams: Iterable[Any], quiet: tuple[Any, ...]) -> None:
-    """Wait until all that was written has been sent.
+    """Wait until all that was written to the streams has been sent.
 
-    What a subprocess wrote to the file descriptor is still in the pipe that ipykernel reads from
-    in a thread; it is given a moment to. `quiet` are the buffers as they were when everything had
-    been sent: the same ones and empty, there is nothing to wait for, which spares a quiet step the
-    0.2 ms of a round trip to ipykernel's thread.
+    `quiet` are the buffers as they were when everything had been sent: the same ones and empty,
+    there is nothing to wait for, which spares a quiet step a round trip to ipykernel's thread.
     """
-    for stream in streams:
-        pipe = getattr(stream, "_fid", None)
-        if pipe is not None and _has_bytes(pipe):
-            _wait_until_read(pipe)
-    buffers = _buffers(streams)
-    if all(
-        now is then and now is not None and not now
-        for now, then in zip(buffers, quiet, strict=False)
-    ):
+    pairs = zip(_buffers(streams), quiet, strict=True)
+    if all(now is then and now is not None and not now for now, then in pairs):
         return
     first, second = streams
     first.flush()  # pending or not: it also waits for a flush that a timer has begun
     _flush_pending((second,))
 
 
-def _wait_until_read(pipe: int) -> None:
-    for _ in range(100):
-        time.sleep(0.001)
-        if not _has_bytes(pipe):
-            time.sleep(0.001)  # from the pipe to the stream
-            return
+def _children() -> Any:
+    """What ended children have used: it changes when a body has run another program."""
+    if sys.platform == "win32":
+        return None  # ipykernel watches no file descriptors there
+    import resource  # Unix only
+
+    return resource.getrusage(resource.RUSAGE_CHILDREN)
 
 
-def _has_bytes(pipe: int) -> bool:
-    return bool(select.select([pipe], [], [], 0)[0])
+def _drain_pipe(stream: Any) -> None:
+    """Wait until what subprocesses and C code wrote has gone through ipykernel's pipe.
+
+    A thread of ipykernel's reads from the pipe and writes to the stream. A NUL sent the same way
+    tells, when it arrives, that all that was before it has; it goes no further than to the log.
+    """
+    pipe, target = getattr(stream, "_fid", None), getattr(stream, "_original_stdstream_fd", None)
+    if pipe is None or target is None or os.fstat(pipe).st_ino != os.fstat(target).st_ino:
+        return  # no pipe, or the cell has pointed the descriptor elsewhere
+    has_arrived = threading.Event()
+
+    def wrap(write: Any) -> Any:
+        def until_mark(text: Any, *args: Any) -> Any:
+            is_mark = isinstance(text, str) and "\0" in text
+            rest = text.replace("\0", "", 1) if is_mark else text
+            count = write(rest, *args) if rest else 0
+            if is_mark:
+                has_arrived.set()
+            return count
+
+        return until_mark
+
+    undo = _replace(stream, "write", wrap)
+    os.write(target, b"\0")
+    has_arrived.wait(0.5)
+    undo()
 
 
 # --- showing again -------------------------------------------------------------------------------
@@ -460,9 +470,7 @@ def _alive(data: Mapping[str, Any]) -> dict[str, Any]:
 def _has_model(model_id: Any) -> bool:
     """Whether a widget's model lives here. A model is reached by the comm that bears its id."""
     comm = sys.modules.get("comm")
-    if comm is None:
-        return False
-    return model_id in getattr(comm.get_comm_manager(), "comms", {})
+    return comm is not None and model_id in getattr(comm.get_comm_manager(), "comms", {})
 
 
 # --- badges --------------------------------------------------------------------------------------
