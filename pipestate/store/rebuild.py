@@ -10,8 +10,9 @@ from __future__ import annotations
 import array as arrays
 import functools
 import importlib
+import types
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 
 def typed_array(typecode: str, memory: Any) -> arrays.array[Any]:
@@ -34,6 +35,68 @@ def cached_function(
 ) -> Callable[..., Any]:
     """`function` under an `lru_cache` that is empty: what it held can be had again."""
     return functools.lru_cache(maxsize=maxsize, typed=typed)(function)
+
+
+# --- functions and names -------------------------------------------------------------------------
+
+
+class Namespace:
+    """Stands in a pack for the namespace that it is loaded into: `unpack` puts that there."""
+
+    def __reduce__(self) -> str:
+        return "NAMESPACE"
+
+
+NAMESPACE: Final = Namespace()
+
+
+def definition(name: str) -> Any:
+    """Stands in a pack for a definition of the notebook; `unpack` puts its own in its place."""
+    raise LookupError(f"{name} is a definition of the notebook: load this with `codecs.unpack`")
+
+
+class ModuleGlobals:
+    """Stands in a pack for the globals of an importable module."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return module_globals, (self.name,)
+
+
+def module_globals(name: str) -> dict[str, Any]:
+    """The live globals of a module."""
+    return vars(importlib.import_module(name))
+
+
+def function(
+    code: types.CodeType, namespace: dict[str, Any], name: str, closure: Any
+) -> types.FunctionType:
+    """A function over these live globals."""
+    return types.FunctionType(code, namespace, name, None, closure)
+
+
+def set_function(made: types.FunctionType, state: tuple[dict[str, Any], Any]) -> None:
+    """What a function has besides its code."""
+    known, attributes = state
+    for name in ("__module__", "__doc__"):
+        setattr(made, name, known.pop(name, None))
+    for name, value in known.items():
+        if name != "__type_params__" or hasattr(made, name):
+            setattr(made, name, value)
+    if attributes:
+        made.__dict__.update(attributes)
+
+
+def cell() -> types.CellType:
+    """A variable of a closure, not bound yet."""
+    return types.CellType()
+
+
+def set_cell(made: types.CellType, content: tuple[Any]) -> None:
+    """Bind the variable."""
+    made.cell_contents = content[0]
 
 
 # --- numpy ---------------------------------------------------------------------------------------
@@ -64,7 +127,8 @@ def window(owner: Any, offset: int, shape: Any, strides: Any, dtype: Any, writab
         view = numpy.lib.stride_tricks.as_strided(flat[offset // step :], shape, strides)
     else:
         view = numpy.ndarray(shape, dtype, owner, offset, strides)
-    view.flags.writeable = writable and view.flags.writeable
+    if not writable and view.flags.writeable:
+        view.flags.writeable = False
     return view
 
 
@@ -96,6 +160,18 @@ def series(values: Any, index: Any, name: Any, attrs: Any, unique: bool) -> Any:
     return _described(made, attrs, unique)
 
 
+def link(made: Any, notes: Sequence[Any]) -> None:
+    """Tell pandas which blocks share memory: a list stands for a block's note on who shares it."""
+    for block, note in zip(made._mgr.blocks, notes, strict=True):  # noqa: SLF001 - no public way
+        if note is None:
+            continue
+        if note:
+            block.refs = note[0]
+            block.refs.add_reference(block)
+        else:
+            note.append(block.refs)
+
+
 def _described(made: Any, attrs: Any, unique: bool) -> Any:
     if attrs:
         made.attrs = attrs
@@ -107,18 +183,22 @@ def _described(made: Any, attrs: Any, unique: bool) -> Any:
 # --- torch ---------------------------------------------------------------------------------------
 
 
+def flat_tensor(memory: Any) -> Any:
+    """The bytes of `memory` as a tensor over them: the storage of those that share it."""
+    torch = importlib.import_module("torch")
+    if not memoryview(memory).nbytes:
+        return torch.empty(0, dtype=torch.uint8)
+    return torch.frombuffer(memory, dtype=torch.uint8)
+
+
 def tensor(
     memory: Any, dtype: str, shape: Any, strides: Any, offset: int, device: str, kind: str
 ) -> Any:
-    """A tensor over the bytes of `memory`; `offset` and `strides` count elements."""
+    """A tensor over `memory`, bytes or a flat tensor; `offset` and `strides` count elements."""
     torch = importlib.import_module("torch")
-    flat = (
-        torch.frombuffer(memory, dtype=torch.uint8)
-        if memoryview(memory).nbytes
-        else torch.empty(0, dtype=torch.uint8)
-    )
-    flat = flat.view(getattr(torch, dtype))
-    made = flat.as_strided(shape, strides, flat.storage_offset() + offset)
+    flat = memory if isinstance(memory, torch.Tensor) else flat_tensor(memory)
+    empty = torch.empty(0, dtype=getattr(torch, dtype))
+    made = empty.set_(flat.untyped_storage(), offset, shape, strides)
     if device != "cpu":
         made = made.to(device)
     return torch.nn.Parameter(made, requires_grad=False) if kind == "Parameter" else made

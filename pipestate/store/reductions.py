@@ -12,7 +12,6 @@ nobody has a value of a library that is not. Plugins of the group `pipestate.cod
 from __future__ import annotations
 
 # ruff: noqa: SLF001 - how memory lies in a library's value is rarely to be had in public
-
 import array as arrays
 import builtins
 import functools

@@ -1,0 +1,218 @@
+"""Values and their bytes: one pickle stream for what shares objects, and its big buffers beside it.
+
+Pickle protocol 5 leaves big buffers out of the stream, so that each can be kept under its own
+digest, shared between versions and mapped on loading. `pickler` says what is pickled otherwise than
+by default, `reductions` how values of libraries are taken apart. This room knows neither the store
+nor the notebook: it is given the definitions that are referred to by name, and the namespace that
+functions live in.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import pickle
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..errors import PackError
+from . import flaws, memory, pickler
+
+_STACK: Final = 512 << 20
+_DEPTH: Final = 100_000
+"""Deeply nested values are pickled in a thread with a stack for this many levels."""
+
+_NO_DEFINITIONS: Final[Mapping[int, str]] = {}
+_REBUILD: Final = "pipestate.store.rebuild"
+_deep: Final = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """A pickle stream, the buffers that it leaves out, and the definitions that it refers to.
+
+    The buffers are the values' own memory, not copies: write them out before a value may change.
+    """
+
+    stream: bytes
+    buffers: tuple[memoryview, ...]
+    needs: tuple[str, ...]
+
+
+def pack(
+    values: Mapping[str, object],
+    *,
+    definitions: Mapping[int, str] = _NO_DEFINITIONS,
+    namespace: dict[str, Any] | None = None,
+) -> Pack:
+    """One pack of `values`, which may share objects.
+
+    `definitions` are the functions and classes, by id, to refer to by name; functions over
+    `namespace` (else over `__main__`) are bound to the namespace that they are loaded into. Costs a
+    `pickle.dumps` without the big buffers, twice where arrays see the same memory. Runs the
+    pickling hooks of the values. Raises PackError for what cannot be pickled.
+    """
+    roots = dict(values)
+    try:
+        return _pack(roots, definitions, namespace)
+    except RecursionError:
+        return _with_deep_stack(roots, definitions, namespace)
+    except Exception as error:  # a user's __reduce__ may raise anything
+        raise _pack_error(roots, definitions, namespace, error) from error
+
+
+def _pack(
+    roots: dict[str, object], definitions: Mapping[int, str], namespace: dict[str, Any] | None
+) -> Pack:
+    packer, made = _dump(roots, definitions, namespace, [])
+    if packer.census.sights:
+        regions = memory.regions(
+            packer.census, lambda: [obj for _, obj in packer.memo.copy().values()]
+        )
+        if regions:
+            _, made = _dump(roots, definitions, namespace, regions)
+    return made
+
+
+def _dump(
+    roots: dict[str, object],
+    definitions: Mapping[int, str],
+    namespace: dict[str, Any] | None,
+    regions: list[memory.Region],
+) -> tuple[pickler.Packer, Pack]:
+    buffers: list[memoryview] = []
+
+    def keep(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < pickler.SMALL:
+            return True
+        buffers.append(raw)
+        return False
+
+    stream = io.BytesIO()
+    packer = pickler.Packer(
+        stream, on_buffer=keep, definitions=definitions, namespace=namespace, regions=regions
+    )
+    packer.dump(roots)
+    return packer, Pack(stream.getvalue(), tuple(buffers), tuple(packer.needs))
+
+
+def _with_deep_stack(
+    roots: dict[str, object], definitions: Mapping[int, str], namespace: dict[str, Any] | None
+) -> Pack:
+    """Pickle goes down with each level of nesting: give it a stack to go down on."""
+    outcome: list[Pack | BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(_pack(roots, definitions, namespace))
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the caller's thread
+            outcome.append(error)
+
+    with _deep:
+        limit, size = sys.getrecursionlimit(), threading.stack_size(_STACK)
+        sys.setrecursionlimit(max(limit, _DEPTH))
+        try:
+            thread = threading.Thread(target=run)
+            thread.start()
+            thread.join()
+        finally:
+            sys.setrecursionlimit(limit)
+            threading.stack_size(size)
+    made = outcome[0]
+    if isinstance(made, Pack):
+        return made
+    if isinstance(made, RecursionError):
+        kind, where = _deepest(roots)
+        raise PackError(
+            f"{kind} at {where} is nested too deeply to be kept",
+            "keep it flat, or leave it out with `--no-save`",
+            kind=kind,
+            where=where,
+        ) from made
+    if isinstance(made, Exception):
+        raise _pack_error(roots, definitions, namespace, made) from made
+    raise made
+
+
+def _deepest(roots: dict[str, object]) -> tuple[str, str]:
+    name, value = next(iter(roots.items())) if len(roots) == 1 else ("values", roots)
+    return type(value).__name__, name
+
+
+def _pack_error(
+    roots: dict[str, object],
+    definitions: Mapping[int, str],
+    namespace: dict[str, Any] | None,
+    error: Exception,
+) -> PackError:
+    packer = pickler.Packer(
+        io.BytesIO(),
+        on_buffer=lambda _: True,
+        definitions=definitions,
+        namespace=namespace,
+        regions=[],
+    )
+    flaw = flaws.find(roots, packer.reducer_override, packer.dispatch_table)
+    if flaw is None:
+        kind, where = _deepest(roots)
+        flaw = flaws.Flaw(kind, where, str(error))
+    return PackError(
+        f"{flaw.kind} at {flaw.where} cannot be kept",
+        f"{flaw.reason or type(error).__name__}".splitlines()[0],
+        kind=flaw.kind,
+        where=flaw.where,
+    )
+
+
+class _Unpacker(pickle.Unpickler):
+    """Puts the given namespace and definitions where the stream only names them."""
+
+    def __init__(
+        self,
+        stream: bytes | memoryview,
+        buffers: Sequence[Any],
+        resolve: Callable[[str], object],
+        namespace: dict[str, Any],
+    ) -> None:
+        super().__init__(io.BytesIO(stream), buffers=buffers)
+        self._given = {"definition": resolve, "NAMESPACE": namespace}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == _REBUILD and name in self._given:
+            return self._given[name]
+        return super().find_class(module, name)
+
+
+def unpack(
+    stream: bytes | memoryview,
+    buffers: Sequence[Any],
+    *,
+    resolve: Callable[[str], object],
+    namespace: dict[str, Any],
+) -> dict[str, object]:
+    """The values of a pack; runs code that the stream names, so the bytes must be trusted.
+
+    `buffers` are used as they are, without a copy: writable where the value is to be. `resolve`
+    gives the notebook's definition of a name. Whatever the stream's code raises comes through.
+    """
+    with _gc_paused():
+        loaded: dict[str, object] = _Unpacker(stream, buffers, resolve, namespace).load()
+        return loaded
+
+
+@contextmanager
+def _gc_paused() -> Iterator[None]:
+    # Loading makes many objects and no garbage: looking for it took three times the loading.
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
