@@ -1,0 +1,206 @@
+"""What people see of a job: a list of steps, a list of jobs, a badge, as plain text and as HTML.
+
+Pure: what it is given goes in, text comes out. It knows no store, no kernel and no terminal, so the
+magic and the shell show the same. The HTML is a few tags with inline styles and no script: it takes
+its colours from the page it stands on, light or dark, and no meaning rests on colour alone. Every
+text of the user's is escaped there, and kept to one line of printable characters in both.
+"""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Final, Protocol
+
+
+class Row(Protocol):
+    """What a status list needs to know of a step."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - the names say it
+
+    @property
+    def state(self) -> str: ...  # noqa: D102
+
+    @property
+    def reason(self) -> str: ...  # noqa: D102
+
+    @property
+    def seconds(self) -> float: ...  # noqa: D102
+
+    @property
+    def nbytes(self) -> int: ...  # noqa: D102
+
+    @property
+    def runs(self) -> int: ...  # noqa: D102
+
+    @property
+    def reads(self) -> Sequence[str]: ...  # noqa: D102
+
+    @property
+    def made(self) -> Sequence[str]: ...  # noqa: D102
+
+
+# --- the status list -----------------------------------------------------------------------------
+
+_HEADINGS: Final = ("step", "state", "time", "size", "runs", "reads", "made", "why")
+_NUMBERS: Final = frozenset(("time", "size", "runs"))
+
+
+def status_text(rows: Iterable[Row]) -> str:
+    """The steps of a job as a table, one line a step under a line of headings.
+
+    The reason comes last and whole: it is what one reads the table for, so it is never cut.
+    """
+    table = [_HEADINGS, *map(_cells, rows)]
+    widths = [max(map(_width, column)) for column in zip(*table, strict=True)]
+    return "\n".join(_line(cells, widths) for cells in table)
+
+
+def status_html(rows: Iterable[Row]) -> str:
+    """The same table for a page."""
+    head = "".join(f'<th scope="col" style="{_align(h)}">{h}</th>' for h in _HEADINGS)
+    body = "".join(f"<tr>{_html_cells(_cells(row), row.state)}</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    has_run = row.state != "new"
+    return (
+        one_line(row.name),
+        row.state,
+        duration(row.seconds) if has_run else "-",
+        size(row.nbytes) if has_run else "-",
+        str(row.runs),
+        _some(row.reads),
+        _some(row.made),
+        one_line(row.reason),
+    )
+
+
+def _html_cells(cells: Sequence[str], state: str) -> str:
+    found = []
+    for heading, cell in zip(_HEADINGS, cells, strict=True):
+        text = html.escape(cell)
+        if heading == "step":
+            found.append(f'<th scope="row" style="{_align(heading)}">{text}</th>')
+        elif heading == "state":
+            found.append(f'<td style="{_align(heading)}">{_mark(state)}{text}</td>')
+        else:
+            found.append(f'<td style="{_align(heading)}">{text}</td>')
+    return "".join(found)
+
+
+def _align(heading: str) -> str:
+    return f"text-align:{'right' if heading in _NUMBERS else 'left'}"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [
+        " " * (width - _width(cell)) + cell
+        if heading in _NUMBERS
+        else cell + " " * (width - _width(cell))
+        for heading, cell, width in zip(_HEADINGS, cells, widths, strict=True)
+    ]
+    return "  ".join(padded).rstrip()
+
+
+def _some(names: Sequence[str], *, most: int = 4) -> str:
+    """The first few names; a step that reads fifty would push the reason off the page."""
+    shown = ", ".join(map(one_line, names[:most]))
+    return f"{shown} +{len(names) - most}" if len(names) > most else shown
+
+
+# --- badges --------------------------------------------------------------------------------------
+
+_TOLD: Final = {
+    "ran": "ran in {time}",
+    "restored": "restored, its run took {time}",
+    "failed": "failed after {time}",
+}
+# Each sign differs in shape, and the word stands beside it: colour only helps.
+_SIGNS: Final = {
+    "fresh": ("●", "#2f9e57"),
+    "ran": ("●", "#2f9e57"),
+    "restored": ("◆", "#3b82c4"),
+    "stale": ("○", "#c98500"),
+    "failed": ("✕", "#d9534f"),
+}
+
+
+def badge_text(step: str, state: str, seconds: float = 0.0, reason: str = "") -> str:
+    """What became of a step, in a line: `load: ran in 3.2 s (its source changed)`."""
+    told = _TOLD.get(state, state).format(time=duration(seconds))
+    return f"{one_line(step)}: {told}" + (f" ({one_line(reason)})" if reason else "")
+
+
+def badge_html(step: str, state: str, seconds: float = 0.0, reason: str = "") -> str:
+    """The same line for a page, small enough to stand under every step."""
+    told = html.escape(_TOLD.get(state, state).format(time=duration(seconds)))
+    why = f" ({html.escape(one_line(reason))})" if reason else ""
+    return (
+        f'<div style="font-size:0.85em">{_mark(state)}'
+        f"<b>{html.escape(one_line(step))}</b>: {told}{why}</div>"
+    )
+
+
+def _mark(state: str) -> str:
+    if state not in _SIGNS:
+        return ""
+    sign, colour = _SIGNS[state]
+    return f'<span aria-hidden="true" style="color:{colour}">{sign}</span> '
+
+
+# --- jobs ----------------------------------------------------------------------------------------
+
+
+def jobs_text(names: Iterable[str], current: str | None = None) -> str:
+    """The jobs of a store, one a line; the one in use has a star."""
+    return "\n".join(f"{'*' if name == current else ' '} {one_line(name)}" for name in names)
+
+
+# --- words for amounts ---------------------------------------------------------------------------
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: `12 ms`, `3.2 s`, `2 min 5 s`, `3 h 20 min`, `2 d 4 h`."""
+    if seconds < 0.0005:
+        return "0 ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    if seconds < 3599.5:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest} s"
+    if seconds < 86370:
+        hours, minutes = divmod(round(seconds / 60), 60)
+        return f"{hours} h {minutes} min"
+    days, rest = divmod(round(seconds / 3600), 24)
+    return f"{days} d {rest} h"
+
+
+def size(nbytes: int) -> str:
+    """Bytes for people, in powers of 1,000: `0 B`, `512 B`, `1.2 kB`, `40.0 MB`."""
+    if nbytes < 1000:
+        return f"{nbytes} B"
+    amount = float(nbytes)
+    for unit in ("kB", "MB", "GB"):
+        amount /= 1000
+        if amount < 999.95:
+            return f"{amount:.1f} {unit}"
+    return f"{amount / 1000:.1f} TB"
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, with what a terminal would act on shown as a question mark."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal: East Asian wide characters take two, combining ones none."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
