@@ -11,26 +11,34 @@ either copies before it writes. Their memory is noted, because a plain array ove
 
 from __future__ import annotations
 
+import array as buffers
+import mmap
 import sys
 from typing import Any
 
-from .walk import ROOT, Token, Walk, text
+from .walk import INNER, ROOT, Place, Token, Walk, text
 
 
 def memory(array: Any) -> int:
-    """The key of an array's memory: where it begins, or the id of the object that owns it."""
+    """The key of an array's memory: where its outermost array begins, or the id of its owner.
+
+    Only owners that are nothing but a buffer count as such: others, such as trees of scikit-learn,
+    may have several pieces of memory.
+    """
     numpy = sys.modules["numpy"]
+    if not array.nbytes:
+        return id(array)
     while isinstance(array.base, numpy.ndarray):
         array = array.base
     owner = array.base
     if isinstance(owner, memoryview):
         owner = owner.obj
+    if isinstance(owner, (bytearray, buffers.array, mmap.mmap)):
+        return id(owner)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(owner, torch.Tensor):
         return int(owner.untyped_storage().data_ptr())
-    if owner is None or isinstance(owner, bytes) or not array.nbytes:
-        return address(array) if array.nbytes else id(array)
-    return id(owner)
+    return address(array)
 
 
 def address(array: Any) -> int:
@@ -43,43 +51,50 @@ def walk_array(walk: Walk, obj: object) -> None:
     array: Any = obj
     if walk.holder != ROOT:
         walk_content(walk, array)
-        note_lazy(walk, array)
-        return
-    if not walk_memory(walk, array, "A" if array.flags.writeable else "a"):
-        return
-    walk_content(walk, array, parent=walk.numbering.numbers[memory(array)])
+        if walk.holder != INNER and array.nbytes:
+            _note_lazy(walk, array)
+    elif _walk_memory(walk, array):
+        walk_content(walk, array, parent=walk.numbering.numbers[memory(array)])
 
 
-def walk_memory(walk: Walk, array: Any, tag: str) -> bool:
+def _walk_memory(walk: Walk, array: Any) -> bool:
     """Write out which memory an array sees; whether its content is still to be told."""
-    key, start = memory(array), address(array)
-    layout = (array.strides, array.shape, array.dtype.str)
-    layouts = walk.numbering.layouts
+    key, numbering = memory(array), walk.numbering
+    place = _place(array)
     walk.findings.alive.append(array)
-    walk.emit(tag.encode())
-    if key in walk.numbering.lazy:
-        walk.emit(b"%%%d:" % walk.numbering.lazy[key])
+    walk.emit(b"A" if array.flags.writeable else b"a")
+    if key in numbering.lazy:
+        holder, held = numbering.lazy[key]
+        walk.emit(b"%%%d:" % holder + _relation(held, place))
     number = walk.number(key)
     if number is not None:
-        layouts[number] = (start, layout)
+        numbering.places[number] = place
         return True
-    known = walk.numbering.numbers.get(key, ROOT)
-    if known not in layouts:  # a bytearray that was met as such
-        layouts[known] = (start, layout)
+    known = numbering.numbers.get(key, ROOT)
+    if known not in numbering.places:  # a bytearray that was met as such
+        numbering.places[known] = place
         return True
-    first, first_layout = layouts[known]
-    walk.emit(text(repr((start - first, first_layout, layout))))
-    return (start, layout) != (first, first_layout)
+    walk.emit(_relation(numbering.places[known], place))
+    return place != numbering.places[known]
 
 
-def note_lazy(walk: Walk, array: Any) -> None:
-    """Note memory that pandas holds; say so if a plain array holds it as well."""
-    key = memory(array)
-    if key in walk.numbering.numbers:
-        walk.emit(b"%%@%d;" % walk.numbering.numbers[key])
-    elif array.nbytes:
-        walk.findings.alive.append(array)
-        walk.numbering.lazy.setdefault(key, walk.holder)
+def _place(array: Any) -> Place:
+    return address(array), (array.strides, array.shape, array.dtype.str)
+
+
+def _relation(first: Place, second: Place) -> bytes:
+    """How one view lies to another of the same memory."""
+    return text(repr((second[0] - first[0], first[1], second[1])))
+
+
+def _note_lazy(walk: Walk, array: Any) -> None:
+    """Note memory that a frame holds; say so if a plain array holds it as well."""
+    key, numbering = memory(array), walk.numbering
+    number = numbering.numbers.get(key)
+    if number is not None:
+        walk.emit(b"%%@%d;" % number + _relation(numbering.places[number], _place(array)))
+    walk.findings.alive.append(array)
+    numbering.lazy.setdefault(key, (walk.holder, _place(array)))
 
 
 def walk_content(walk: Walk, array: Any, *, parent: int | None = None) -> None:
@@ -125,13 +140,6 @@ def dtype_text(dtype: Any) -> str:
     return repr((fields, dtype.itemsize, dtype.isalignedstruct))
 
 
-def walk_subclass(walk: Walk, obj: object, reduced: Any) -> None:
-    """An array of a subclass: an object, made of what it is reduced to, over memory."""
-    number = walk.number(id(obj))
-    if number is not None:
-        walk.push(reduced, parent=number)
-
-
 def walk_tensor(walk: Walk, obj: object, reduced: Any) -> None:
     """A torch tensor: an object, over a storage that other tensors may see."""
     tensor: Any = obj
@@ -141,12 +149,11 @@ def walk_tensor(walk: Walk, obj: object, reduced: Any) -> None:
     key = int(tensor.untyped_storage().data_ptr())
     walk.findings.alive.append(tensor)
     if key:
-        start, layout = int(tensor.data_ptr()), (tensor.stride(), tuple(tensor.shape))
+        place: Place = (int(tensor.data_ptr()), (tensor.stride(), tuple(tensor.shape)))
         storage = walk.number(key)
         if storage is not None:
-            walk.numbering.layouts[storage] = (start, layout)
+            walk.numbering.places[storage] = place
         else:
             known = walk.numbering.numbers.get(key, ROOT)
-            first, first_layout = walk.numbering.layouts.get(known, (start, ()))
-            walk.emit(text(repr((start - first, first_layout, layout))))
+            walk.emit(_relation(walk.numbering.places.get(known, place), place))
     walk.push(reduced, parent=number)

@@ -9,6 +9,7 @@ digest of its content is folded in, but the mutable objects in it are not the va
 from __future__ import annotations
 
 import enum
+import functools
 import types
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -187,6 +188,12 @@ def walk_property(walk: Walk, obj: object) -> None:
     walk.seal(obj, [Token(b"P"), obj.fget, obj.fset, obj.fdel])
 
 
+def walk_cached(walk: Walk, obj: object) -> None:
+    """A cached property: its function. Up to Python 3.11 it has a lock, which is none of it."""
+    assert isinstance(obj, functools.cached_property)
+    walk.seal(obj, [Token(b"Q"), obj.func, obj.attrname])
+
+
 def walk_wrapped(walk: Walk, obj: object) -> None:
     """A static or class method: the function in it."""
     assert isinstance(obj, (staticmethod, classmethod))
@@ -225,6 +232,7 @@ HANDLERS = {
     types.MethodDescriptorType: walk_descriptor,
     types.ClassMethodDescriptorType: walk_descriptor,
     property: walk_property,
+    functools.cached_property: walk_cached,
     staticmethod: walk_wrapped,
     classmethod: walk_wrapped,
 }

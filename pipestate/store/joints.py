@@ -18,6 +18,7 @@ from itertools import combinations
 from blake3 import blake3
 
 from .streams import Stream
+from .walk import Place
 
 MAX_PAIRS = 1000
 Shares = dict[str, tuple[tuple[int, int], ...]]
@@ -137,21 +138,30 @@ def _links(one: Stream, other: Stream) -> list[Link]:
     others = [key for number, key in theirs.items() if other.parents[number] not in theirs]
     chosen = entries if len(entries) <= len(others) else others
     links = [_link(one, other, key) for key in chosen]
-    # A plain array over a frame's memory: joined, wherever in the frame it lies.
-    links += [(one.mutables[key], 0, 1, 2) for key in other.lazy if key in one.mutables]
-    links += [(0, other.mutables[key], 2, 1) for key in one.lazy if key in other.mutables]
+    # A plain array over a frame's memory: tied to the frame as it holds that memory.
+    for key in other.lazy.keys() & one.mutables.keys():
+        holder, place = other.lazy[key]
+        number = one.mutables[key]
+        links.append((number, holder, *_layouts(one.places.get(number), place)))
+    for key in one.lazy.keys() & other.mutables.keys():
+        holder, place = one.lazy[key]
+        number = other.mutables[key]
+        links.append((holder, number, *_layouts(place, other.places.get(number))))
     return sorted(links)
 
 
 def _link(one: Stream, other: Stream, key: int) -> Link:
-    number, their_number = one.mutables[key], other.mutables[key]
-    mine, theirs = one.layouts.get(number), other.layouts.get(their_number)
-    if mine is None or theirs is None:
-        return (number, their_number, 0, 0)
-    lowest = min(mine[0], theirs[0])
-    return (number, their_number, _layout(mine, lowest), _layout(theirs, lowest))
+    mine, theirs = one.mutables[key], other.mutables[key]
+    return (mine, theirs, *_layouts(one.places.get(mine), other.places.get(theirs)))
 
 
-def _layout(layout: tuple[int, tuple[object, ...]], lowest: int) -> int:
-    told = blake3(repr(layout[1]).encode()).digest(length=8)
-    return (layout[0] - lowest) << 64 | int.from_bytes(told, "big")
+def _layouts(one: Place | None, other: Place | None) -> tuple[int, int]:
+    if one is None or other is None:
+        return (0, 0)
+    lowest = min(one[0], other[0])
+    return (_layout(one, lowest), _layout(other, lowest))
+
+
+def _layout(place: Place, lowest: int) -> int:
+    told = blake3(repr(place[1]).encode()).digest(length=8)
+    return (place[0] - lowest) << 64 | int.from_bytes(told, "big")

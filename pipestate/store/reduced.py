@@ -27,7 +27,7 @@ from typing import Any
 
 from . import arrays, containers, definitions, origins
 from .reductions import reduce
-from .walk import ROOT, Handler, Token, Walk, text
+from .walk import INNER, ROOT, Handler, Token, Walk, text
 
 IMMUTABLE = (
     *(datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, zoneinfo.ZoneInfo),
@@ -88,14 +88,20 @@ def _is_one(kind: type, names: Mapping[str, tuple[str, ...]]) -> bool:
 def walk_object(walk: Walk, obj: object) -> None:
     """A mutable object, as it is reduced; by its name where it is a definition of the notebook."""
     if walk.holder != ROOT and type(obj).__module__.partition(".")[0] in HOLDERS:
-        walk_immutable(walk, obj)
+        walk.seal(obj, _once(walk, obj), holder=INNER)
         return
     if definitions.is_referred(walk, obj):
         definitions.refer(walk, obj)
         return
+    if walk.is_numbered(id(obj)):
+        walk.number(id(obj))
+        return
+    reduced = _reduction(walk, obj)
+    if isinstance(reduced, str):  # found by its name, like any function
+        walk.push(_global(obj, reduced))
+        return
     number = walk.number(id(obj))
-    if number is not None:
-        walk.push(items(walk, obj), parent=number)
+    walk.push(_parts(walk, obj, reduced), parent=number)
 
 
 def walk_immutable(walk: Walk, obj: object) -> None:
@@ -110,9 +116,13 @@ def _once(walk: Walk, obj: object) -> Any:
 
 def walk_lazy(walk: Walk, obj: object) -> None:
     """A pandas object: an identity of its own, and insides that count by content only."""
+    if walk.holder != ROOT:
+        walk.seal(obj, _once(walk, obj), holder=INNER)
+        return
     number = walk.number(id(obj))
     if number is not None:
-        walk.push(items(walk, obj), parent=number, holder=number)
+        is_frame = type(obj).__name__ in ("DataFrame", "Series")
+        walk.push(items(walk, obj), parent=number, holder=number if is_frame else INNER)
 
 
 def walk_tensor(walk: Walk, obj: object) -> None:
@@ -125,60 +135,59 @@ def walk_tensor(walk: Walk, obj: object) -> None:
 
 def items(walk: Walk, obj: object) -> list[object]:
     """Tokens and parts of a reduced object, in the order in which pickle would write them."""
+    reduced = _reduction(walk, obj)
+    return _global(obj, reduced) if isinstance(reduced, str) else _parts(walk, obj, reduced)
+
+
+def _reduction(walk: Walk, obj: object) -> str | tuple[Any, ...]:
+    """What pickle would make of an object; nothing, and a flaw noted, where it cannot."""
     try:
-        reduced = _reduction(obj)
-        if isinstance(reduced, str):
-            return list(_global(obj, reduced))
-        walk.findings.alive.append(reduced)
-        return list(_parts(reduced))
+        found: Any = reduce(obj)
+        if found is None:
+            reducer = copyreg.dispatch_table.get(type(obj))
+            found = reducer(obj) if reducer is not None else obj.__reduce_ex__(5)
     except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
         walk.fail(obj, str(error))
-        return []
+        return ()
+    if isinstance(found, str) or (isinstance(found, tuple) and 2 <= len(found) <= 6):
+        walk.findings.alive.append(found)
+        return found
+    walk.fail(obj, "__reduce__ must return a string, or a tuple of 2 to 6")
+    return ()
 
 
-def _reduction(obj: object) -> str | tuple[Any, ...]:
-    found: Any = reduce(obj)
-    if found is None:
-        reducer = copyreg.dispatch_table.get(type(obj))
-        found = reducer(obj) if reducer is not None else obj.__reduce_ex__(5)
-    if not isinstance(found, (str, tuple)):
-        raise TypeError("__reduce__ must return a string or tuple")
-    return found
-
-
-def _global(obj: Any, name: str) -> Any:
+def _global(obj: Any, name: str) -> list[object]:
     """An object that pickle finds by name; what it wraps is the user's where it is his."""
     wrapped = getattr(obj, "__wrapped__", None)
     module = getattr(obj, "__module__", None)
-    yield Token(b"n" + text(f"{type(obj).__module__}.{type(obj).__qualname__}"))
+    kind = Token(b"n" + text(f"{type(obj).__module__}.{type(obj).__qualname__}"))
     if wrapped is not None and origins.is_own(module):
-        yield wrapped
-        return
+        return [kind, wrapped]
     owner = getattr(obj, "__self__", None)
     if isinstance(owner, types.ModuleType):
         module = owner.__name__
-    yield Token(text(f"{module}.{name}"))
+    return [kind, Token(text(f"{module}.{name}"))]
 
 
-def _parts(reduced: tuple[Any, ...]) -> Any:
-    if not 2 <= len(reduced) <= 6:
-        raise TypeError("tuple returned by __reduce__ must contain 2 through 6 elements")
+def _parts(walk: Walk, obj: object, reduced: tuple[Any, ...]) -> list[object]:
+    if not reduced:
+        return []
     function, args, state, listed, pairs, setter = [*reduced, None, None, None, None][:6]
-    yield Token(b"R%d:" % len(args))
-    yield function
-    yield from args
-    yield state
-    if listed is not None:
-        elements = list(listed)
-        yield Token(b"l%d:" % len(elements))
-        yield from elements
-    if pairs is not None:
-        entries = list(pairs)
-        yield Token(b"d%d:" % len(entries))
-        yield from chain.from_iterable(entries)
+    found = [Token(b"R%d:" % len(args)), function, *args, state]
+    try:
+        if listed is not None:
+            elements = list(listed)
+            found += [Token(b"l%d:" % len(elements)), *elements]
+        if pairs is not None:
+            entries = list(chain.from_iterable(pairs))
+            found += [Token(b"d%d:" % len(entries)), *entries]
+    except Exception as error:  # noqa: BLE001 - the iterators are the user's as well
+        walk.fail(obj, str(error))
     if setter is not None:
-        yield Token(b"t")
-        yield setter
+        found += [Token(b"t"), setter]
+    # Parts made only for this look must not be freed: the next one's ids could be theirs.
+    walk.findings.alive.append(found)
+    return found
 
 
 def walk_buffer(walk: Walk, obj: object) -> None:

@@ -17,7 +17,7 @@ from blake3 import blake3
 from ..record import AccessPath
 from . import where
 from .reduced import select
-from .walk import Findings, Walk
+from .walk import Findings, Place, Walk
 
 BIG = 1 << 20
 NOTHING: Mapping[int, str] = MappingProxyType({})
@@ -29,7 +29,7 @@ class Stream:
 
     `digest` covers content and the sharing inside, and is the same in every process. `kind` is the
     type's name. `mutables` gives each mutable object's id (or key of array memory) its number in
-    the walk, `parents` the number of what it was first met in, `layouts` how views lie in array
+    the walk, `parents` the number of what it was first met in, `places` how views lie in array
     memory, `lazy` the memory that pandas holds under copy-on-write. `reads` and `writes` are the
     globals of the code in it, `needs` the notebook's definitions that it names. A `flaw` says what
     cannot be kept and where; then the digest compares with nothing.
@@ -46,8 +46,8 @@ class Stream:
     is_mutable: bool
     alive: object
     parents: tuple[int, ...] = ()
-    layouts: Mapping[int, tuple[int, tuple[object, ...]]] = field(default_factory=dict)
-    lazy: frozenset[int] = frozenset()
+    places: Mapping[int, Place] = field(default_factory=dict)
+    lazy: Mapping[int, tuple[int, Place]] = field(default_factory=dict)
 
 
 def hash_buffer(buffer: memoryview) -> str:
@@ -83,11 +83,11 @@ def stream(
         needs=frozenset(findings.needs),
         flaw=_flaw(walk, value, name),
         nbytes=walk.nbytes,
-        is_mutable=bool(numbering.numbers) or bool(numbering.lazy),
+        is_mutable=bool(numbering.numbers),
         alive=(value, findings.alive),
         parents=tuple(numbering.parents),
-        layouts=numbering.layouts,
-        lazy=frozenset(numbering.lazy),
+        places=numbering.places,
+        lazy=numbering.lazy,
     )
 
 

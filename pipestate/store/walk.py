@@ -25,6 +25,10 @@ from . import trees
 Handler = Callable[["Walk", object], None]
 ROOT = -1
 """The parent of what no mutable object holds."""
+INNER = -2
+"""The holder of what lies deeper in a pandas object than the columns of a frame: content only."""
+Place = tuple[int, tuple[object, ...]]
+"""Where a view begins in memory, and its strides, shape and type."""
 SMALL = 4096
 """Buffers up to this many bytes are tokens themselves; bigger ones stand as their digest."""
 PENDING = 4096
@@ -53,22 +57,22 @@ class Findings:
 class Numbering:
     """The numbers of mutable objects, in the order they were met.
 
-    `parents` gives for each number that of the mutable object it was met in. `layouts` tells for
-    array memory where its first view starts and its strides. `lazy` is memory that pandas holds
-    under copy-on-write, by the number of the object that holds it.
+    `parents` gives for each number that of the mutable object it was met in. `places` tells for
+    array memory how the first view of it lies. `lazy` is memory that pandas holds under
+    copy-on-write: the number of the frame that holds it, and how its first column lies there.
     """
 
     numbers: dict[int, int] = field(default_factory=dict)
     parents: list[int] = field(default_factory=list)
-    layouts: dict[int, tuple[int, tuple[object, ...]]] = field(default_factory=dict)
-    lazy: dict[int, int] = field(default_factory=dict)
+    places: dict[int, Place] = field(default_factory=dict)
+    lazy: dict[int, tuple[int, Place]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Frame:
     """Items still to be walked, the mutable object they lie in, and what is done at their end.
 
-    `holder` is the number of the pandas object that they are the insides of, else `ROOT`.
+    `holder` is the number of the pandas object whose columns they are, or `INNER`, or `ROOT`.
     """
 
     items: Iterator[object]
@@ -165,7 +169,7 @@ class Walk:
 
     @property
     def holder(self) -> int:
-        """The number of the pandas object whose insides are being walked, or ROOT."""
+        """The number of the pandas object whose columns are being walked, or INNER, or ROOT."""
         return self._stack[-1].holder if self._stack else ROOT
 
     def emit(self, token: bytes) -> None:
@@ -206,7 +210,7 @@ class Walk:
         holder = self.holder if holder is None else holder
         self._stack.append(Frame(iter(items), parent, holder, end))
 
-    def seal(self, obj: object, items: Iterable[object]) -> None:
+    def seal(self, obj: object, items: Iterable[object], *, holder: int | None = None) -> None:
         """Walk an immutable object: what is in it is written out as one digest.
 
         Shared tuples nest to exponential trees, so the digest is remembered, once all mutables in
@@ -228,7 +232,7 @@ class Walk:
                 self.findings.alive.append(obj)
             self._out.append(token)
 
-        self.push(items, end=end)
+        self.push(items, holder=holder, end=end)
 
     def content(self, buffer: memoryview) -> bytes:
         """A token for raw bytes."""
@@ -262,7 +266,7 @@ class Walk:
         parents.extend([self.parent if parent is None else parent] * len(found))
 
     def inner(self, root: object) -> Walk:
-        """A walk of its own for a definition, with the same findings: it shares nothing with this."""
+        """A walk of its own for a definition, with the same findings: it shares nothing with it."""
         return Walk(root, self.select, self.findings, is_inside=True)
 
 
