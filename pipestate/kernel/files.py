@@ -224,34 +224,38 @@ class Watch:
     stop ─── Touched
     """
 
-    def __init__(self) -> None:
-        self._traces: dict[str, _Trace] = {}
-        self._left_out: tuple[str, ...] = ()
-        self._copies = ""
-        self._bound = COPY_BOUND
-        self._base = ""
-        self._flaw = ""
-        self._lock = threading.RLock()
-
-    def start(
+    def __init__(
         self,
         *left_out: str | os.PathLike[str],
         copies: str | os.PathLike[str] | None = None,
         bound: int = COPY_BOUND,
         base: str | None = None,
     ) -> None:
-        """Begin to hear; `left_out` are folders that do not count, the store's own above all.
+        """`left_out` are folders that do not count, the store's own above all.
 
-        Copies go into the folder `copies`, made at the first copy (a temporary one if not given).
+        Copies of files up to `bound` bytes go into the folder `copies`, made at the first copy; if
+        none is given, into a temporary one, which is the caller's to remove. Paths are relative to
+        `base`, the working directory at `start` if it is not given.
         """
-        self._traces, self._flaw, self._bound = {}, "", bound
-        self._base = base or os.getcwd()
+        own = (*left_out, copies) if copies else left_out
+        self._given = [os.path.abspath(os.fspath(folder)) for folder in own]
         self._copies = os.path.abspath(copies) if copies else ""
-        given = [os.path.abspath(folder) for folder in (*left_out, *filter(None, [self._copies]))]
-        both = {*given, *map(os.path.realpath, given)}
+        self._bound, self._base_given = bound, base
+        self._lock = threading.RLock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._traces: dict[str, _Trace] = {}
+        self._flaw = ""
+        self._base = os.path.abspath(self._base_given or os.getcwd())
         below = os.path.join(self._base, "")
         system = tuple(folder for folder in _system_folders() if not below.startswith(folder))
-        self._left_out = system + tuple(os.path.join(folder, "") for folder in both)
+        given = dict.fromkeys([*self._given, *map(os.path.realpath, self._given)])
+        self._left_out = system + tuple(os.path.join(folder, "") for folder in given)
+
+    def start(self) -> None:
+        """Begin to hear, from nothing."""
+        self._forget()
         _install_hook()
         _watches.append(self)
 

@@ -9,8 +9,6 @@ from typing import Any
 
 from ..cell import source as cell_source
 from ..record import (
-    ABSENT,
-    SET,
     VALUE,
     AccessPath,
     Blob,
@@ -118,6 +116,12 @@ def import_version(name: str, statement: str) -> Version:
     return Version("import", digest, {name: digest}, source=statement, mutable=False)
 
 
+def digest_of(names: Mapping[str, Digest]) -> Digest:
+    """One digest for several names."""
+    text = "\n".join(f"{name}={digest}" for name, digest in sorted(names.items()))
+    return blobs.digest(text.encode())
+
+
 def bindings_of(task: Task, digest: Digest, record: Record) -> dict[str, Binding | None]:
     """What restoring a record makes names mean (None: nothing)."""
     found: dict[str, Binding | None] = dict.fromkeys(record.gone)
@@ -126,6 +130,3 @@ def bindings_of(task: Task, digest: Digest, record: Record) -> dict[str, Binding
             if name != VALUE:
                 found[name] = Binding(task.step, digest, version)
     return found
-
-
-__all__ = ["ABSENT", "SET", "Circumstances", "bindings_of", "import_version", "meanings_of"]

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..cell.names import Names, is_hidden
-from ..pipe import graph
 from ..pipe.graph import Standing
 from ..pipe.status import Found
 from ..record import ABSENT, AccessPath, Digest, Version
@@ -25,7 +24,10 @@ Direction = Literal["in_order", "any_order"]
 
 @dataclass(slots=True)
 class Outlook:
-    """What names stand for before `step`, in one kernel."""
+    """What names stand for before `step`, in one kernel.
+
+    `given` are names that mean something for this run only: `_` after `%%step b < a`.
+    """
 
     step: str
     space: Namespace
@@ -33,6 +35,7 @@ class Outlook:
     order: tuple[str, ...]
     direction: Direction
     phase: Phase
+    given: dict[str, Binding] = field(default_factory=dict)
     _found: dict[AccessPath, Found] = field(default_factory=dict)
 
     def wanted(self, name: str) -> Binding | None:
@@ -67,7 +70,7 @@ class Outlook:
         return found
 
     def _look_up(self, path: AccessPath) -> Found:
-        binding = self.wanted(path.name)
+        binding = self.given.get(path.name) or self.wanted(path.name)
         if binding is None or binding.version is None:
             return Found(ABSENT, ABSENT)
         whole = binding.version.names[path.name]
@@ -122,10 +125,15 @@ class Outlook:
         waiting = [*names.reads, *(AccessPath(n) for n in names.may_bind | names.deletes)]
         while waiting:
             path = waiting.pop()
+            if path.name in self.given:
+                found.add(path)
+                continue
             if is_hidden(path.name) and path.name not in names.binds:
                 continue
-            if path.parts and (path.name in whole or self._may_see_more(path, names)):
+            if path.parts and path.name in whole:
                 path = AccessPath(path.name)
+            elif path.parts and self._may_see_more(path, names):
+                path = AccessPath(path.name, path.parts[:-1])
             if path in found:
                 continue
             found.add(path)
@@ -137,7 +145,7 @@ class Outlook:
         return _widest(found)
 
     def _may_see_more(self, path: AccessPath, names: Names) -> bool:
-        """Whether a method is called here, which may look at all of the object it belongs to."""
+        """Whether a method is called here: it may look at all of what stands before its dot."""
         if path not in names.called:
             return False
         binding = self.wanted(path.name)
@@ -146,7 +154,7 @@ class Outlook:
 
     def touched(self, paths: Iterable[AccessPath]) -> frozenset[str]:
         """The names that a step which reads `paths` may change: those and their components."""
-        found = {path.name for path in paths}
+        found = {path.name for path in paths} - self.given.keys()
         for name in list(found):
             binding = self.wanted(name)
             if binding is not None and binding.version is not None and binding.version.mutable:
@@ -179,18 +187,3 @@ def _widest(paths: set[AccessPath]) -> frozenset[AccessPath]:
     """The paths without those that a wider one covers."""
     roots = {path.name for path in paths if path.is_whole}
     return frozenset(path for path in paths if path.is_whole or path.name not in roots)
-
-
-def before(
-    step: str,
-    order: tuple[str, ...],
-    held: Standing,
-    space: Namespace,
-    direction: Direction,
-    phase: Phase,
-) -> Outlook:
-    """The outlook of a step at its place."""
-    return Outlook(step, space, held, order, direction, phase)
-
-
-__all__ = ["Direction", "Outlook", "before", "graph"]

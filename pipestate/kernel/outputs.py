@@ -32,7 +32,7 @@ Undo = Callable[[], None]
 
 _WIDGET: Final = "application/vnd.jupyter.widget-view+json"
 _MISSING: Final = object()
-_SLOW: Final = 0.02  # seconds; a body slower than this has time for a look into the pipes
+_SLOW: Final = 0.005  # seconds; a body slower than this has time for a look into the pipes
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Capture:
 
     Start it once the cell has begun (`pre_run_cell` or later), stop it after matplotlib's figures
     have arrived (`post_run_cell`). What belongs to the cell is decided by the message parent at
-    the moment of `start`. Captures nest; stop the inner one first.
+    the moment of `start`. Captures nest: the outer hears all, and stops last.
     """
 
     def __init__(self) -> None:
@@ -75,6 +75,7 @@ class Capture:
         self._muted = 0
         self._depth = 1
         self._parent = ""
+        self._takers: set[str] = set()
         self._formatted: deque[tuple[dict[str, Any], object]] = deque(maxlen=16)
         self._ndisplayed = 0
         self._value: object = None
@@ -155,11 +156,11 @@ class Capture:
     def _listen_in_terminal(self, shell: Any) -> None:
         for name, stream in zip(("stdout", "stderr"), self._streams, strict=True):
             self._hook(stream, "write", self._writer(name))
-        self._hook(shell.display_pub, "publish", self._publisher)
+        self._hook(shell.display_pub, "publish", self._shower(is_result=False))
         self._hook(shell.display_pub, "clear_output", self._clearer)
         for name in ("write_output_prompt", "finish_displayhook"):
             self._hook(shell.displayhook, name, self._silent)
-        self._hook(shell.displayhook, "write_format_data", self._result)
+        self._hook(shell.displayhook, "write_format_data", self._shower(is_result=True))
 
     def _watch_formatter(self, shell: Any) -> None:
         """Notice which object each bundle of representations was made from."""
@@ -206,7 +207,11 @@ class Capture:
             self._heard(str(kind), content)
 
     def _heard(self, kind: str, content: Mapping[str, Any]) -> None:
-        if kind == "stream":
+        if kind == "comm_msg":
+            self._redirect(content)
+        elif self._takers:
+            return  # a front end puts it into the widget, and clears the widget alone
+        elif kind == "stream":
             self._page.stream(content["name"], content["text"])
         elif kind in ("display_data", "update_display_data", "execute_result"):
             is_update, is_result = kind == "update_display_data", kind == "execute_result"
@@ -224,6 +229,13 @@ class Capture:
         header, parent, _, content = (session.unpack(part) for part in parts[1:5])
         self._sent(None, header["msg_type"], content, parent)
 
+    def _redirect(self, content: Mapping[str, Any]) -> None:
+        """An `Output` widget takes what the cell shows for as long as it holds its message id."""
+        state = content.get("data", {}).get("state") or {}
+        if "msg_id" in state:
+            taker = {content["comm_id"]}
+            self._takers = self._takers | taker if state["msg_id"] else self._takers - taker
+
     # --- what is heard in a terminal ---
 
     def _writer(self, name: str) -> Callable[[Any], Any]:
@@ -238,16 +250,19 @@ class Capture:
 
         return wrap
 
-    def _publisher(self, original: Any) -> Any:
-        def publish(data: Any, metadata: Any = None, *args: Any, **options: Any) -> Any:
-            with self._silence():
-                answer = original(data, metadata, *args, **options)
-            content = {"data": data, "metadata": metadata}
-            transient, is_update = options.get("transient"), bool(options.get("update"))
-            self._guarded(self._displayed, content, transient, is_update=is_update)
-            return answer
+    def _shower(self, *, is_result: bool) -> Callable[[Any], Any]:
+        def wrap(original: Any) -> Any:
+            def show(data: Any, metadata: Any = None, *args: Any, **options: Any) -> Any:
+                with self._silence():
+                    answer = original(data, metadata, *args, **options)
+                content = {"data": data, "metadata": metadata}
+                about = {"is_update": bool(options.get("update")), "is_result": is_result}
+                self._guarded(self._displayed, content, options.get("transient"), **about)
+                return answer
 
-        return publish
+            return show
+
+        return wrap
 
     def _clearer(self, original: Any) -> Any:
         def clear_output(wait: bool = False) -> Any:
@@ -257,16 +272,6 @@ class Capture:
             return answer
 
         return clear_output
-
-    def _result(self, original: Any) -> Any:
-        def write_format_data(data: Any, metadata: Any = None, *args: Any, **options: Any) -> Any:
-            with self._silence():
-                answer = original(data, metadata, *args, **options)
-            content = {"data": data, "metadata": metadata}
-            self._guarded(self._displayed, content, None, is_result=True)
-            return answer
-
-        return write_format_data
 
     def _silent(self, original: Any) -> Any:
         def call(*args: Any, **options: Any) -> Any:
@@ -387,6 +392,7 @@ def _drain_pipe(stream: Any) -> None:
 
     A thread of ipykernel's reads from the pipe and writes to the stream. A NUL sent the same way
     tells, when it arrives, that all that was before it has; it goes no further than to the log.
+    What C code in this process writes in the last instant of a quick body may be missed.
     """
     pipe, target = getattr(stream, "_fid", None), getattr(stream, "_original_stdstream_fd", None)
     if pipe is None or target is None or os.fstat(pipe).st_ino != os.fstat(target).st_ino:

@@ -104,6 +104,7 @@ class Session:
     plain: tuple[Names, frozenset[str]] | None = None
     unders: Unders = field(default_factory=Unders)
     set_up: set[str] = field(default_factory=set)
+    tasks: dict[str, Task] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.space = Namespace(self.shell.user_ns, self.ledger.fetch)
@@ -190,9 +191,13 @@ class Session:
     def task_of(self, step: str) -> Task:
         """A step of the job from the source last seen for it."""
         seen = self.ledger.pipe.seen[step]
-        line = cell_source.parse_line(seen.options)
-        transformed = self.shell.transform_cell(seen.source)
-        return self.task(line, seen.source, transformed, seen.cell_id, is_asked=False)
+        known = self.tasks.get(step)
+        if known is None or keeping.seen(known) != seen:
+            line = cell_source.parse_line(seen.options)
+            transformed = self.shell.transform_cell(seen.source)
+            known = self.task(line, seen.source, transformed, seen.cell_id, is_asked=False)
+            self.tasks[step] = known
+        return known
 
     def _enter_plain(self, transformed: str) -> None:
         names = cell_names.analyse(transformed)
@@ -271,7 +276,22 @@ class Session:
         steps = graph.above(order, task.step)
         held = graph.standing(steps, pipe.heads, self.ledger.record)
         phase = Phase(self.ledger.batch().put)
-        return Outlook(task.step, self.space, held, order, self.settings.direction, phase)
+        given = self._stdin(task)
+        return Outlook(task.step, self.space, held, order, self.settings.direction, phase, given)
+
+    def _stdin(self, task: Task) -> dict[str, Binding]:
+        """What `_` means after `%%step b < a`: the value of a, as its record in force has it."""
+        step = task.line.stdin
+        head = self.ledger.head(step) if step is not None else None
+        if step is None or head is None:
+            return {}
+        version = head.version_of(VALUE)
+        if version is not None:
+            digest = version.names[VALUE]
+        else:
+            digest = keeping.digest_of({n: v.names[n] for v in head.outputs for n in v.names})
+        known = Version("value", digest, {"_": digest})
+        return {"_": Binding(step, self.ledger.pipe.heads[step], known)}
 
     def place(self, task: Task) -> tuple[str, ...]:
         """The steps in their places, with this one among them."""
@@ -352,10 +372,15 @@ class Session:
         if version is not None:
             value = self.space.values(version)[VALUE]
         else:
-            self.space.load(head.made)
-            value = {name: self.space.ns[name] for name in head.made if name in self.space.ns}
-        self.shell.displayhook._ = value  # noqa: SLF001 - IPython's own name for the last result
-        self.space.ns["_"] = value
+            value = {}
+            for known in head.outputs:
+                value |= self.space.values(known)
+        self._set_under(value)
+
+    def _set_under(self, value: object) -> None:
+        """Let `_` mean a value, until the next result is displayed."""
+        self.shell.displayhook._ = value  # noqa: SLF001 - IPython's own name for it
+        self.shell.push({"_": value}, interactive=False)
 
     def give_up(self) -> None:
         """Something went wrong in pipestate itself: the cell that runs is a plain one."""
@@ -485,7 +510,7 @@ class Session:
             self.space.ns[f"_{number}"] = self.space.ns["_oh"][number] = value
             if self.unders.last is not None and self.unders.last[0] == number:
                 if hook._ is self.unders.last[1]:  # noqa: SLF001 - nothing was displayed since
-                    hook._ = self.space.ns["_"] = value  # noqa: SLF001
+                    self._set_under(value)
         self.unders = Unders()
 
     def _displays(self, record: Record) -> tuple[dict[str, Any], ...] | None:

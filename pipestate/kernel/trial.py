@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..cell.names import Names, is_hidden
+from ..cell.names import IPYTHON_NAMES, Names, is_hidden
 from ..cell.source import StepLine
 from ..ledger import Ledger
 from ..record import VALUE, AccessPath, Digest, Input, Version
@@ -111,7 +111,12 @@ def prepare(task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase) ->
 
 def visible(ns: Mapping[str, Any]) -> dict[str, Any]:
     """The user's own names and their objects, as they are now."""
-    return {name: value for name, value in ns.items() if not is_hidden(name)}
+    # Most names of a long session are IPython's `_i1`, `_i2`, ...: the first letter tells cheaply.
+    return {
+        name: value
+        for name, value in ns.items()
+        if (name[:1] != "_" and name not in IPYTHON_NAMES) or not is_hidden(name)
+    }
 
 
 def _is_other(now: Binding | None, want: Binding | None) -> bool:
