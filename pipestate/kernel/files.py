@@ -283,7 +283,7 @@ class Watch:
             name, now = _name(full, self._base), _stat(full)
             if now is None and trace.met is None and trace.is_written:
                 continue  # made and removed in between
-            is_changed = now != trace.met or (trace.is_written and trace.is_racy)
+            is_changed = _is_changed(full, trace, now)
             if trace.is_read:
                 read.append(name)
             if not is_changed:
@@ -368,7 +368,7 @@ class Watch:
                 self._traces.pop(source, None)
             elif not moved.is_written:
                 moved.is_read = True
-                self._keep(source, moved, is_going=True)
+                self._keep(source, moved)  # no link: it lives on, and may be changed, elsewhere
                 moved.is_written = True
 
     def _move_below(self, source: str, target: str | None) -> None:
@@ -413,7 +413,7 @@ class Watch:
         copy = ""
         try:
             copy = self._new_copy(full)
-            if is_going and _is_linked(full, copy):
+            if is_going and os.stat(full).st_nlink == 1 and _is_linked(full, copy):
                 trace.copy = copy
             elif trace.met[0] <= self._bound:
                 shutil.copy2(full, copy)
@@ -432,6 +432,12 @@ class Watch:
         os.makedirs(self._copies, exist_ok=True)
         number = len(os.listdir(self._copies))
         return os.path.join(self._copies, f"{number}-{os.getpid()}-{os.path.basename(full)[-80:]}")
+
+
+def _is_changed(full: str, trace: _Trace, now: _Stat | None) -> bool:
+    if now is not None and trace.copy and trace.met is not None and now[0] == trace.met[0]:
+        return state(full).digest != state(trace.copy).digest
+    return now != trace.met or (trace.is_written and trace.is_racy)
 
 
 def _is_linked(full: str, copy: str) -> bool:
