@@ -28,8 +28,6 @@ from typing import Any, Final
 
 from .displays import Message, Page
 
-Undo = Callable[[], None]
-
 _WIDGET: Final = "application/vnd.jupyter.widget-view+json"
 _MISSING: Final = object()
 _SLOW: Final = 0.005  # seconds; a body slower than this has time for a look into the pipes
@@ -65,7 +63,7 @@ class Capture:
 
     def __init__(self) -> None:
         self._page = Page()
-        self._undo: list[Undo] = []
+        self._undo: list[Callable[[], None]] = []
         self._streams: tuple[Any, ...] = ()
         self._quiet: tuple[Any, ...] = ()
         self._is_on = False
@@ -117,8 +115,6 @@ class Capture:
                 self._fail(error)
         self._formatted.clear()
         return Shown(self._page.messages(), self._value, self._has_value, self._flaw)
-
-    # --- hooks ---
 
     def _hook(self, owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
         self._undo.append(_replace(owner, name, wrap))
@@ -172,7 +168,10 @@ class Capture:
                 if self._is_on and self._depth > 0 and isinstance(bundle, tuple):
                     self._formatted.append((bundle[0], obj))
                     if not bundle[0] and self._ndisplayed > ndisplayed:
-                        self._found(obj)  # it displayed itself (`_ipython_display_`)
+                        self._value, self._has_value = (
+                            obj,
+                            True,
+                        )  # it displayed itself (`_ipython_display_`)
                 return bundle
 
             return formatted
@@ -311,11 +310,8 @@ class Capture:
         self._ndisplayed += 1
         for bundle, obj in reversed(self._formatted):
             if bundle is data:
-                self._found(obj)
+                self._value, self._has_value = obj, True
                 break
-
-    def _found(self, obj: object) -> None:
-        self._value, self._has_value = obj, True
 
     def _guarded(self, listen: Callable[..., None], *args: Any, **options: Any) -> None:
         if not self._is_on or os.getpid() != self._pid:
@@ -329,7 +325,7 @@ class Capture:
         self._flaw = self._flaw or f"what was shown was not all recorded ({error!r})"
 
 
-def _replace(owner: Any, name: str, wrap: Callable[[Any], Any]) -> Undo:
+def _replace(owner: Any, name: str, wrap: Callable[[Any], Any]) -> Callable[[], None]:
     """Put a wrapper over a method of one object; gives what takes it off again."""
     before = vars(owner).get(name, _MISSING)
     wrapper = wrap(getattr(owner, name))
@@ -465,18 +461,13 @@ def _replay_error(shell: Any, message: Message) -> None:
 
 
 def _alive(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The representations that still mean something in this kernel."""
-    view = data.get(_WIDGET)
-    if view is None or (isinstance(view, Mapping) and _has_model(view.get("model_id"))):
+    """The representations that still mean something; a model is reached by the comm of its id."""
+    view, comm = data.get(_WIDGET), sys.modules.get("comm")
+    models = getattr(comm.get_comm_manager(), "comms", {}) if view and comm else {}
+    if view is None or (isinstance(view, Mapping) and view.get("model_id") in models):
         return dict(data)
     rest = {mime: item for mime, item in data.items() if mime != _WIDGET}
     return rest or {"text/plain": "(a widget of an earlier kernel)"}
-
-
-def _has_model(model_id: Any) -> bool:
-    """Whether a widget's model lives here. A model is reached by the comm that bears its id."""
-    comm = sys.modules.get("comm")
-    return comm is not None and model_id in getattr(comm.get_comm_manager(), "comms", {})
 
 
 # --- badges --------------------------------------------------------------------------------------

@@ -61,6 +61,11 @@ class Trial:
     own: Mapping[str, Binding | None]
     objects: Mapping[str, Any]
     givens: tuple[Version, ...]
+    setups: frozenset[str] = frozenset()
+
+    def is_set_up(self, name: str) -> bool:
+        """Whether a setup step made it: its values do not count as changed by use."""
+        return name in self.placed and self.placed[name].maker in self.setups
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +109,9 @@ def prepare(task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase) ->
     placed = {n: space.bindings[n] for n in touched if n in space.bindings}
     givens = _keep_unkept(placed, space, batch_phase)
     placed = {n: space.bindings[n] for n in touched if n in space.bindings}
-    return Trial(
-        task, outlook, inputs, joint, placed, aside, own, visible(space.ns), givens
-    )
+    setups = frozenset(s for s, seen in ledger.pipe.seen.items() if "--setup" in seen.options)
+    objects = visible(space.ns)
+    return Trial(task, outlook, inputs, joint, placed, aside, own, objects, givens, setups)
 
 
 def visible(ns: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,7 +185,9 @@ def outcome(trial: Trial, value: object, has_value: bool, phase: Phase) -> Outco
     gone = frozenset((trial.objects.keys() | task.names.deletes) - now.keys())
     sources(task, space, bound)
     touched = {
-        n for n, b in trial.placed.items() if n in now and b.version and b.version.mutable
+        n
+        for n, b in trial.placed.items()
+        if n in now and b.version and b.version.mutable and not trial.is_set_up(n)
     }
     lost = lost_digest(trial)
     definitions = space.definitions()

@@ -1,0 +1,188 @@
+"""What a step's cell is: an ordinary cell, and options on its first line."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def job(nb):
+    nb.load("job")
+    return nb
+
+
+def test_top_level_await_works_in_a_step(job):
+    """The kernel's own loop runs the body."""
+    done = job.run("%%step s\nimport asyncio\nawait asyncio.sleep(0)\nx = 1\nx")
+    assert (done.value, done.states) == ("1", [("s", "ran")])
+    assert job.run("%%step s\nimport asyncio\nawait asyncio.sleep(0)\nx = 1\nx").states == [
+        ("s", "restored")
+    ]
+
+
+def test_a_cell_magic_below_the_step_line_works(job):
+    """`%%time` measures the body, and the step keeps what the body made."""
+    done = job.run("%%step s\n%%time\ny = 21 * 2\nprint(y)")
+    assert "Wall time" in done.stdout
+    assert done.states == [("s", "ran")]
+    job.kill()
+    job.load("job")
+    assert job.run("y").value == "42"
+
+
+def test_tracebacks_name_the_lines_of_the_cell(job):
+    """The `%%step` line counts as line 1."""
+    failed = job.run("%%step s\nx = 1\n1 / 0")
+    assert failed.error == "ZeroDivisionError"
+    assert "line 3" in failed.traceback
+
+
+def test_a_failing_step_leaves_the_record_before_it_in_force(job):
+    """It is recorded as failed, and the last good value stays in the store."""
+    job.run("%%step s\nx = 1")
+    assert job.run("%%step s\nx = 2\n1 / 0").error == "ZeroDivisionError"
+    assert "failed" in job.run("%pipe").text
+    job.kill()
+    job.load("job")
+    assert job.run("x").value == "1"
+
+
+def test_line_magics_and_shell_commands_work_in_a_step(job):
+    """`%magic`, `x = %magic`, `!cmd` and `x = !cmd` run as ever, and are kept."""
+    cell = "%%step s\nn = 3\nout = !echo a{n}\n!echo shown $n\nout[0]"
+    done = job.run(cell)
+    assert done.value == "'a3'"
+    assert "shown 3" in done.stdout
+    again = job.run(cell)
+    assert again.states == [("s", "restored")]
+    assert "shown 3" in again.stdout
+
+
+def test_a_redirection_binds_underscore_to_another_steps_value(job):
+    """`< a` gives a's value, and counts as an input."""
+    job.run("%%step a\n[1, 2, 3]")
+    assert job.run("%%step b < a\nsum(_)").value == "6"
+    assert job.run("%%step b < a\nsum(_)").states == [("b", "restored")]
+    job.run("%%step a\n[1, 2, 4]")
+    assert job.run("%%step b < a\nsum(_)").value == "7"
+    assert job.run("_").value == "7"
+
+
+def test_a_redirection_from_a_step_that_shows_nothing_gives_its_names(job):
+    """The value of a step that displayed nothing is a dict of the names it bound."""
+    job.run("%%step a\nx = 1\ny = 2")
+    assert job.run("%%step b < a\nsorted(_.items())").value == "[('x', 1), ('y', 2)]"
+
+
+def test_a_redirection_from_nowhere_is_refused(job):
+    """One line says which steps there are."""
+    job.run("%%step a\n1")
+    refused = job.run("%%step b < nope\n_")
+    assert "no step `nope`" in refused.traceback
+
+
+def test_done_runs_again_until_the_key_is_true(job):
+    """The step counts as done once the name it binds is truthy."""
+    cell = "%%step s --done ok\nimport os\nok = os.path.exists('flag')\nok"
+    assert job.run(cell).value == "False"
+    assert job.run(cell).states == [("s", "ran")]
+    job.run("open('flag', 'w').close()")
+    assert job.run(cell).value == "True"
+    assert job.run(cell).states == [("s", "restored")]
+
+
+def test_a_step_waits_for_one_that_is_not_done(job):
+    """What needs it does not run, and says why."""
+    job.run("%%step s --done ok\nok = False\nx = 1")
+    assert "not done" in job.run("%%step t\ny = x + 1").traceback
+
+
+def test_always_runs_every_time(job):
+    """And its readers are judged by its last run."""
+    job.run("%%step a --always\nimport time\nt = time.time()")
+    job.run("%%step b\nu = t")
+    assert job.run("%%step b\nu = t").states == [("b", "restored")]
+    assert job.run("%%step a --always\nimport time\nt = time.time()").states == [("a", "ran")]
+    assert job.run("%%step b\nu = t").states == [("b", "ran")]
+
+
+def test_setup_runs_once_in_every_kernel(job):
+    """Its values are made anew, before the first step or cell that needs them."""
+    job.run("%%step con --setup\nimport sqlite3\ndb = sqlite3.connect(':memory:')\nprint('opened')")
+    job.run("%%step q\nrows = db.execute('select 1').fetchall()\nrows")
+    job.kill()
+    job.load("job")
+    first = job.run("db.execute('select 2').fetchall()")
+    assert first.value == "[(2,)]"
+    assert job.run("%%step q\nrows = db.execute('select 1').fetchall()\nrows").states[-1] == (
+        "q",
+        "restored",
+    )
+
+
+def test_force_runs_a_fresh_step_once(job):
+    """And earlier records do not come back by themselves."""
+    job.run("%%step s\nx = 1")
+    assert job.run("%%step s --force\nx = 1").states == [("s", "ran")]
+    assert job.run("%%step s\nx = 1").states == [("s", "restored")]
+
+
+def test_no_save_keeps_a_name_out_of_the_store(job):
+    """The step is restored without it, and runs again when a cell needs it."""
+    job.run("%%step s --no-save big\nbig = [1, 2]\nsmall = 3")
+    job.kill()
+    job.load("job")
+    assert job.run("%%step s --no-save big\nbig = [1, 2]\nsmall = 3").states == [("s", "restored")]
+    again = job.run("big")
+    assert again.value == "[1, 2]"
+    assert ("s", "ran") in again.states
+
+
+def test_reads_names_a_file_that_is_not_seen(job):
+    """The step goes stale when the file changes."""
+    job.run("open('in.txt', 'w').write('1')")
+    cell = "%%step s --reads in.txt\nout = !cat in.txt\nout[0]"
+    assert job.run(cell).value == "'1'"
+    assert job.run(cell).states == [("s", "restored")]
+    job.run("open('in.txt', 'w').write('23')")
+    assert job.run(cell).value == "'23'"
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("%%step", "no name"),
+        ("%%step a b", "one name"),
+        ("%%step a/b", "letters"),
+        ("%%step a --foo", "--foo"),
+        ("%%step a --done", "--done"),
+        ("%%step a --after zzz", "zzz"),
+    ],
+)
+def test_a_wrong_step_line_is_answered_in_one_line_and_changes_nothing(job, line, told):
+    """What was wrong, and what would be right."""
+    refused = job.run(f"{line}\nx_never = 1")
+    assert told in refused.traceback
+    assert "\n" not in refused.traceback.strip()
+    assert "x_never" not in job.run("sorted(k for k in globals() if k.startswith('x_'))").value
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("%pipe foo", "foo"),
+        ("%pipe statsu", "did you mean `%pipe status`"),
+        ("%pipe load nope", "nope"),
+        ("%pipe drop nope", "nope"),
+        ("%pipe unload", "needs a name"),
+        ("%pipe jobs x", "no words"),
+        ("%pipe job a b", "one word"),
+        ("%pipe job 'a", "quote"),
+        ("%pipe why nope", "nope"),
+    ],
+)
+def test_a_wrong_pipe_line_is_answered_in_one_line(job, line, told):
+    """A UsageError on stderr, no traceback."""
+    refused = job.run(line)
+    assert told in refused.text
+    assert refused.text.strip().count("\n") == 0
