@@ -306,6 +306,28 @@ def test_a_widget_is_replayed_while_its_model_lives(kernel: Kernel) -> None:
     assert gone[-1]["data"] == {"text/plain": "Slider()"}
 
 
+def test_what_an_output_widget_takes_is_no_part_of_the_page(kernel: Kernel) -> None:
+    """The widget shows it; clearing clears the widget alone."""
+    step = kernel.step(
+        "import comm\nfrom IPython.display import clear_output\n"
+        "box = comm.create_comm(target_name='jupyter.widget')\n"
+        "def take(parent):\n    import sys; sys.stdout.flush()\n"
+        "    box.send({'method': 'update', 'state': {'msg_id': parent}})\n"
+        "print('before')\ntake('this')\nprint('inside')\nclear_output()\ntake('')\nprint('after')"
+    )
+    assert step.messages == [stream("before\nafter\n")]
+
+
+def test_an_outer_capture_hears_what_an_inner_one_hears(kernel: Kernel) -> None:
+    """And hears on when the inner one has ended."""
+    kernel.step(
+        "print('a')\nfrom pipestate.kernel.outputs import Capture\ninner = Capture()\n"
+        "inner.start(get_ipython())\nprint('b')\nheard = inner.stop().messages\nprint('c')"
+    )
+    assert kernel.run("heard")[0]["data"]["text/plain"] == repr((stream("b\n"),))
+    assert kernel.run("driver.report()[0]")[0]["data"]["text/plain"] == repr([stream("a\nb\nc\n")])
+
+
 def test_a_display_that_fails_is_recorded_as_the_error_it_showed(kernel: Kernel) -> None:
     """A broken representation shows a traceback, and the cell goes on."""
     code = "class Bad:\n    def _repr_html_(self): raise ValueError('no')\ndisplay(Bad())"
