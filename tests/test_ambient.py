@@ -365,6 +365,19 @@ class TestImports:
         """
         assert fresh_python(code, tmp_path) == "['matplotlib:figure.dpi', 'random:numpy']\n"
 
+    def test_random_states_count_from_the_import(self, tmp_path: Path) -> None:
+        """A library seeds itself while it is imported; that is no draw."""
+        pytest.importorskip("torch")
+        code = """
+            A.watch_imports()
+            before = A.snapshot()
+            import numpy.random, torch
+            print(A.changes(before, A.snapshot()))
+            torch.rand(1)
+            print(list(A.changes(before, A.snapshot())))
+        """
+        assert fresh_python(code, tmp_path) == "{}\n['random:torch']\n"
+
     def test_an_option_waits_for_its_library(self, tmp_path: Path) -> None:
         """It is put right after the import, and is not the doing of the cell that imports it."""
         code = """

@@ -703,7 +703,8 @@ class _Loader:
         module.__loader__ = self._inner
         if module.__spec__ is not None:
             module.__spec__.loader = self._inner
-        fresh = {name: g for name, g in _RANDOM.items() if g.module not in sys.modules}
+        # The module itself is in sys.modules by now, and empty.
+        fresh = {k: g for k, g in _RANDOM.items() if sys.modules.get(g.module, module) is module}
         before = _take(_OPTIONS)
         try:
             with self._finder.alone():
