@@ -12,8 +12,8 @@ module opens while it is imported, and files made and removed in between.
 This room does not know who wrote a file before, nor whether a change makes a step stale.
 
 Known weakness: files that C or C++ code opens by itself (pyarrow and polars given a path, HDF5,
-`torch.save`), and those of child processes, are not heard of: `--reads` names them. While the hook is in,
-Python's own `id()` costs 0.15 us instead of 0.03 us, for it is an audit event too.
+`torch.save`), and those of child processes, are not heard of: `--reads` names them.
+While the hook is in, `id()` costs 0.15 us instead of 0.03 us, for it is an audit event too.
 
 The length: a file's state and the watch need each other, to tell what a file was from what it is.
 """
