@@ -307,9 +307,8 @@ def _altered(blob: Blob) -> DamageError:
 
 def _may_map() -> bool:
     """CPython's mmap keeps a descriptor while it lives; leave half of them to the user's files."""
-    if len(_live_maps) < 256:
-        return True
-    return len(_live_maps) < resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return limit == resource.RLIM_INFINITY or len(_live_maps) < limit // 2
 
 
 def _stamp(found: os.stat_result) -> bytes:

@@ -16,7 +16,7 @@ from ..errors import DamageError, StoreError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
-_DAMAGED = ("malformed", "not a database", "no such table", "no such column", "disk i/o")
+_DAMAGED = ("malformed", "not a database", "no such table", "no such column", "could not decode")
 
 
 @contextlib.contextmanager

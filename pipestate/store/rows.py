@@ -107,21 +107,17 @@ class Rows:
 
     def get(self, key: str) -> bytes | None:
         """The payload of a row, verified, or None where there is no such row."""
-        cache = self._cache()
-        if cache is None:
-            return None
-        with told(self.path):
-            return _unsealed(key, cache.get(key))
+        with self._lock, told(self.path):
+            cache = self._cache()
+            return None if cache is None else _unsealed(key, cache.get(key))
 
-    def keys(self, prefix: str = "") -> Iterator[str]:
+    def keys(self, prefix: str = "") -> list[str]:
         """The keys that begin with `prefix`. Goes over all rows: for upkeep."""
-        cache = self._cache()
-        if cache is None:
-            return
-        with told(self.path):
-            for key in cache.iterkeys():
-                if key.startswith(prefix):
-                    yield key
+        with self._lock, told(self.path):
+            cache = self._cache()
+            if cache is None:
+                return []
+            return [key for key in cache.iterkeys() if key.startswith(prefix)]
 
     def set(self, key: str, payload: bytes) -> None:
         """Write a row, in a transaction. An equal one is left alone, a damaged one replaced."""
@@ -172,10 +168,11 @@ class Rows:
 
     def close(self) -> None:
         """Let go of the database; the next use opens it again."""
-        cache = self._open.pop("cache", None)
-        self._open.pop("inode", None)
-        if cache is not None:
-            cache.close()
+        with self._lock:
+            cache = self._open.pop("cache", None)
+            self._open.pop("inode", None)
+            if cache is not None:
+                cache.close()
 
     def _writing(self) -> Any:
         if not self.is_writing:
@@ -218,9 +215,10 @@ class Rows:
 
 
 # --- forks
-# A child forked while another thread is inside a transaction would inherit it, and closing it there
-# writes to memory that both share. So a fork waits for the transaction. Hooks at fork cannot be
-# taken out again: there is one for all stores, set by the first that is opened.
+# A child forked while another thread is inside SQLite inherits mutexes that nobody will release, and
+# a transaction whose closing writes to memory that both processes share. So a fork waits until no
+# thread is inside. Hooks at fork cannot be taken out again: there is one for all stores, set by the
+# first that is opened.
 
 _locks: weakref.WeakSet[Any] = weakref.WeakSet()
 _is_hooked: list[bool] = []

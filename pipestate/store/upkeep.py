@@ -67,7 +67,7 @@ def wanted_records(index: Index) -> set[Digest]:
 def verify(store: Store) -> list[str]:
     """Check every row and every byte: a line for each thing that is wrong."""
     index, problems = store.index, _Problems()
-    for key in problems.tried(lambda: list(index.rows.keys())) or ():
+    for key in problems.tried(index.rows.keys) or ():
         problems.tried(partial(index.rows.get, key))
     wanted: set[Digest] = set()
     for job in problems.tried(index.jobs) or ():
