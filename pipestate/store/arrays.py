@@ -12,6 +12,7 @@ either copies before it writes. Their memory is noted, because a plain array ove
 from __future__ import annotations
 
 import array as buffers
+import ctypes
 import mmap
 import sys
 from typing import Any
@@ -20,7 +21,7 @@ from .walk import INNER, ROOT, Place, Token, Walk, text
 
 
 def memory(array: Any) -> int:
-    """The key of an array's memory: where its outermost array begins, or the id of its owner.
+    """The key of an array's memory: where the outermost array or the buffer under it begins.
 
     Only owners that are nothing but a buffer count as such: others, such as trees of scikit-learn,
     may have several pieces of memory.
@@ -28,17 +29,31 @@ def memory(array: Any) -> int:
     numpy = sys.modules["numpy"]
     if not array.nbytes:
         return id(array)
-    while isinstance(array.base, numpy.ndarray):
-        array = array.base
     owner = array.base
-    if isinstance(owner, memoryview):
-        owner = owner.obj
-    if isinstance(owner, (bytearray, buffers.array, mmap.mmap)):
-        return id(owner)
+    while owner is not None:
+        if isinstance(owner, memoryview):
+            owner = owner.obj
+        elif isinstance(owner, numpy.ndarray) or type(owner).__name__ == "DummyArray":
+            array = owner if isinstance(owner, numpy.ndarray) else array
+            owner = owner.base  # the latter is what `as_strided` puts between
+        else:
+            break
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(owner, torch.Tensor):
         return int(owner.untyped_storage().data_ptr())
+    if isinstance(owner, (bytearray, buffers.array, mmap.mmap)):
+        array = numpy.frombuffer(owner, "u1")
     return address(array)
+
+
+def walk_buffer(walk: Walk, obj: object) -> None:
+    """A bytearray or an `array.array`, which arrays may look at: its memory is its identity."""
+    assert isinstance(obj, (bytearray, buffers.array))
+    key = ctypes.addressof(ctypes.c_char.from_buffer(obj)) if len(obj) else id(obj)
+    if walk.number(key) is not None:
+        walk.findings.alive.append(obj)
+        walk.emit(b"a" + text(getattr(obj, "typecode", "")))
+        walk.emit(walk.content(memoryview(obj).cast("B")))
 
 
 def address(array: Any) -> int:
@@ -71,7 +86,7 @@ def _walk_memory(walk: Walk, array: Any) -> bool:
         numbering.places[number] = place
         return True
     known = numbering.numbers.get(key, ROOT)
-    if known not in numbering.places:  # a bytearray that was met as such
+    if known not in numbering.places:  # a buffer that was met as such
         numbering.places[known] = place
         return True
     walk.emit(_relation(numbering.places[known], place))
@@ -79,7 +94,14 @@ def _walk_memory(walk: Walk, array: Any) -> bool:
 
 
 def _place(array: Any) -> Place:
-    return address(array), (array.strides, array.shape, array.dtype.str)
+    return address(array), (_steps(array.shape, array.strides), array.shape, array.dtype.str)
+
+
+def _steps(shape: Any, strides: Any) -> tuple[int, ...]:
+    """Strides, where there is a step to take: the others may be anything."""
+    if 0 in shape:
+        return ()
+    return tuple(step if n > 1 else 0 for n, step in zip(shape, strides, strict=True))
 
 
 def _relation(first: Place, second: Place) -> bytes:
@@ -149,7 +171,8 @@ def walk_tensor(walk: Walk, obj: object, reduced: Any) -> None:
     key = int(tensor.untyped_storage().data_ptr())
     walk.findings.alive.append(tensor)
     if key:
-        place: Place = (int(tensor.data_ptr()), (tensor.stride(), tuple(tensor.shape)))
+        shape = tuple(tensor.shape)
+        place: Place = (int(tensor.data_ptr()), (_steps(shape, tensor.stride()), shape))
         storage = walk.number(key)
         if storage is not None:
             walk.numbering.places[storage] = place

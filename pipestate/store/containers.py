@@ -1,4 +1,4 @@
-"""Builtin containers in a walk: lists, dicts, tuples, sets and bytearrays.
+"""Builtin containers in a walk: lists, dicts, tuples and sets.
 
 A container that is the root of a tree of plain values is written out in one piece (see `trees`),
 any other item by item.
@@ -65,13 +65,6 @@ def _walk_tree(walk: Walk, obj: object) -> bool:
     return True
 
 
-def walk_bytearray(walk: Walk, obj: object) -> None:
-    """A bytearray: a mutable object and its bytes."""
-    assert isinstance(obj, bytearray)
-    if walk.number(id(obj)) is not None:
-        walk.emit(b"a" + walk.content(memoryview(obj)))
-
-
 # --- sets ----------------------------------------------------------------------------------------
 
 
@@ -133,5 +126,4 @@ HANDLERS: dict[type, Handler] = {
     tuple: walk_tuple,
     set: walk_set,
     frozenset: walk_frozenset,
-    bytearray: walk_bytearray,
 }

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import array as arrays
 import bisect
+import mmap
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -76,7 +77,8 @@ def owner_of(array: Any) -> object:
     base = array.base
     if isinstance(base, memoryview):
         base = base.obj
-    return array if base is None or isinstance(base, bytes) else base
+    # Other owners may have several pieces of memory: their arrays share only where they overlap.
+    return base if isinstance(base, (bytearray, arrays.array, mmap.mmap)) else array
 
 
 def address(array: Any) -> int:

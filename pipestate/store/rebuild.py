@@ -269,6 +269,13 @@ def image(mode: str, size: Any, memory: Any, palette: Any, info: Any) -> Any:
     return made
 
 
+def set_transform(made: Any, parts: tuple[dict[str, Any], tuple[str, ...]]) -> None:
+    """The state of a node of matplotlib's transforms, and which of it has the node as a parent."""
+    state, children = parts
+    made.__setstate__({**state, "_parents": {}})
+    made.set_children(*(state[name] for name in children))
+
+
 def module(name: str) -> Any:
     """An installed module, by name."""
     return importlib.import_module(name)

@@ -16,8 +16,6 @@ import array as arrays
 import builtins
 import functools
 import gc
-import importlib.util
-import re
 import sys
 import types
 from collections.abc import Callable, Mapping
@@ -25,7 +23,7 @@ from pickle import PickleBuffer
 from typing import Any, Final
 
 from .. import plugins
-from . import rebuild
+from . import foreign, rebuild
 
 Reduction = tuple[Any, ...]
 Reducer = Callable[[Any], Reduction | None]
@@ -232,69 +230,7 @@ def tensor_reduction(obj: Any, memory: Any, strides: Any, offset: int) -> Reduct
     return made if state == (False, None, None) else (*made, state, None, None, rebuild.set_tensor)
 
 
-# --- others --------------------------------------------------------------------------------------
-
-
-def _arrow_array(obj: Any) -> Reduction:
-    nbytes = obj.nbytes
-    if obj.get_total_buffer_size() - nbytes > 256 + nbytes // 8:
-        obj = _compact(obj)
-    return rebuild.arrow_array, (_without_counts(obj.__reduce__()[1][0]),)
-
-
-def _compact(array: Any) -> Any:
-    """A slice keeps all of its parent's buffers; written and read again it has its own."""
-    pyarrow = sys.modules["pyarrow"]
-    batch = pyarrow.RecordBatch.from_arrays([array], names=["x"])
-    sink = pyarrow.BufferOutputStream()
-    with pyarrow.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    with pyarrow.ipc.open_stream(sink.getvalue()) as reader:
-        return reader.read_next_batch().column(0)
-
-
-def _without_counts(data: Any) -> Any:
-    """The count of nulls only tells that somebody asked for it: the bitmap holds the truth."""
-    kind, length, nulls, offset, buffers, children, dictionary = data
-    if buffers and buffers[0] is not None and kind.num_buffers > 1:
-        nulls = -1
-    inner = [_without_counts(child) for child in children]
-    return kind, length, nulls, offset, buffers, inner, dictionary
-
-
-_POLARS_BY_ARROW: Final = re.compile(
-    "U?Int(8|16|32|64)|Float(32|64)|Boolean|String|Binary|Date|Time|Datetime.*|Duration.*"
-)
-"""The dtypes that Arrow gives back as they were; the others go polars' own way, in one piece."""
-
-
-def _polars_series(obj: Any) -> Reduction | None:
-    if not _POLARS_BY_ARROW.fullmatch(str(obj.dtype)) or not _is_installed("pyarrow"):
-        return None
-    return rebuild.polars_series, (obj.name, obj.rechunk().to_arrow())
-
-
-@functools.cache
-def _is_installed(name: str) -> bool:
-    # Whether it is imported yet must not matter: tokens are the same in every process.
-    return importlib.util.find_spec(name) is not None
-
-
-def _polars_frame(obj: Any) -> Reduction:
-    return rebuild.polars_frame, (tuple(obj.get_columns()),)
-
-
-def _image(obj: Any) -> Reduction:
-    pixels = obj.tobytes()
-    palette = obj.palette and (obj.palette.mode, bytes(obj.palette.palette))
-    return rebuild.image, (obj.mode, obj.size, PickleBuffer(pixels), palette, obj.info)
-
-
-def _figure(obj: Any) -> Reduction:
-    """Without the note that it was pyplot's: loading a value must not open a window."""
-    made = obj.__reduce_ex__(5)
-    state = {key: value for key, value in made[2].items() if key != "_restore_to_pylab"}
-    return (*made[:2], state, *made[3:])
+# --- the table ------------------------------------------------------------------------------------
 
 
 _EXACT: Final[Mapping[str, Reducer]] = {
@@ -316,16 +252,19 @@ _EXACT: Final[Mapping[str, Reducer]] = {
     "pandas.Series": _series,
     "torch.Tensor": _tensor,
     "torch.nn.parameter.Parameter": _tensor,
-    "polars.series.series.Series": _polars_series,
-    "polars.dataframe.frame.DataFrame": _polars_frame,
-    "PIL.Image.Image": _image,
+    "polars.series.series.Series": foreign.polars_series,
+    "polars.dataframe.frame.DataFrame": foreign.polars_frame,
+    "PIL.Image.Image": foreign.image,
 }
 """By the exact type: a subclass may hold more."""
 
 _FAMILY: Final[Mapping[str, Reducer]] = {
     "pandas.api.extensions.ExtensionArray": _extension_array,
-    "pyarrow.lib.Array": _arrow_array,
-    "matplotlib.figure.Figure": _figure,
+    "pyarrow.lib.Array": foreign.arrow_array,
+    "matplotlib.figure.Figure": foreign.figure,
+    "matplotlib.transforms.TransformNode": foreign.transform,
+    "matplotlib.cbook.CallbackRegistry": foreign.callbacks,
+    "sklearn.tree._tree.Tree": foreign.tree,
 }
 """By any base."""
 
