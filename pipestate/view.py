@@ -156,7 +156,9 @@ def _mark(state: str) -> str:
 
 
 def jobs_text(names: Iterable[str], current: str | None = None) -> str:
-    """The jobs of a store, one a line; the one in use has a star."""
+    """The jobs of a store, one a line; where one is in use, it has a star."""
+    if current is None:
+        return "\n".join(map(one_line, names))
     return "\n".join(f"{'*' if name == current else ' '} {one_line(name)}" for name in names)
 
 

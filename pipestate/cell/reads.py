@@ -81,10 +81,7 @@ class Expressions:
             return
         if owner is not None and self.state.get(key_of(owner, name)) is True:
             return
-        if owner is not None and owner.parent is not None:  # unbound in the class: look further out
-            outer = owner.parent.owner(name)
-            if outer is not None and outer.kind != "class":
-                return
+        # A class's own name that is not bound yet is looked up as a global, even in a function.
         self.global_name(name, parts, use)
 
     def global_name(self, name: str, parts: tuple[tuple[str, Key], ...], use: int) -> None:

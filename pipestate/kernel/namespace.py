@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ..cell.names import is_hidden
+from ..errors import StoreError
 from ..record import VALUE, Blob, Digest, Version
 from ..store import digests, versions
 from ..store.versions import Component, Phase, Source
@@ -75,6 +76,7 @@ class Namespace:
     suspects: set[str] = field(default_factory=set)
     junk: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, tuple[Source, Any]] = field(default_factory=dict)
+    loading: set[str] = field(default_factory=set)
 
     # --- asking --------------------------------------------------------------------------------
 
@@ -117,18 +119,19 @@ class Namespace:
             binding = self.bindings.get(name)
             if binding is None or binding.version is None:
                 continue
-            if not binding.is_resident:
+            if not binding.is_resident and name not in self.loading:
                 self._load_component(name, binding)
             waiting.extend(path.name for path in binding.version.reads)
             waiting.extend(binding.version.needs)
 
     def need(self, name: str) -> Any:
-        """The object of a definition that a value being loaded asks for."""
-        binding = self.bindings.get(name)
-        if binding is not None and not binding.is_resident:
-            self._load_component(name, binding)
+        """The object of a definition that a value being loaded asks for.
+
+        Loading may run it (a decorator, a base class), so what its code reads is loaded as well.
+        """
+        self.load([name])
         if name not in self.ns:
-            raise NameError(f"`{name}`, which a kept value needs, is defined no more")
+            raise StoreError(f"`{name}`, which a kept value needs, is not there any more")
         return self.ns[name]
 
     def _load_component(self, name: str, binding: Binding) -> None:
@@ -143,7 +146,11 @@ class Namespace:
             and b.version is not None
             and b.version.digest == version.digest
         ]
-        values = self.values(version)
+        self.loading.update(mates)
+        try:
+            values = self.values(version)
+        finally:
+            self.loading.difference_update(mates)
         for mate in mates:
             self.ns[mate] = values[mate]
             self.bindings[mate] = replace(self.bindings[mate], obj=values[mate])
@@ -252,8 +259,7 @@ class Namespace:
         unsure = [
             name
             for name in names
-            if self.is_current(name)
-            and (name in self.suspects or self.bindings[name].version is None)
+            if self.is_current(name) and self._is_unsure(name)
         ]
         if not unsure:
             return
@@ -267,6 +273,11 @@ class Namespace:
                 self.bindings[name] = replace(
                     binding, version=version, record="", amended=amended
                 )
+
+    def _is_unsure(self, name: str) -> bool:
+        version = self.bindings[name].version
+        # What cannot be kept has no digest to compare: who names it may have used it up.
+        return version is None or (name in self.suspects and version.kind != "lost")
 
     def _with_mates(self, names: Iterable[str]) -> set[str]:
         found = set(names)

@@ -17,7 +17,7 @@ import ast
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from ..cell import names as cell_names
@@ -215,7 +215,10 @@ class Session:
         return [*(path.name for path in version.reads), *version.needs] if version else ()
 
     def load(self, names: Iterable[str]) -> None:
-        """Load dormant names; what could not be kept is made again by running its steps."""
+        """Load dormant names, with what their code reads.
+
+        What could not be kept, or does not load any more, is made again by running its steps.
+        """
         names = list(names)
         for name in sorted(graph.reach(names, self._reads_of)):
             binding = self.space.bindings.get(name)
@@ -223,7 +226,12 @@ class Session:
                 continue
             if binding.version.kind == "lost":
                 self._make_again(name, binding.version, binding.maker)
-        self.space.load(names)
+                continue
+            try:
+                self.space.load([name])
+            except Exception as error:  # damage, a library gone, a user's __setstate__
+                flaw = str(error) if isinstance(error, PipeStateError) else repr(error)
+                self._make_again(name, replace(binding.version, flaw=flaw), binding.maker)
         self._tell_pending()
 
     def _tell_pending(self) -> None:
@@ -235,13 +243,14 @@ class Session:
         steps = cascade.makers_of(self.ledger, name, upto)
         if not steps or any(step not in self.ledger.pipe.seen for step in steps):
             raise UsageError(
-                f"`{name}` ({version.types.get(name, '')}) could not be kept: {version.flaw}",
+                f"`{name}` ({version.types.get(name, '')}) is not to be had: {version.flaw}",
                 "run the cell that makes it again",
             )
         runs = " and ".join(steps)
         self.tell(
-            f"`{name}` could not be kept ({version.flaw}): {runs} runs again to make it; "
-            f"`%%step {steps[0]} --setup` makes it in every kernel"
+            f"`{name}` could not be {'kept' if version.kind == 'lost' else 'loaded'} "
+            f"({version.flaw}): {runs} runs again to make it"
+            + ("; --setup makes it in every kernel" if version.kind == "lost" else "")
         )
         for step in steps:
             self.run_other(step, because("lost", name, detail=version.flaw))
@@ -358,9 +367,16 @@ class Session:
         for name in sorted(outlook.touched(outlook.paths(task.names))):
             want = outlook.wanted(name)
             if want is not None and want.version is not None and want.version.kind == "lost":
-                now = self.space.bindings.get(name)
-                if now is None or not now.is_resident or now.version is not want.version:
+                if not self._is_at_hand(name, want.version, want.maker):
                     self._make_again(name, want.version, want.maker)
+
+    def _is_at_hand(self, name: str, version: Version, maker: str) -> bool:
+        """Whether a value that cannot be kept is in memory, and no plain cell has used it up."""
+        now = self.space.bindings.get(name)
+        if now is None or now.version is not version or not self.space.is_current(name):
+            return False
+        is_set_up = "--setup" in self.ledger.pipe.seen[maker].options
+        return is_set_up or name not in self.space.suspects
 
     def _bind_stdin(self, task: Task) -> None:
         """Bind `_` to the value of the step after `<`."""

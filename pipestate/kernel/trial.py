@@ -297,7 +297,8 @@ def sources(task: Task, space: Namespace, bound: frozenset[str]) -> None:
     for definition in task.names.definitions:
         name = definition.name
         if definition.is_plain and name in bound and name in space.ns:
-            source = Source("definition", definition.source, tuple(sorted(definition.needs)))
+            needs = {need for need in definition.needs if need in space.ns and need != name}
+            source = Source("definition", definition.source, tuple(sorted(needs)))
             if _is_reproducible(source, name, space):
                 space.sources[name] = (source, space.ns[name])
 
@@ -336,7 +337,7 @@ def _is_reproducible(source: Source, name: str, space: Namespace) -> bool:
     It is only run again where all that it names is an import or a definition kept in this way.
     """
     for need in source.needs:
-        if need in space.ns and need not in space.sources and need != name:
+        if need not in space.sources:
             return False
     return versions.same_after([source], name, space.ns[name], space.ns)
 

@@ -1,0 +1,161 @@
+"""The shell's door: `pipestate VERB ...`, the same program as `python -m pipestate`.
+
+    main ── parse ── the verb's function ── text ── print
+
+A verb's function takes what was parsed and gives the text to print. What goes wrong is one line on
+stderr: exit code 2 where the words were wrong and nothing was tried, 1 where it was tried and
+failed. It never imports IPython, so it answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from . import job as jobs
+from . import profiles, view
+from .errors import PipeStateError, UsageError
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Do what the words say (by default, those of the command line); the exit code."""
+    _make_printable()
+    try:
+        text = _run(sys.argv[1:] if words is None else list(words))
+        if text:
+            print(text, flush=True)
+    except UsageError as error:
+        print(f"pipestate: {view.one_line(str(error))}", file=sys.stderr)
+        return 2
+    except PipeStateError as error:
+        print(f"pipestate: {view.one_line(str(error))}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader left (`pipestate status | head -1`). What Python still flushes at its end
+        # must go somewhere, or it complains.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _make_printable() -> None:
+    """Names may be in any alphabet; a terminal that lacks a letter shows a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+
+
+def _run(words: list[str]) -> str:
+    verb = next((word for word in words if not word.startswith("-")), None)
+    if verb in PLANNED:
+        raise UsageError(f"`pipestate {verb}` is not there yet", f"there are: {', '.join(VERBS)}")
+    if verb is not None and verb not in VERBS and words[0] == verb:
+        close = difflib.get_close_matches(verb, VERBS, 1)
+        hint = f"did you mean `{close[0]}`?" if close else f"there are: {', '.join(VERBS)}"
+        raise UsageError(f"`pipestate {verb}` is no command", hint)
+    asked = _parser().parse_args(words)
+    if asked.version:
+        # Looked up, not imported: no room imports the package that it is in.
+        return f"pipestate {vars(sys.modules['pipestate'])['__version__']}"
+    if asked.verb is None:
+        return _parser().format_help().rstrip()
+    run: Callable[[argparse.Namespace], str] = asked.run
+    return run(asked)
+
+
+# --- the verbs -----------------------------------------------------------------------------------
+
+
+def _install(asked: argparse.Namespace) -> str:
+    return profiles.install(asked.profile)
+
+
+def _uninstall(asked: argparse.Namespace) -> str:
+    return profiles.uninstall(asked.profile)
+
+
+def _jobs(asked: argparse.Namespace) -> str:
+    return view.jobs_text(_known(asked))
+
+
+def _status(asked: argparse.Namespace) -> str:
+    name = _job(asked)
+    rows = jobs.Job(name, store=asked.store).status()
+    return view.status_text(rows) if rows else f"job {name} has no steps yet"
+
+
+def _why(asked: argparse.Namespace) -> str:
+    return jobs.Job(_job(asked), store=asked.store).why(asked.step)
+
+
+def _known(asked: argparse.Namespace) -> list[str]:
+    if asked.store is not None and not os.path.isdir(asked.store):
+        raise UsageError(f"there is no store at {asked.store}", "a folder that holds one")
+    return jobs.jobs(store=asked.store)
+
+
+def _job(asked: argparse.Namespace) -> str:
+    """The job that is meant: the one named, else `$PIPESTATE_JOB`, else the only one there is."""
+    known = _known(asked)
+    name = asked.job or os.environ.get("PIPESTATE_JOB")
+    if not name:
+        if len(known) == 1:
+            return known[0]
+        if not known:
+            raise UsageError("there is no job here", "`--store` says where else to look")
+        raise UsageError("there are several jobs here", f"say --job, one of: {', '.join(known)}")
+    if name not in known:
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known) or 'none'}"
+        raise UsageError(f"there is no job {name!r} here", hint)
+    return str(name)
+
+
+# --- the words -----------------------------------------------------------------------------------
+
+VERBS = ("install", "uninstall", "jobs", "status", "why")
+PLANNED = ("run", "show", "history", "verify", "gc", "push", "pull", "trust")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are our errors: one line, not a page."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, f"`{self.prog} --help` tells more")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="pipestate",
+        description="The pipes of this folder: named notebook steps, kept and restored.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="store_true", help="say which version this is")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=_Parser)
+    for verb, run, about in (
+        ("install", _install, "load pipestate in every session of an IPython profile"),
+        ("uninstall", _uninstall, "take it out of the profile again"),
+    ):
+        one = verbs.add_parser(verb, help=about, description=about, allow_abbrev=False)
+        one.add_argument("--profile", default="default", help="the profile (default: default)")
+        one.set_defaults(run=run)
+    for verb, run, about in (
+        ("jobs", _jobs, "the jobs of the store"),
+        ("status", _status, "the steps of a job: state, time, size, what they read and made"),
+        ("why", _why, "why a step is fresh or stale"),
+    ):
+        one = verbs.add_parser(verb, help=about, description=about, allow_abbrev=False)
+        if verb == "why":
+            one.add_argument("step", metavar="STEP", help="the step's name")
+        if verb != "jobs":
+            one.add_argument("--job", help="the job (default: $PIPESTATE_JOB, or the only one)")
+        one.add_argument("--store", help="the store's folder (default: $PIPESTATE_STORE, ...)")
+        one.set_defaults(run=run)
+    return parser
