@@ -30,8 +30,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 import zmq
+from hypothesis import HealthCheck, settings
 from jupyter_client import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
 
@@ -39,6 +41,11 @@ ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 60.0
 """How long a cell may take before its test fails; no test asserts a time."""
 NO_HISTORY = "--HistoryManager.hist_file=:memory:"
+
+
+# A busy machine is no failure: neither an example's time nor that of making one is judged.
+settings.register_profile("pipestate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pipestate")
 
 
 def child_environment(home: Path) -> dict[str, str]:
@@ -474,6 +481,64 @@ def notebook(kernels: Kernels, cwd: Path) -> Iterator[Callable[..., Notebook]]:
 def nb(notebook: Callable[..., Notebook]) -> Notebook:
     """A notebook on a real kernel, in the test's own folder."""
     return notebook()
+
+
+class Terminal:
+    """IPython in a terminal, with its simple prompt: `run(cell)` gives what the screen adds.
+
+    A blank line ends a compound statement there, as it does at any Python prompt.
+    """
+
+    def __init__(self, home: Path, cwd: Path) -> None:
+        options = ["--simple-prompt", "--no-banner", "--no-confirm-exit", "--colors=NoColor"]
+        options += [NO_HISTORY, "--TerminalInteractiveShell.term_title=False"]
+        self.child = pexpect.spawn(
+            sys.executable,
+            ["-m", "IPython", *options],
+            cwd=str(cwd),
+            env={**child_environment(home), "TERM": "xterm"},
+            encoding="utf-8",
+            echo=False,
+            timeout=SECONDS,
+            dimensions=(50, 300),
+        )
+        self.child.delaybeforesend = None
+        self._wait()
+
+    def run(self, *cells: str) -> str:
+        """Type the cells, one after the other; the text that came after the last one."""
+        shown = ""
+        for cell in cells:
+            lines = cell.split("\n")
+            while lines:
+                self.child.sendline(lines.pop(0))
+                if not self._wait() and not lines:
+                    lines.append("")
+            shown = without_colours(self.child.before).replace("\r\n", "\n").strip("\n")
+        return shown
+
+    def _wait(self) -> bool:
+        """Wait for a prompt; whether it is one for a new cell."""
+        prompts = [r"In \[\d+\]: $", r"   \.\.\.: $"]
+        return self.child.expect(prompts) == 0
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.child.close(force=True)
+
+
+@pytest.fixture
+def terminal(cwd: Path, ipython_home: Path) -> Iterator[Callable[[], Terminal]]:
+    """Opens terminals in the test's folder: `terminal().run("1 + 1")`."""
+    opened: list[Terminal] = []
+
+    def make() -> Terminal:
+        opened.append(Terminal(ipython_home, cwd))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.kill()
 
 
 @pytest.fixture
