@@ -53,7 +53,8 @@ def test_many_names_are_cut_and_counted() -> None:
 
 
 def test_the_job_in_use_has_a_star() -> None:
-    """Jobs are listed one a line."""
+    """Jobs are listed one a line; at the shell none is in use."""
+    assert view.jobs_text(["a", "b"]) == "a\nb"
     assert view.jobs_text(["a", "b"], "b") == "  a\n* b"
 
 
