@@ -109,7 +109,7 @@ def _job(desk: Desk, words: list[str]) -> View:
     if not words:
         return View(f"job {desk.ledger.job} in {desk.ledger.store.path}")
     name = _one(words, "job NAME")
-    if not name.strip() or not name.isprintable():
+    if not jobs.is_job_name(name):
         raise UsageError(f"{name!r} is no name for a job", "use printable letters")
     desk.use(name)
     pipe = desk.ledger.pipe
@@ -199,7 +199,9 @@ def _none(words: list[str], usage: str) -> None:
 def _no_step(desk: Desk, step: str) -> UsageError:
     order = desk.ledger.pipe.order
     close = difflib.get_close_matches(step, order, 1)
-    hint = f"did you mean {close[0]}?" if close else f"its steps are: {', '.join(order) or 'none yet'}"
+    hint = (
+        f"did you mean {close[0]}?" if close else f"its steps are: {', '.join(order) or 'none yet'}"
+    )
     return UsageError(f"job {desk.ledger.job} has no step `{step}`", hint)
 
 
@@ -223,7 +225,9 @@ def _steps(desk: Desk) -> Iterable[str]:
 COMMANDS: dict[str, Command] = {
     command.name: command
     for command in (
-        Command("status", "", "the steps, their state, time, size, what they read and made", _status),
+        Command(
+            "status", "", "the steps, their state, time, size, what they read and made", _status
+        ),
         Command(
             "job",
             "[NAME]",
@@ -259,5 +263,3 @@ COMMANDS: dict[str, Command] = {
         ),
     )
 }
-
-__all__ = ["COMMANDS", "Command", "Desk", "View", "call", "complete", "help_text", "jobs"]

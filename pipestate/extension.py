@@ -20,9 +20,9 @@ from traitlets.config import Configurable
 from . import commands, view
 from . import job as jobs
 from .cell.source import parse_line
-from .errors import PipeStateError, StoreError
-from .kernel import completion, outputs
-from .kernel.hooks import CellHooks, flush_figures, run_body
+from .errors import PipeStateError
+from .kernel import ambient, completion, outputs
+from .kernel.hooks import CellHooks, run_body
 from .kernel.session import Session, Settings, Told
 from .ledger import Ledger
 from .pipe.status import StepStatus
@@ -32,29 +32,54 @@ from .store.folder import locate, open_store
 class PipeState(Configurable):
     """Settings of pipestate: `c.PipeState.<name>` in a profile, `%config PipeState.<name>` here."""
 
-    store = Unicode("", help="The store's folder. By default $PIPESTATE_STORE, else the nearest "
-                    ".pipestate/ in this folder or above it, else a new one here.").tag(config=True)
-    job = Unicode("", help="The job. By default $PIPESTATE_JOB, else the notebook's name where "
-                  "Jupyter tells it, else 'default'.").tag(config=True)
-    mode = Enum(("manual", "lazy"), "lazy", help="When stale steps run: 'lazy' before a step that "
-                "needs them, 'manual' only when asked for.").tag(config=True)
-    direction = Enum(("in_order", "any_order"), "in_order", help="'in_order': a step reads each "
-                     "name as the steps above it leave it; 'any_order': as it stands now."
-                     ).tag(config=True)
-    restore = Enum(("lazy", "eager"), "lazy", help="'lazy' loads a restored step's values when a "
-                   "cell names them, 'eager' at once.").tag(config=True)
-    badge = Bool(True, help="Show a line under a step that says what became of it."
-                 ).tag(config=True)
-    durable = Bool(False, help="Wait until everything is on the disk itself (fsync) before a step "
-                   "counts as done.").tag(config=True)
+    store = Unicode(
+        "",
+        help="The store's folder. By default $PIPESTATE_STORE, else the nearest "
+        ".pipestate/ in this folder or above it, else a new one here.",
+    ).tag(config=True)
+    job = Unicode(
+        "",
+        help="The job. By default $PIPESTATE_JOB, else the notebook's name where "
+        "Jupyter tells it, else 'default'.",
+    ).tag(config=True)
+    mode = Enum(
+        ("manual", "lazy"),
+        "lazy",
+        help="When stale steps run: 'lazy' before a step that "
+        "needs them, 'manual' only when asked for.",
+    ).tag(config=True)
+    direction = Enum(
+        ("in_order", "any_order"),
+        "in_order",
+        help="'in_order': a step reads each "
+        "name as the steps above it leave it; 'any_order': as it stands now.",
+    ).tag(config=True)
+    restore = Enum(
+        ("lazy", "eager"),
+        "lazy",
+        help="'lazy' loads a restored step's values when a cell names them, 'eager' at once.",
+    ).tag(config=True)
+    badge = Bool(True, help="Show a line under a step that says what became of it.").tag(
+        config=True
+    )
+    durable = Bool(
+        False,
+        help="Wait until everything is on the disk itself (fsync) before a step counts as done.",
+    ).tag(config=True)
     auto = Bool(False, help="Every cell is a step (not there yet).").tag(config=True)
-    keep_runs = Int(20, min=1, help="How many records of a step are at hand to be restored."
-                    ).tag(config=True)
-    max_bytes = Int(0, min=0, help="The size that the store should not outgrow; 0: no bound."
-                    ).tag(config=True)
-    verification = Enum(("on", "strict", "off"), "on", help="When the bytes of big values are "
-                        "hashed: 'on' once in each state of their file, 'strict' at every use, "
-                        "'off' never.").tag(config=True)
+    keep_runs = Int(20, min=1, help="How many records of a step are at hand to be restored.").tag(
+        config=True
+    )
+    max_bytes = Int(0, min=0, help="The size that the store should not outgrow; 0: no bound.").tag(
+        config=True
+    )
+    verification = Enum(
+        ("on", "strict", "off"),
+        "on",
+        help="When the bytes of big values are "
+        "hashed: 'on' once in each state of their file, 'strict' at every use, "
+        "'off' never.",
+    ).tag(config=True)
 
     def __init__(self, shell: Any) -> None:
         super().__init__(parent=shell)
@@ -83,7 +108,7 @@ class PipeState(Configurable):
 
     def _open(self, job: str) -> Ledger:
         path = locate(self.store or None)
-        store = open_store(path, durable=self.durable, verification=self.verification)
+        store = open_store(path, durable=self.durable, verification=self.verification)  # type: ignore[arg-type]
         return Ledger.open(store, job)
 
     @observe("mode", "direction", "restore", "badge")
@@ -113,6 +138,7 @@ class PipeState(Configurable):
         hooks = CellHooks(shell, self._enter, self._leave, self._give_up)
         self._undo = [
             hooks.install(),
+            ambient.watch_imports(),
             completion.install(shell, self._dormant, self._words),
             _put_magic(shell, "line", "pipe", self.pipe),
             _put_magic(shell, "cell", "step", self.step),
@@ -131,7 +157,7 @@ class PipeState(Configurable):
     def _enter(self, raw: str, transformed: str, cell_id: str, tree: ast.Module) -> ast.Module:
         return self.session.enter(raw, transformed, cell_id, tree)
 
-    def _leave(self, raw: str, error: BaseException | None) -> None:
+    def _leave(self, error: BaseException | None) -> None:
         if self._session is not None:
             self._session.leave(error)
 
@@ -217,9 +243,7 @@ class PipeState(Configurable):
         kept = [
             name
             for name in names
-            if space.is_current(name)
-            and space.bindings[name].record
-            and name not in space.suspects
+            if space.is_current(name) and space.bindings[name].record and name not in space.suspects
         ]
         space.unload(kept)
         return kept
@@ -255,8 +279,10 @@ class PipeState(Configurable):
         """What became of a step, as a badge; what could not be kept is said in any case."""
         for name, flaw in told.flaws:
             if "--no-save" not in flaw:
-                self.tell(f"`{name}` of {told.step} cannot be kept: {flaw}; "
-                          f"a cell that needs it in another kernel makes {told.step} run again")
+                self.tell(
+                    f"`{name}` of {told.step} cannot be kept: {flaw}; "
+                    f"a cell that needs it in another kernel makes {told.step} run again"
+                )
         if self.badge:
             words = (told.step, told.event, told.seconds, told.reason)
             self._badge(
@@ -274,7 +300,14 @@ class PipeState(Configurable):
 
 
 STEP_OPTIONS = (
-    "--done", "--reads", "--always", "--setup", "--force", "--no-save", "--after", "<",
+    "--done",
+    "--reads",
+    "--always",
+    "--setup",
+    "--force",
+    "--no-save",
+    "--after",
+    "<",
 )
 
 
@@ -318,6 +351,3 @@ def unload(shell: Any) -> None:
     extension = find(shell)
     if extension is not None:
         extension.uninstall()
-
-
-__all__ = ["PipeState", "StoreError", "flush_figures", "load", "unload"]

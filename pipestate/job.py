@@ -7,17 +7,18 @@ their source, into a module of the job.
 
 from __future__ import annotations
 
+import contextlib
 import types
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 from .errors import StoreError, UsageError
 from .ledger import Ledger
-from .pipe import graph, status
+from .pipe import status
 from .pipe.graph import Held, Standing
-from .pipe.status import Reason, StepStatus, World
-from .record import SET, VALUE, AccessPath, Digest, Meaning, Record, Run, Version
+from .pipe.status import StepStatus, World
+from .record import SET, VALUE, Digest, Meaning, Record, Run, Version
 from .store import blobs, digests, versions
 from .store.folder import locate, open_store
 from .store.versions import Component, Phase
@@ -54,6 +55,20 @@ def jobs(*, store: str | Path | None = None) -> list[str]:
     return open_store(locate(store)).index.jobs()
 
 
+Listener = Callable[[Ledger, str], None]
+_listeners: list[Listener] = []
+
+
+@contextlib.contextmanager
+def heard_by(listener: Listener) -> Iterator[None]:
+    """Tell a listener of each step whose value is asked for: it is an input of what runs."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
 class Job(MutableMapping[str, Any]):
     """The steps of one job and their values: `job["step_01"]`, `job["step_01"] = value`.
 
@@ -67,7 +82,7 @@ class Job(MutableMapping[str, Any]):
     """
 
     def __init__(self, name: str, store: str | Path | None = None) -> None:
-        if not isinstance(name, str) or not name.strip():
+        if not is_job_name(name):
             raise UsageError(f"{name!r} is no name for a job", "a job's name is text")
         self.name = name
         self._ledger = Ledger.open(open_store(locate(store)), name)
@@ -81,6 +96,8 @@ class Job(MutableMapping[str, Any]):
     def __getitem__(self, step: str) -> Any:
         self._ledger.refresh()
         record = self._ledger.head(step)
+        for listener in _listeners:
+            listener(self._ledger, step)
         if record is None:
             raise KeyError(step)
         version = record.version_of(VALUE)
@@ -247,7 +264,7 @@ def world_of(ledger: Ledger, step: str, held: Standing) -> World:
     normal = seen.normal if seen else head.normal if head else ""
     return World(
         normal=normal,
-        lookup=lambda path: status.find(held, path),
+        lookup=lambda path: status.find(held, path, ledger.head),
         joint=lambda names: _joint(held, tuple(names)),
         packages=lambda names: head.packages if head else {},
         files=lambda record: None,
@@ -278,6 +295,11 @@ def drop(ledger: Ledger, step: str) -> None:
     )
 
 
+def is_job_name(name: object) -> bool:
+    """Whether something can be the name of a job: any text that can be seen."""
+    return isinstance(name, str) and bool(name.strip()) and name.isprintable()
+
+
 def check_name(step: object) -> None:
     """Raise UsageError for what cannot be the name of a step."""
     good = isinstance(step, str) and step != "" and all(c.isalnum() or c in "_-." for c in step)
@@ -285,7 +307,3 @@ def check_name(step: object) -> None:
         raise UsageError(
             f"{step!r} is no name for a step", "letters, digits, `_`, `-` and `.` make one"
         )
-
-
-__all__ = ["Job", "Reason", "get", "jobs", "read", "set", "write"]
-_ = (AccessPath, graph)

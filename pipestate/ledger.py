@@ -32,10 +32,11 @@ class Ledger:
         ledger.refresh()
         return ledger
 
-    def refresh(self) -> None:
-        """Take up what other processes have added since."""
+    def refresh(self) -> list[Run]:
+        """Take up what other processes have added since; gives it."""
         pipe, runs = self.store.index.tail(self.job, self.pipe)
         self.pipe = history.fold(pipe, runs) if runs else pipe
+        return runs
 
     def record(self, digest: Digest) -> Record:
         """A record by its digest; raises DamageError or FormatError where it cannot be read."""

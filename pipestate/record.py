@@ -48,7 +48,7 @@ class AccessPath:
 
     def __str__(self) -> str:
         return self.name + "".join(
-            f".{key}" if kind == "attr" else f"[{_quoted(key)}]" for kind, key in self.parts
+            f".{key!s}" if kind == "attr" else f"[{_quoted(key)}]" for kind, key in self.parts
         )
 
     @property
@@ -314,7 +314,7 @@ def _to_bytes(noun: Any) -> bytes:
 def _from_bytes(cls: type[T], data: bytes) -> T:
     try:
         plain = json.loads(data.decode("utf-8", "surrogatepass"))
-        return typing.cast(T, _reader(cls)(plain))
+        return typing.cast(T, _reader(typing.cast(Any, cls))(plain))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise FormatError(
             f"not a {cls.__name__.lower()} that this pipestate can read ({error})",
@@ -328,7 +328,7 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return {
             name: _plain(item)
-            for name, default in _defaults(type(value))
+            for name, default in _defaults(typing.cast(Any, type(value)))
             if (item := getattr(value, name)) != default
         }
     if isinstance(value, tuple):
@@ -340,7 +340,7 @@ def _plain(value: Any) -> Any:
 
 def _plain_part(kind: str, key: Key) -> Any:
     if kind == "attr":
-        return f".{key}"
+        return f".{key!s}"
     return {"bytes": key.hex()} if isinstance(key, bytes) else [key]
 
 

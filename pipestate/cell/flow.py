@@ -381,9 +381,13 @@ class Statements(Expressions):
 
     def class_(self, node: ast.ClassDef) -> None:
         """`class`: its body runs now; its methods may from then on, if anything is handed it."""
-        methods, self.methods = self.methods, Facts()
+        before, methods, calls_own = dict(self.state), self.methods, self.calls_own
+        self.methods, self.calls_own = Facts(), False
         self.header(node)
-        facts, self.methods = self.methods, methods
+        facts = self.methods
+        if self.calls_own:  # its body mentions a method, and may call it there
+            merge(self.facts, facts, before)
+        self.methods, self.calls_own = methods, calls_own
         # A base's `__init_subclass__` or a descriptor's `__set_name__` may call methods at once.
         is_used = bool(node.decorator_list or node.bases or node.keywords) or _has_objects(node)
         self.defined(node.name, facts, is_used=is_used)

@@ -68,6 +68,7 @@ class Expressions:
         self.local_definitions = local_definitions
         self.state: State = {}
         self.facts = Facts()
+        self.calls_own = False
 
     # --- names ---
 
@@ -79,8 +80,10 @@ class Expressions:
             if roots := owner.roots.get(name):
                 self.use(roots, use)
             return
-        if owner is not None and self.state.get(key_of(owner, name)) is True:
-            return
+        if owner is not None:
+            self.calls_own = self.calls_own or name in self.local_definitions
+            if self.state.get(key_of(owner, name)) is True:
+                return
         # A class's own name that is not bound yet is looked up as a global, even in a function.
         self.global_name(name, parts, use)
 

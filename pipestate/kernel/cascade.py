@@ -16,7 +16,7 @@ from ..errors import UsageError
 from ..ledger import Ledger
 from ..pipe import graph
 from ..pipe.graph import Touches
-from ..pipe.status import Reason, because
+from ..pipe.status import STEP_VALUE, Reason, because
 from ..record import ABSENT, Digest, Record
 from .outlook import Outlook
 from .trial import Task
@@ -81,23 +81,13 @@ def needed_by(
     names = {path.name for path in outlook.paths(task.names)}
     names |= {n for n in touches(runner.ledger, task.step, analyse).reads if n.startswith(FILE)}
     names |= {FILE + path for path in task.line.reads}
-    found = graph.needed(steps, names, lambda step: touches(runner.ledger, step, analyse))
-    if task.line.stdin is None or task.line.stdin in found:
-        return found
-    source = task.line.stdin
-    behind = graph.needed(
-        graph.above(outlook.order, source),
-        touches(runner.ledger, source, analyse).reads,
-        lambda step: touches(runner.ledger, step, analyse),
-    )
-    wanted = {*found, *behind, source}
-    return tuple(step for step in outlook.order if step in wanted)
+    return graph.needed(steps, names, lambda step: touches(runner.ledger, step, analyse))
 
 
 def touches(ledger: Ledger, step: str, analyse: Callable[[str], Names | None]) -> Touches:
     """What a step did when it last ran, and what its source, as last seen, could do."""
     reads: set[str] = set()
-    binds: set[str] = set()
+    binds: set[str] = {STEP_VALUE + step}
     changes: set[str] = set()
     record = ledger.head(step)
     if record is not None:

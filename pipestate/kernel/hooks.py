@@ -30,11 +30,11 @@ from .trial import Task
 
 Undo = Callable[[], None]
 Enter = Callable[[str, str, str, ast.Module], ast.Module]
-Leave = Callable[[str, BaseException | None], None]
+Leave = Callable[[BaseException | None], None]
 GiveUp = Callable[[Exception], None]
 
 
-class StepRefused(InputRejected):  # type: ignore[misc]
+class StepRefused(InputRejected):
     """A cell that does not run, and the one line that says why."""
 
     def _render_traceback_(self) -> list[str]:
@@ -79,7 +79,7 @@ class CellHooks:
         info, self._waiting = self._waiting, None
         if info is None:
             return tree
-        raw = info.raw_cell
+        raw = str(info.raw_cell)
         transformed = getattr(info, "transformed_cell", None) or self._shell.transform_cell(raw)
         try:
             return self._enter(raw, transformed, info.cell_id or "", tree)
@@ -97,7 +97,7 @@ class CellHooks:
         """A cell has ended."""
         self._waiting = None
         try:
-            self._leave(result.info.raw_cell, result.error_before_exec or result.error_in_exec)
+            self._leave(result.error_before_exec or result.error_in_exec)
         except Exception as error:
             # As above; the values stand in memory, and the record in force as it was.
             if os.environ.get("PIPESTATE_DEBUG"):
@@ -136,7 +136,7 @@ def run_body(shell: Any, task: Task) -> BaseException | None:
     """
     compiler, hook = shell.compile, shell.displayhook
     name = compiler.cache(task.transformed, shell.execution_count, raw_code=task.source)
-    result = ExecutionResult(None)
+    result = ExecutionResult(None)  # type: ignore[no-untyped-call]
     outer = getattr(hook, "exec_result", None)
     hook.exec_result = result
     try:

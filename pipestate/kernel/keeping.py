@@ -39,6 +39,7 @@ class Circumstances:
     files_read: tuple[FileState, ...]
     files_written: tuple[FileState, ...]
     is_done: bool
+    asked: tuple[Input, ...] = ()
 
 
 def record_of(trial: Trial, result: Outcome, around: Circumstances) -> Record:
@@ -49,7 +50,7 @@ def record_of(trial: Trial, result: Outcome, around: Circumstances) -> Record:
         source=task.source,
         normal=task.normal,
         options=cell_source.format_line(task.line),
-        inputs=_inputs(trial, result),
+        inputs=tuple(dict.fromkeys((*_inputs(trial, result), *around.asked))),
         joint=dict(trial.joint),
         outputs=tuple(version for _, version in result.versions),
         givens=trial.givens,
@@ -114,12 +115,6 @@ def import_version(name: str, statement: str) -> Version:
     """The version of a name that an import statement binds."""
     digest = blobs.digest(statement.encode())
     return Version("import", digest, {name: digest}, source=statement, mutable=False)
-
-
-def digest_of(names: Mapping[str, Digest]) -> Digest:
-    """One digest for several names."""
-    text = "\n".join(f"{name}={digest}" for name, digest in sorted(names.items()))
-    return blobs.digest(text.encode())
 
 
 def bindings_of(task: Task, digest: Digest, record: Record) -> dict[str, Binding | None]:

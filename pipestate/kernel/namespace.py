@@ -64,10 +64,10 @@ class Binding:
 class Namespace:
     """The bindings of one kernel.
 
-        load ─── _load_component ─── versions.load ─── need (definitions)
-        look ─── _streams ─── describe             what a component is now
-        bind, declare, hide, restore               the verbs that change a meaning
-        notice, suspect, verify                    what plain cells did
+    load ─── _load_component ─── versions.load ─── need (definitions)
+    look ─── _streams ─── describe             what a component is now
+    bind, declare, hide, restore               the verbs that change a meaning
+    notice, suspect, verify                    what plain cells did
     """
 
     ns: dict[str, Any]
@@ -256,11 +256,7 @@ class Namespace:
 
     def verify(self, names: Iterable[str], phase: Phase) -> None:
         """Look at what plain cells made or may have changed; what changed is a version of its own."""
-        unsure = [
-            name
-            for name in names
-            if self.is_current(name) and self._is_unsure(name)
-        ]
+        unsure = [name for name in names if self.is_current(name) and self._is_unsure(name)]
         if not unsure:
             return
         for component, version in self.look(self._with_mates(unsure), phase):
@@ -270,9 +266,7 @@ class Namespace:
                 if _same(binding.version, version, name):
                     continue
                 amended = bool(binding.maker) or binding.amended
-                self.bindings[name] = replace(
-                    binding, version=version, record="", amended=amended
-                )
+                self.bindings[name] = replace(binding, version=version, record="", amended=amended)
 
     def _is_unsure(self, name: str) -> bool:
         version = self.bindings[name].version

@@ -7,14 +7,14 @@ it stands. An outlook is a view for one judgement: it is thrown away when a step
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from ..cell.names import Names, is_hidden
 from ..pipe.graph import Standing
-from ..pipe.status import Found
-from ..record import ABSENT, AccessPath, Digest, Version
+from ..pipe.status import STEP_VALUE, Found, value_found
+from ..record import ABSENT, AccessPath, Digest, Record, Version
 from ..store import digests
 from ..store.versions import Phase
 from .namespace import Binding, Namespace
@@ -26,7 +26,7 @@ Direction = Literal["in_order", "any_order"]
 class Outlook:
     """What names stand for before `step`, in one kernel.
 
-    `given` are names that mean something for this run only: `_` after `%%step b < a`.
+    `head` gives the record in force of a step, for values that are read by their step's name.
     """
 
     step: str
@@ -35,7 +35,7 @@ class Outlook:
     order: tuple[str, ...]
     direction: Direction
     phase: Phase
-    given: dict[str, Binding] = field(default_factory=dict)
+    head: Callable[[str], Record | None]
     _found: dict[AccessPath, Found] = field(default_factory=dict)
 
     def wanted(self, name: str) -> Binding | None:
@@ -70,7 +70,10 @@ class Outlook:
         return found
 
     def _look_up(self, path: AccessPath) -> Found:
-        binding = self.given.get(path.name) or self.wanted(path.name)
+        if path.name.startswith(STEP_VALUE):
+            step = path.name.removeprefix(STEP_VALUE)
+            return value_found(step, self.head(step))
+        binding = self.wanted(path.name)
         if binding is None or binding.version is None:
             return Found(ABSENT, ABSENT)
         whole = binding.version.names[path.name]
@@ -125,9 +128,6 @@ class Outlook:
         waiting = [*names.reads, *(AccessPath(n) for n in names.may_bind | names.deletes)]
         while waiting:
             path = waiting.pop()
-            if path.name in self.given:
-                found.add(path)
-                continue
             if is_hidden(path.name) and path.name not in names.binds:
                 continue
             if path.parts and path.name in whole:
@@ -154,7 +154,7 @@ class Outlook:
 
     def touched(self, paths: Iterable[AccessPath]) -> frozenset[str]:
         """The names that a step which reads `paths` may change: those and their components."""
-        found = {path.name for path in paths} - self.given.keys()
+        found = {path.name for path in paths if not path.name.startswith(STEP_VALUE)}
         for name in list(found):
             binding = self.wanted(name)
             if binding is not None and binding.version is not None and binding.version.mutable:

@@ -14,6 +14,7 @@ line that says so; no body runs twice.
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -25,11 +26,12 @@ from ..cell import source as cell_source
 from ..cell.names import Names
 from ..cell.source import StepLine
 from ..errors import PackError, PipeStateError, StoreError, UsageError
+from .. import job
 from ..ledger import Ledger
 from ..pipe import graph, status
 from ..pipe.graph import Standing
-from ..pipe.status import Reason, StepStatus, World, because, judge
-from ..record import ABSENT, VALUE, Digest, FileState, Record, Run, Version
+from ..pipe.status import STEP_VALUE, Reason, StepStatus, World, because, judge, value_found
+from ..record import VALUE, AccessPath, Digest, FileState, Input, Record, Run, Version
 from ..store.folder import Batch
 from ..store.versions import Phase
 from . import ambient, cascade, displays, files, keeping, modules, outputs, surroundings, trial
@@ -63,6 +65,8 @@ class Running:
     ambient: ambient.Ambient
     settings: surroundings.Settings
     started: float
+    asked: dict[str, Input]
+    hearing: contextlib.ExitStack
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,27 @@ class Session:
                 self.space.declare(name, "", "", keeping.import_version(name, statement))
         self._put_surroundings(pipe.order)
 
+    def _take_up(self, runs: Iterable[Run]) -> None:
+        """Let names mean what other processes have made of them since the last cell."""
+        news = {name: meaning for run in runs for name, meaning in run.meanings.items()}
+        replaced = []
+        for name, meaning in news.items():
+            now = self.space.bindings.get(name)
+            if now is not None and not now.maker and now.is_resident and not now.record:
+                continue  # a plain cell of this kernel made it
+            if now is not None and now.is_resident:
+                replaced.append(name)
+            if meaning is None:
+                self.space.drop(name)
+                continue
+            version = self._version(meaning.record, name, meaning.digest)
+            if version is not None:
+                self.space.declare(name, meaning.maker, meaning.record, version)
+        if replaced:
+            self.tell(
+                f"{', '.join(sorted(replaced))} changed in the store since, by another process"
+            )
+
     def _version(self, record: Digest, name: str, digest: Digest) -> Version | None:
         try:
             known = self.ledger.record(record)
@@ -166,12 +191,12 @@ class Session:
         Raises PipeStateError for a cell that must not run.
         """
         self.running = self.plain = None
+        self._take_up(self.ledger.refresh())
         split = cell_source.split_cell(raw)
         if split is None:
             self._enter_plain(transformed)
             return tree
         line = cell_source.parse_line(split[0])
-        self.ledger.refresh()
         return self._enter_step(self.task(line, split[1], transformed, cell_id), tree)
 
     def task(
@@ -185,6 +210,8 @@ class Session:
     ) -> Task:
         """A step's cell with what its text says."""
         names = cell_names.analyse(transformed)
+        if line.stdin is not None:
+            names = replace(names, reads=names.reads | {AccessPath(STEP_VALUE + line.stdin)})
         normal = cell_source.normal(transformed)
         return Task(line, source, transformed, names, normal, cell_id, is_asked)
 
@@ -285,22 +312,15 @@ class Session:
         steps = graph.above(order, task.step)
         held = graph.standing(steps, pipe.heads, self.ledger.record)
         phase = Phase(self.ledger.batch().put)
-        given = self._stdin(task)
-        return Outlook(task.step, self.space, held, order, self.settings.direction, phase, given)
-
-    def _stdin(self, task: Task) -> dict[str, Binding]:
-        """What `_` means after `%%step b < a`: the value of a, as its record in force has it."""
-        step = task.line.stdin
-        head = self.ledger.head(step) if step is not None else None
-        if step is None or head is None:
-            return {}
-        version = head.version_of(VALUE)
-        if version is not None:
-            digest = version.names[VALUE]
-        else:
-            digest = keeping.digest_of({n: v.names[n] for v in head.outputs for n in v.names})
-        known = Version("value", digest, {"_": digest})
-        return {"_": Binding(step, self.ledger.pipe.heads[step], known)}
+        return Outlook(
+            task.step,
+            self.space,
+            held,
+            order,
+            self.settings.direction,
+            phase,
+            self.ledger.head,
+        )
 
     def place(self, task: Task) -> tuple[str, ...]:
         """The steps in their places, with this one among them."""
@@ -360,8 +380,21 @@ class Session:
         capture, watch = outputs.Capture(), files.Watch(self.ledger.store.path)
         watch.start()
         now = ambient.snapshot()
+        asked: dict[str, Input] = {}
+        hearing = contextlib.ExitStack()
+        hearing.enter_context(job.heard_by(lambda ledger, one: self._hear(asked, ledger, one)))
         capture.start(self.shell)
-        return Running(prepared, reason, batch, capture, watch, now, settings, time.time())
+        started = time.time()
+        return Running(
+            prepared, reason, batch, capture, watch, now, settings, started, asked, hearing
+        )
+
+    def _hear(self, asked: dict[str, Input], ledger: Ledger, step: str) -> None:
+        """A value that the body asks a job for is an input of its step."""
+        if ledger.job == self.ledger.job and ledger.store.path == self.ledger.store.path:
+            found = value_found(step, ledger.head(step))
+            path = AccessPath(STEP_VALUE + step)
+            asked[step] = Input(path, found.whole, found.whole, found.maker)
 
     def _remake_lost(self, outlook: Outlook, task: Task) -> None:
         for name in sorted(outlook.touched(outlook.paths(task.names))):
@@ -404,6 +437,7 @@ class Session:
         if running is not None:
             running.capture.stop()
             running.watch.stop()
+            running.hearing.close()
         self.plain = None
         self.space.notice([*trial.visible(self.space.ns), *self.space.bindings])
 
@@ -450,10 +484,9 @@ class Session:
         self.running = running = self.start(task, self.outlook(task), reason)
         try:
             error = self.run_body(task)
-            outputs_error = self._end(running, error)
+            self._end(running, error)
         finally:
             self.running = outer
-        del outputs_error
         if error is not None:
             who = f"{asked} did not run" if asked else "this cell did not run"
             raise UsageError(f"{who}: {step}, which it needs, failed", f"mend {step} and run it")
@@ -620,6 +653,7 @@ class Session:
         seconds = time.time() - running.started
         shown = running.capture.stop()
         touched = running.watch.stop()
+        running.hearing.close()
         task = running.trial.task
         try:
             if error is None:
@@ -670,6 +704,7 @@ class Session:
                 files_read=_all_read(touched, task),
                 files_written=touched.states_written(),
                 is_done=self._is_done(task, shown),
+                asked=tuple(running.asked.values()),
             ),
         )
         changes = trial.meanings(before, result)
@@ -786,6 +821,3 @@ def _judge_files(record: Record, above: list[Record], below: list[Record]) -> Re
         if one.path not in rewritten and not files.is_same(one):
             return because("missing", one.path)
     return None
-
-
-__all__ = ["ABSENT", "Outcome", "PipeStateError", "Session", "Settings", "Told"]

@@ -93,9 +93,7 @@ def inputs(settings: Settings, changed: Mapping[str, object]) -> dict[str, Diges
     return found
 
 
-def outputs(
-    changed: Mapping[str, object], settings: Settings, *, seeds: bool
-) -> dict[str, object]:
+def outputs(changed: Mapping[str, object], settings: Settings, *, seeds: bool) -> dict[str, object]:
     """What a run leaves of the keys it changed: random states only once somebody has seeded."""
     return {
         key: value

@@ -204,9 +204,7 @@ def outcome(trial: Trial, value: object, has_value: bool, phase: Phase) -> Outco
                 space.sources.pop(name, None)
     if has_value:
         changed = _with_value(changed, value, definitions, phase, lost)
-    kept = [
-        (c, _keep(c, v, task, space, phase, lost)) for c, v in changed
-    ]
+    kept = [(c, _keep(c, v, task, space, phase, lost)) for c, v in changed]
     flaws = tuple(
         (name, version.flaw)
         for component, version in kept
@@ -271,9 +269,7 @@ def _with_value(
     lost: Digest,
 ) -> list[tuple[Component, Version]]:
     """Add what the step displayed: with the names it shares objects with, if the step made them."""
-    stream = digests.stream(
-        value, name=VALUE, definitions=definitions, buffer_digest=phase.digest
-    )
+    stream = digests.stream(value, name=VALUE, definitions=definitions, buffer_digest=phase.digest)
     alone = Component({VALUE: value}, {VALUE: stream}, None, definitions)
     if not stream.flaw:
         for i, (component, _) in enumerate(changed):
@@ -411,9 +407,7 @@ def _was_free(trial: Trial, name: str) -> bool:
     return known is None or known.maker == trial.task.step
 
 
-def _unchanged(
-    trial: Trial, result: Outcome, old: Mapping[str, Binding | None]
-) -> frozenset[str]:
+def _unchanged(trial: Trial, result: Outcome, old: Mapping[str, Binding | None]) -> frozenset[str]:
     """The names whose old meaning holds what the run left unchanged: they keep their objects.
 
     A class or function only stays where everything that names it stays too, else instances made

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ..record import ABSENT, AccessPath, Digest, Input, Pipe, Record
+from ..record import ABSENT, VALUE, AccessPath, Digest, Input, Pipe, Record
 from . import graph
 from .graph import Standing
 
@@ -152,8 +152,28 @@ def _done_key(record: Record) -> str:
     return words[words.index("--done") + 1] if "--done" in words else "?"
 
 
-def find(held: Standing, path: AccessPath) -> Found:
+STEP_VALUE = "< "
+"""Before a step's name, it makes a name of the step's value: one that no identifier can be."""
+
+
+def value_found(step: str, record: Record | None) -> Found:
+    """What stands for a step's value: what it displayed last, else all the names it bound."""
+    if record is None:
+        return Found(ABSENT, ABSENT)
+    shown = record.version_of(VALUE)
+    if shown is not None:
+        digest = shown.names[VALUE]
+    else:
+        bound = {name: v.names[name] for v in record.outputs for name in v.names}
+        digest = " ".join(f"{name}={bound[name]}" for name in sorted(bound))
+    return Found(digest, digest, step)
+
+
+def find(held: Standing, path: AccessPath, head: Callable[[str], Record | None]) -> Found:
     """What stands at a path by the records alone."""
+    if path.name.startswith(STEP_VALUE):
+        step = path.name.removeprefix(STEP_VALUE)
+        return value_found(step, head(step))
     known = held.get(path.name)
     if known is None:
         return Found(ABSENT, ABSENT)

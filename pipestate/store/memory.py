@@ -21,14 +21,13 @@ import mmap
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Holder = Literal["plain", "lazy", "inner"]
 """Who looks at memory: an array or tensor, a block of a series or frame, another pandas object."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(NamedTuple):
     """One array or tensor that a pack met, and who held it."""
 
     array: Any
@@ -61,7 +60,8 @@ class Census:
     def note_array(self, array: Any, holder: Holder) -> None:
         """An array was met. One without elements sees no memory."""
         if array.nbytes:
-            self.sights.append(Sight(array, holder, owner_of(array)))
+            owner = array if array.base is None else owner_of(array)
+            self.sights.append(Sight(array, holder, owner))
 
     def note_tensor(self, tensor: Any) -> None:
         """A tensor in main memory was met."""

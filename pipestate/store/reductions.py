@@ -141,10 +141,14 @@ def _array(obj: Any) -> Reduction | None:
     if not is_raw(obj.dtype):
         return None
     numpy = sys.modules["numpy"]
+    token = dtype_token(obj.dtype)
+    flags = obj.flags
+    if flags.c_contiguous and obj.dtype.kind in "biufc" and token is not obj.dtype:
+        return numpy.ndarray, (obj.shape, token, PickleBuffer(obj))
     flat = flat_bytes(numpy.ascontiguousarray(obj))
-    if not obj.flags.writeable and flat.flags.writeable:
+    if not flags.writeable and flat.flags.writeable:
         flat.flags.writeable = False
-    return numpy.ndarray, (obj.shape, dtype_token(obj.dtype), PickleBuffer(flat))
+    return numpy.ndarray, (obj.shape, token, PickleBuffer(flat))
 
 
 def _array_subclass(obj: Any) -> Reduction:

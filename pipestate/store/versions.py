@@ -154,9 +154,7 @@ def keep(
     if version.kind != "value" or version.stream is not None:
         return version
     try:
-        pack = codecs.pack(
-            component.values, definitions=component.definitions, namespace=namespace
-        )
+        pack = codecs.pack(component.values, definitions=component.definitions, namespace=namespace)
     except PackError as error:
         return _lost(version, f"{error.kind} at {error.where}" if error.where else str(error))
     flaw = _disprove(component, version, pack, namespace)
@@ -190,9 +188,7 @@ def _parts(component: Component, phase: Phase) -> dict[str, str]:
     return found
 
 
-_PLAIN = frozenset(
-    {type(None), bool, int, float, complex, str, bytes}
-)
+_PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 
 def _disprove(
