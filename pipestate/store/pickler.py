@@ -160,10 +160,10 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no t
 
     def _lone_array(self, obj: Any) -> Any:
         if obj.flags.c_contiguous or not reductions.is_raw(obj.dtype) or not obj.nbytes:
-            return _or_default(reductions.reduce)(obj)
+            return _by_content(obj)
         low, high = memory.extent(obj)
         if high - low > obj.nbytes:
-            return _or_default(reductions.reduce)(obj)
+            return _by_content(obj)
         flat = memory.window_on(obj, low, high)  # as it lies: Fortran order, reversed, broadcast
         start = memory.address(obj) - low
         token = reductions.dtype_token(obj.dtype)
@@ -179,9 +179,9 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no t
 
     def _tensor(self, obj: Any) -> Any:
         if obj.device.type != "cpu" or not reductions.is_plain_tensor(obj):
-            return _or_default(reductions.reduce)(obj)
+            return _by_content(obj)
         if obj.grad_fn is not None or obj.is_conj() or obj.is_neg():
-            return _or_default(reductions.reduce)(obj)
+            return _by_content(obj)
         for region in self.regions:
             if region.tensor is obj:
                 return rebuild.flat_tensor, (region.owner,)
@@ -194,7 +194,7 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no t
             return reductions.tensor_reduction(obj, shared.tensor, obj.stride(), start)
         low, high = memory.extent(obj) if obj.numel() else (0, 0)
         if obj.is_contiguous() or not 0 < high - low <= obj.numel() * obj.element_size():
-            return _or_default(reductions.reduce)(obj)
+            return _by_content(obj)
         flat = PickleBuffer(memory.window_on(obj, low, high))
         return reductions.tensor_reduction(obj, flat, obj.stride(), 0)
 
@@ -269,6 +269,8 @@ def _or_default(reducer: Callable[[Any], Any]) -> Handler:
 
     return handler
 
+
+_by_content: Final = _or_default(reductions.reduce)
 
 _OWN: Final[Mapping[type, Callable[..., Any]]] = {
     types.FunctionType: Packer._function,
