@@ -87,6 +87,7 @@ class Job(MutableMapping[str, Any]):
         self.name = name
         self._ledger = Ledger.open(open_store(locate(store)), name)
         self._module = types.ModuleType(f"pipestate job {name}")
+        self._held: dict[str, Digest] = {}
 
     def __repr__(self) -> str:
         return f"Job({self.name!r}, store={str(self._ledger.store.path)!r})"
@@ -156,7 +157,7 @@ class Job(MutableMapping[str, Any]):
     def names(self) -> Mapping[str, Any]:
         """What each name of the notebook means now, loaded when asked for."""
         self._ledger.refresh()
-        return _Names(self)
+        return _Names(self, tuple(self._ledger.pipe.meanings))
 
     def status(self) -> list[StepStatus]:
         """One object a step, in their places: `name`, `state`, `reason`, `seconds`, `nbytes`, `runs`."""
@@ -176,6 +177,15 @@ class Job(MutableMapping[str, Any]):
         raise UsageError(
             f"job {self.name!r} has no step {step!r}", f"its steps are: {', '.join(self) or 'none'}"
         )
+
+    def load_name(self, name: str) -> Any:
+        """What a name of the notebook means now. Raises KeyError where it means nothing."""
+        version = self._meant(name)
+        if version is None:
+            raise KeyError(name)
+        if version.kind in ("definition", "import"):
+            return self._need(name)
+        return self._load(version)[name]
 
     # --- inside --------------------------------------------------------------------------------
 
@@ -199,17 +209,19 @@ class Job(MutableMapping[str, Any]):
             version, fetch=self._ledger.fetch, resolve=self._need, namespace=space
         )
         for path in version.reads:
-            if path.name not in space and path.name in self._ledger.pipe.meanings:
+            if self._meant(path.name) is not None:
                 self._need(path.name)
         return values
 
     def _need(self, name: str) -> Any:
+        """What a name means, one object for one version: other values refer to it by its name."""
         space = vars(self._module)
-        if name not in space:
-            version = self._meant(name)
-            if version is None:
-                raise StoreError(f"`{name}`, which a kept value needs, is not in the store")
-            space.update({name: self._load(version)[name]})
+        version = self._meant(name)
+        if version is None:
+            raise StoreError(f"`{name}`, which a kept value needs, is not in the store")
+        if self._held.get(name) != version.digest or name not in space:
+            self._held[name] = version.digest
+            space[name] = self._load(version)[name]
         return space[name]
 
     def _meant(self, name: str) -> Version | None:
@@ -241,20 +253,18 @@ class Job(MutableMapping[str, Any]):
 class _Names(Mapping[str, Any]):
     """The names of a job, each loaded when it is asked for."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, names: tuple[str, ...]) -> None:
         self._job = job
+        self._names = names
 
     def __getitem__(self, name: str) -> Any:
-        version = self._job._meant(name)
-        if version is None:
-            raise KeyError(name)
-        return self._job._load(version)[name]
+        return self._job.load_name(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._job._ledger.pipe.meanings)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._job._ledger.pipe.meanings)
+        return len(self._names)
 
 
 def world_of(ledger: Ledger, step: str, held: Standing) -> World:

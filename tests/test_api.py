@@ -1,0 +1,163 @@
+"""Scripts and servers share the store: `import pipestate as pip`."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def say(script):
+    """What a script prints, without the last line's end."""
+    return lambda code: script(code).rstrip("\n")
+
+
+def test_importing_does_nothing(say, cwd):
+    """No file, no thread, neither IPython nor numpy."""
+    out = say(
+        "import sys, threading, os, pipestate\n"
+        "print(sorted(m for m in ('IPython', 'numpy', 'diskcache', 'traitlets') if m in sys.modules),"
+        " threading.active_count(), os.path.exists('.pipestate'))"
+    )
+    assert out == "[] 1 False"
+
+
+def test_both_ways_to_import(say):
+    """`from pipestate import pip` and `import pipestate as pip` are the same module."""
+    assert say("from pipestate import pip\nimport pipestate\nprint(pip is pipestate)") == "True"
+
+
+def test_set_and_get(say):
+    """A value that one process sets, another gets; a missing one gives the default."""
+    say("from pipestate import pip\npip.set('j', step='step_01', value={'a': [1]})")
+    out = say(
+        "from pipestate import pip\n"
+        "print(pip.get('j', step='step_01'), pip.get('j', step='nope', default=7), pip.jobs())"
+    )
+    assert out == "{'a': [1]} 7 ['j']"
+
+
+def test_reading_makes_nothing(say, cwd):
+    """A store that is not there reads as an empty one."""
+    out = say(
+        "import os, pipestate as pip\n"
+        "print(pip.get('j', step='a'), pip.jobs(), pip.read('j'), os.path.exists('.pipestate'))"
+    )
+    assert out == "None [] {} False"
+
+
+def test_read_and_write(say):
+    """`write` sets several steps, `read` gives them all."""
+    say("import pipestate as pip\npip.write('j', {'a': 1, 'b': [2]})\npip.write('j', {'c': 3})")
+    assert say("import pipestate as pip\nprint(pip.read('j'))") == "{'a': 1, 'b': [2], 'c': 3}"
+
+
+def test_a_job_is_a_mutable_mapping(say):
+    """Steps to values, in their places."""
+    out = say(
+        "import pipestate, collections.abc\n"
+        "job = pipestate.Job('j')\n"
+        "job['a'] = 1; job['b'] = 2; job.update(c=3)\n"
+        "del job['b']\n"
+        "print(isinstance(job, collections.abc.MutableMapping), dict(job), len(job), 'a' in job,"
+        " job.get('zz'), job.pop('c'), list(job))\n"
+        "try:\n    job['zz']\nexcept KeyError as e:\n    print('KeyError', e)\n"
+    )
+    assert out.splitlines() == [
+        "True {'a': 1, 'c': 3} 2 True None 3 ['a']",
+        "KeyError 'zz'",
+    ]
+
+
+def test_a_value_that_cannot_be_kept_changes_nothing(say):
+    """One line names its type."""
+    out = say(
+        "import pipestate\njob = pipestate.Job('j')\njob['a'] = 1\n"
+        "try:\n    job['a'] = {'x': (i for i in [])}\n"
+        "except pipestate.PipeStateError as e:\n    print(e)\n"
+        "print(job['a'])"
+    )
+    first, last = out.splitlines()
+    assert "generator" in first
+    assert last == "1"
+
+
+def test_bad_names_are_refused(say):
+    """A job or a step needs a name that can be one."""
+    out = say(
+        "import pipestate\n"
+        "for name in ('', ' ', 3):\n"
+        "    try:\n        pipestate.Job(name)\n"
+        "    except pipestate.UsageError as e:\n        print('job', e.message)\n"
+        "for step in ('', 'a/b', 'a b', 3):\n"
+        "    try:\n        pipestate.Job('j')[step] = 1\n"
+        "    except pipestate.UsageError as e:\n        print('step', e.message)\n"
+    )
+    assert len(out.splitlines()) == 7
+
+
+def test_a_script_reads_what_a_notebook_made(nb, say):
+    """Values, names, functions and instances, status, history and why."""
+    nb.load("j")
+    nb.run("%%step a\nimport math\nk = 2\ndef f(x):\n    return x * k\nclass P:\n    v = 1\nf(4)")
+    nb.run("%%step b\np = P()\nys = [f(1)]")
+    out = say(
+        "import pipestate\njob = pipestate.Job('j')\n"
+        "print(job['a'], job['b']['ys'], job.names['f'](5), type(job.names['p']).__name__,"
+        " isinstance(job.names['p'], job.names['P']))\n"
+        "print([(s.name, s.state) for s in job.status()])\n"
+        "print([(r.number, r.step, r.event) for r in job.history()])\n"
+        "print(job.why('a'))"
+    )
+    assert out.splitlines() == [
+        "8 [2] 10 P True",
+        "[('a', 'fresh'), ('b', 'fresh')]",
+        "[(1, 'a', 'ran'), (2, 'b', 'ran')]",
+        "a is fresh",
+    ]
+
+
+def test_a_notebook_goes_stale_when_a_script_sets_what_it_reads(nb, say):
+    """In the running kernel too."""
+    say("import pipestate as pip\npip.set('j', step='rate', value=2)")
+    nb.load("j")
+    cell = "%%step pay\nimport pipestate\ntotal = pipestate.get('j', step='rate') * 10\ntotal"
+    assert nb.run(cell).value == "20"
+    assert nb.run(cell).states == [("pay", "restored")]
+    assert nb.run("%%step by_name\nrate + 1").value == "3"
+    say("import pipestate as pip\npip.set('j', step='rate', value=5)")
+    assert nb.run(cell).value == "50"
+    assert nb.run("%%step by_name\nrate + 1").value == "6"
+
+
+def test_a_set_on_a_cells_step_is_in_force_until_the_cell_runs(nb, say):
+    """And the cell then runs."""
+    nb.load("j")
+    nb.run("%%step a\nx = 1\nx")
+    say("import pipestate as pip\npip.set('j', step='a', value=9)")
+    assert say("import pipestate as pip\nprint(pip.get('j', step='a'))") == "9"
+    assert nb.run("%%step a\nx = 1\nx").states == [("a", "ran")]
+    assert say("import pipestate as pip\nprint(pip.get('j', step='a'))") == "1"
+
+
+def test_a_notebook_and_a_server_use_one_store_at_once(nb, say):
+    """A kernel keeps steps while another process sets and reads."""
+    nb.load("j")
+    for number in range(3):
+        nb.run(f"%%step n{number}\nv{number} = {number}")
+        say(f"import pipestate as pip\npip.set('j', step='s{number}', value={number})")
+    assert say("import pipestate as pip\nprint(sorted(pip.read('j')))") == (
+        "['n0', 'n1', 'n2', 's0', 's1', 's2']"
+    )
+
+
+def test_the_store_is_where_it_is_said_to_be(say, cwd):
+    """`$PIPESTATE_STORE`, else the nearest `.pipestate/` above; with a `.gitignore` in it."""
+    say("import pipestate as pip\npip.set('j', step='a', value=1)")
+    assert (cwd / ".pipestate" / ".gitignore").read_text().strip() == "*"
+    out = say(
+        "import os, pipestate as pip\nos.makedirs('deep/er')\nos.chdir('deep/er')\n"
+        "print(pip.get('j', step='a'))\nos.environ['PIPESTATE_STORE'] = '../other'\n"
+        "print(pip.get('j', step='a'))\npip.set('j', step='b', value=2)\n"
+        "print(os.path.isdir('../other'))"
+    )
+    assert out.splitlines() == ["1", "None", "True"]
