@@ -50,8 +50,7 @@ def walk_buffer(walk: Walk, obj: object) -> None:
     """A bytearray or an `array.array`, which arrays may look at: its memory is its identity."""
     assert isinstance(obj, (bytearray, buffers.array))
     key = ctypes.addressof(ctypes.c_char.from_buffer(obj)) if len(obj) else id(obj)
-    if walk.number(key) is not None:
-        walk.findings.alive.append(obj)
+    if walk.number(obj, key) is not None:
         walk.emit(b"a" + text(getattr(obj, "typecode", "")))
         walk.emit(walk.content(memoryview(obj).cast("B")))
 
@@ -76,12 +75,11 @@ def _walk_memory(walk: Walk, array: Any) -> bool:
     """Write out which memory an array sees; whether its content is still to be told."""
     key, numbering = memory(array), walk.numbering
     place = _place(array)
-    walk.findings.alive.append(array)
     walk.emit(b"A" if array.flags.writeable else b"a")
     if key in numbering.lazy:
         holder, held = numbering.lazy[key]
         walk.emit(b"%%%d:" % holder + _relation(held, place))
-    number = walk.number(key)
+    number = walk.number(array, key)
     if number is not None:
         numbering.places[number] = place
         return True
@@ -165,15 +163,14 @@ def dtype_text(dtype: Any) -> str:
 def walk_tensor(walk: Walk, obj: object, reduced: Any) -> None:
     """A torch tensor: an object, over a storage that other tensors may see."""
     tensor: Any = obj
-    number = walk.number(id(obj))
+    number = walk.number(obj)
     if number is None:
         return
     key = int(tensor.untyped_storage().data_ptr())
-    walk.findings.alive.append(tensor)
     if key:
         shape = tuple(tensor.shape)
         place: Place = (int(tensor.data_ptr()), (_steps(shape, tensor.stride()), shape))
-        storage = walk.number(key)
+        storage = walk.number(tensor, key)
         if storage is not None:
             walk.numbering.places[storage] = place
         else:

@@ -25,7 +25,7 @@ def walk_list(walk: Walk, obj: object) -> None:
     """A list."""
     assert isinstance(obj, list)
     if walk.is_numbered(id(obj)) or not _walk_tree(walk, obj):
-        number = walk.number(id(obj))
+        number = walk.number(obj)
         if number is not None:
             walk.emit(b"[%d:" % len(obj))
             walk.push(list(obj), parent=number)
@@ -35,7 +35,7 @@ def walk_dict(walk: Walk, obj: object) -> None:
     """A dict; the order of its keys counts."""
     assert isinstance(obj, dict)
     if walk.is_numbered(id(obj)) or not _walk_tree(walk, obj):
-        number = walk.number(id(obj))
+        number = walk.number(obj)
         if number is not None:
             walk.emit(b"{%d:" % len(obj))
             walk.push(list(chain.from_iterable(obj.items())), parent=number)
@@ -53,15 +53,10 @@ def walk_tuple(walk: Walk, obj: object) -> None:
 
 def _walk_tree(walk: Walk, obj: object) -> bool:
     """Write out a tree of plain values in one piece, or say that it is none."""
-    levels = trees.containers(obj, walk.numbering.numbers, walk.outer)
+    levels = trees.containers(obj, walk.numbering.numbers, walk.outer or ())
     if levels is None:
         return False
-    # Whoever holds the tree's root holds all of it: the root counts as the parent of the rest.
-    parent = walk.parent if type(obj) is tuple else len(walk.numbering.parents)
-    found = list(chain.from_iterable(levels))
-    walk.adopt(walk.pickler.dumps(obj), found, parent)
-    if found and type(obj) is not tuple:
-        walk.numbering.parents[parent] = walk.parent
+    walk.adopt(trees.dumps(obj), levels, is_rooted=type(obj) is not tuple)
     return True
 
 
@@ -71,7 +66,7 @@ def _walk_tree(walk: Walk, obj: object) -> bool:
 def walk_set(walk: Walk, obj: object) -> None:
     """A set, without the order that it happens to have."""
     assert isinstance(obj, set)
-    number = walk.number(id(obj))
+    number = walk.number(obj)
     if number is not None:
         _walk_elements(walk, b"<%d:", obj, number)
 
@@ -88,9 +83,9 @@ def _walk_elements(walk: Walk, tag: bytes, elements: Collection[object], number:
     if kinds <= LEAVES.keys():
         walk.emit(b"".join(sorted(LEAVES[type(element)](element) for element in elements)))
         return
-    if kinds <= trees.SCALARS | {tuple} and trees.containers(list(elements), (), None):
+    if kinds <= trees.SCALARS | {tuple} and trees.containers(list(elements)):
         # Tuples of scalars: no list or dict can be in a set.
-        walk.emit(b"".join(sorted(walk.pickler.dumps(element) for element in elements)))
+        walk.emit(b"".join(sorted(trees.dumps(element) for element in elements)))
         return
     coloured = _coloured(walk, elements)
     walk.emit(b"".join(colour for colour, is_mutable, _ in coloured if not is_mutable))

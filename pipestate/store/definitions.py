@@ -37,17 +37,29 @@ HIDDEN_READS = frozenset({"__name__", "__annotations__", "__conditional_annotati
 
 def walk_definition(walk: Walk, obj: object) -> None:
     """A function or a class."""
-    if is_referred(walk, obj):
-        refer(walk, obj)
-        return
-    token = _installed(obj)
+    token = class_token(walk, obj)
     if token is not None:
         walk.emit(token)
         return
-    number = walk.number(id(obj))
+    number = walk.number(obj)
     if number is not None:
         items = class_items(obj) if isinstance(obj, type) else function_items(walk, obj)
         walk.push(list(items), parent=number)
+
+
+def class_token(walk: Walk, obj: object) -> bytes | None:
+    """The token of a function or class that is referred to; None for one held by value."""
+    installed = walk.findings.installed
+    token = installed.get(id(obj))
+    if token is not None:
+        return token
+    if is_referred(walk, obj):
+        return refer(walk, obj)
+    token = _installed(obj)
+    if token is not None:
+        installed[id(obj)] = token
+        walk.findings.alive.append(obj)
+    return token
 
 
 def is_referred(walk: Walk, obj: object) -> bool:
@@ -57,8 +69,8 @@ def is_referred(walk: Walk, obj: object) -> bool:
     return id(obj) in walk.findings.definitions or _is_imported(obj)
 
 
-def refer(walk: Walk, obj: object) -> None:
-    """Write out a definition by its content, and note its name."""
+def refer(walk: Walk, obj: object) -> bytes:
+    """A token for a definition by its content; its name is noted."""
     findings = walk.findings
     if id(obj) in findings.definitions:
         findings.needs.add(findings.definitions[id(obj)])
@@ -66,7 +78,7 @@ def refer(walk: Walk, obj: object) -> None:
     if token is None:
         token = findings.named[id(obj)] = b"D" + walk.inner(obj).run()
         findings.alive.append(obj)
-    walk.emit(token)
+    return token
 
 
 def _installed(obj: Any) -> bytes | None:
@@ -90,7 +102,7 @@ def _is_imported(obj: Any) -> bool:
 
 
 def _walk_content(walk: Walk, obj: object) -> None:
-    number = walk.number(id(obj))
+    number = walk.number(obj)
     if number is None:
         return
     items = class_items(obj) if isinstance(obj, type) else function_items(walk, obj)
@@ -165,7 +177,7 @@ SLOT_TYPES = (types.MemberDescriptorType, types.GetSetDescriptorType)
 def walk_cell(walk: Walk, obj: object) -> None:
     """A closure's cell: functions that share one see each other's assignments."""
     assert isinstance(obj, types.CellType)
-    number = walk.number(id(obj))
+    number = walk.number(obj)
     if number is None:
         return
     try:

@@ -27,7 +27,7 @@ from pickle import PickleBuffer
 from typing import Any
 
 from . import arrays, containers, definitions, origins
-from .reductions import reduce
+from .reductions import reduce, reducer_of
 from .walk import INNER, ROOT, Handler, Token, Walk, text
 
 IMMUTABLE = (
@@ -68,7 +68,39 @@ def select(kind: type) -> Handler:
         return walk_lazy
     if _is_one(kind, {"torch": ("Tensor",)}):
         return walk_tensor
-    return walk_object
+    return walk_plain if _is_plain(kind) else walk_object
+
+
+def _is_plain(kind: type) -> bool:
+    """Whether instances are pickled as their class and their `__dict__`, and nothing else."""
+    if kind in copyreg.dispatch_table or reducer_of(kind) is not None:
+        return False
+    if kind.__module__.partition(".")[0] in HOLDERS or kind.__basicsize__ != PLAIN_SIZE:
+        return False
+    return not any(HOOKS & vars(cls).keys() for cls in kind.__mro__[:-1])
+
+
+HOOKS = {"__reduce_ex__", "__reduce__", "__getstate__", "__getnewargs_ex__", "__getnewargs__"}
+HOOKS |= {"__slots__"}
+PLAIN_SIZE = type("Plain", (), {}).__basicsize__
+"""The size of instances that have no base written in C."""
+
+
+def walk_plain(walk: Walk, obj: object) -> None:
+    """An instance of an ordinary class: what `__reduce_ex__` would give, without the call."""
+    if definitions.is_referred(walk, obj):
+        walk.emit(definitions.refer(walk, obj))
+        return
+    number = walk.number(obj)
+    if number is None:
+        return
+    kind = type(obj)
+    token = definitions.class_token(walk, kind)
+    if token is None:
+        walk.push((Token(b"o"), kind, obj.__dict__), parent=number)
+    else:
+        walk.emit(b"o" + token)
+        walk.push((obj.__dict__,), parent=number)
 
 
 def _is_one(kind: type, names: Mapping[str, tuple[str, ...]]) -> bool:
@@ -92,16 +124,16 @@ def walk_object(walk: Walk, obj: object) -> None:
         walk.seal(obj, _once(walk, obj), holder=INNER)
         return
     if definitions.is_referred(walk, obj):
-        definitions.refer(walk, obj)
+        walk.emit(definitions.refer(walk, obj))
         return
     if walk.is_numbered(id(obj)):
-        walk.number(id(obj))
+        walk.number(obj)
         return
     reduced = _reduction(walk, obj)
     if isinstance(reduced, str):  # found by its name, like any function
         walk.push(_global(obj, reduced))
         return
-    number = walk.number(id(obj))
+    number = walk.number(obj)
     walk.push(_parts(walk, obj, reduced), parent=number)
 
 
@@ -120,7 +152,7 @@ def walk_lazy(walk: Walk, obj: object) -> None:
     if walk.holder != ROOT:
         walk.seal(obj, _once(walk, obj), holder=INNER)
         return
-    number = walk.number(id(obj))
+    number = walk.number(obj)
     if number is not None:
         is_frame = type(obj).__name__ in ("DataFrame", "Series")
         walk.push(items(walk, obj), parent=number, holder=number if is_frame else INNER)
@@ -174,7 +206,7 @@ def _parts(walk: Walk, obj: object, reduced: tuple[Any, ...]) -> list[object]:
     if not reduced:
         return []
     function, args, state, listed, pairs, setter = [*reduced, None, None, None, None][:6]
-    found = [Token(b"R%d:" % len(args)), function, *args, _remembered(type(obj), state)]
+    found = [Token(b"R%d:" % len(args)), function, *args, state]
     try:
         if listed is not None:
             elements = list(listed)
@@ -189,24 +221,6 @@ def _parts(walk: Walk, obj: object, reduced: tuple[Any, ...]) -> list[object]:
     # Parts made only for this look must not be freed: the next one's ids could be theirs.
     walk.findings.alive.append(found)
     return found
-
-
-PASSING = {
-    "matplotlib.transforms": ("TransformNode", "_parents"),
-    "matplotlib.cbook": ("CallbackRegistry", "_cid_gen"),
-}
-"""State that tells of addresses, or that taking the digest changes: no content of its own."""
-
-
-def _remembered(kind: type, state: object) -> object:
-    """The state of an object, without what comes out otherwise at every look."""
-    if type(state) is not dict or kind.__module__.partition(".")[0] != "matplotlib":
-        return state
-    for cls in kind.__mro__:
-        name, key = PASSING.get(cls.__module__, ("", ""))
-        if cls.__name__ == name and key in state:
-            return {at: value for at, value in state.items() if at != key}
-    return state
 
 
 def walk_buffer(walk: Walk, obj: object) -> None:

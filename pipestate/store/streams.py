@@ -6,10 +6,10 @@ together (see `joints`). It holds the objects whose ids it tells, so that the id
 
 from __future__ import annotations
 
-import contextlib
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from types import MappingProxyType
 
 from blake3 import blake3
@@ -17,10 +17,34 @@ from blake3 import blake3
 from ..record import AccessPath
 from . import where
 from .reduced import select
-from .walk import Findings, Place, Walk
+from .walk import LEAVES, Findings, Place, Walk
 
 BIG = 1 << 20
+NO_READS: frozenset[AccessPath] = frozenset()
+NO_NAMES: frozenset[str] = frozenset()
 NOTHING: Mapping[int, str] = MappingProxyType({})
+
+
+class TreeNumbers(Mapping[int, int]):
+    """The numbers of the mutable objects of a tree by id, worked out when somebody asks."""
+
+    def __init__(self, levels: Sequence[list[object]]) -> None:
+        self._levels = levels
+        self._numbers: dict[int, int] | None = None
+
+    def _found(self) -> dict[int, int]:
+        if self._numbers is None:
+            self._numbers = {id(obj): n for n, obj in enumerate(chain.from_iterable(self._levels))}
+        return self._numbers
+
+    def __getitem__(self, key: int) -> int:
+        return self._found()[key]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._found())
+
+    def __len__(self) -> int:
+        return sum(map(len, self._levels))
 
 
 @dataclass(frozen=True)
@@ -45,7 +69,7 @@ class Stream:
     nbytes: int
     is_mutable: bool
     alive: object
-    parents: tuple[int, ...] = ()
+    parents: Sequence[int] = ()
     places: Mapping[int, Place] = field(default_factory=dict)
     lazy: Mapping[int, tuple[int, Place]] = field(default_factory=dict)
 
@@ -69,42 +93,52 @@ def stream(
     itself is looked at by content even if it is among them. Costs about the hashing of its buffers
     and a microsecond for each object that is not plain builtin data.
     """
+    leaf = LEAVES.get(type(value))
+    if leaf is not None:
+        return _leaf_stream(value, leaf(value))
     findings = Findings(definitions, buffer_digest)
     walk = Walk(value, select, findings)
-    with _gc_paused():
+    # A walk makes many objects and no garbage: collections in between would only cost.
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
         digest = walk.run().hex()
+    finally:
+        if was_enabled:
+            gc.enable()
     numbering = walk.numbering
     return Stream(
         digest=digest,
         kind=type(value).__name__,
-        mutables=numbering.numbers,
+        mutables=TreeNumbers(numbering.tree) if numbering.tree else numbering.numbers,
         reads=frozenset(findings.reads),
         writes=frozenset(findings.writes),
         needs=frozenset(findings.needs),
-        flaw=_flaw(walk, value, name),
+        flaw=_flaw(walk, value, name) if walk.flaws else "",
         nbytes=walk.nbytes,
-        is_mutable=bool(numbering.numbers),
+        is_mutable=bool(numbering.parents),
         alive=(value, findings.alive),
-        parents=tuple(numbering.parents),
+        parents=numbering.parents,
         places=numbering.places,
         lazy=numbering.lazy,
     )
 
 
+def _leaf_stream(value: object, token: bytes) -> Stream:
+    return Stream(
+        digest=blake3(token).hexdigest(length=20),
+        kind=type(value).__name__,
+        mutables={},
+        reads=NO_READS,
+        writes=NO_NAMES,
+        needs=NO_NAMES,
+        flaw="",
+        nbytes=len(token),
+        is_mutable=False,
+        alive=value,
+    )
+
+
 def _flaw(walk: Walk, value: object, name: str) -> str:
-    if not walk.flaws:
-        return ""
     obj, _ = walk.flaws[0]
     return f"{type(obj).__name__} at {name or 'value'}{where.path(value, obj)}"
-
-
-@contextlib.contextmanager
-def _gc_paused() -> Iterator[None]:
-    # A walk makes many tuples and no garbage: collections in between would only cost.
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

@@ -13,7 +13,7 @@ import decimal
 import gc
 import io
 import pickle
-from collections.abc import Container
+from collections.abc import Collection, Container
 from itertools import compress
 
 SCALARS = frozenset(
@@ -22,35 +22,34 @@ SCALARS = frozenset(
 )
 MUTABLE = frozenset({list, dict})
 INNER = MUTABLE | {tuple}
+KINDS = SCALARS | INNER
 MAX_DEPTH = 64
 """Deeper ones are walked one by one: the C pickler recurses."""
 MAX_TUPLES = 1 << 23
 """Tuples may be shared freely and nest to any number of visits; beyond this many, walk instead."""
 
 
-def containers(
-    root: object, seen: Container[int], outer: Container[int] | None
-) -> list[list[object]] | None:
+def containers(root: object, *seen: Collection[int]) -> list[list[object]] | None:
     """The lists and dicts of the tree under `root`, a level each, root first; None for no tree.
 
-    None, too, where one of them is among the ids in `seen` or `outer`.
+    None, too, where one of them is among the ids in `seen`.
     """
-    ids: set[int] = set()
     levels: list[list[object]] = []
     level: list[object] = [root]
+    ids: set[int] = set()
     ntuples = 0
     for _ in range(MAX_DEPTH):
-        types = list(map(type, level))
-        inner = list(compress(level, map(INNER.__contains__, types)))
-        if not set(types) <= SCALARS | INNER:
+        kinds = set(map(type, level))
+        if not kinds <= KINDS:
             return None
-        if not inner:
+        if kinds <= SCALARS:
             return levels
-        mutable = list(compress(level, map(MUTABLE.__contains__, types)))
+        inner = level if kinds <= INNER else _of_kinds(level, INNER)
+        mutable = inner if kinds <= MUTABLE else _of_kinds(inner, MUTABLE)
         if mutable:
             known = len(ids) + len(mutable)
             ids.update(map(id, mutable))
-            if len(ids) != known or _any_in(mutable, seen, outer):
+            if len(ids) != known or any(_is_any_in(mutable, found) for found in seen if found):
                 return None
             levels.append(mutable)
         ntuples += len(inner) - len(mutable)
@@ -60,21 +59,18 @@ def containers(
     return None
 
 
-def _any_in(found: list[object], *known: Container[int] | None) -> bool:
-    return any(any(map(ids.__contains__, map(id, found))) for ids in known if ids)
+def _of_kinds(level: list[object], kinds: frozenset[type]) -> list[object]:
+    return list(compress(level, map(kinds.__contains__, map(type, level))))
 
 
-class TreePickler:
-    """Pickles trees one after the other, each to its own canonical bytes."""
+def _is_any_in(objects: list[object], ids: Container[int]) -> bool:
+    return any(map(ids.__contains__, map(id, objects)))
 
-    def __init__(self) -> None:
-        self._buffer = io.BytesIO()
-        self._pickler = pickle.Pickler(self._buffer, 5)
-        self._pickler.fast = True
 
-    def dumps(self, tree: object) -> bytes:
-        """The bytes of a tree, the same for every tree of equal content."""
-        self._buffer.seek(0)
-        self._buffer.truncate()
-        self._pickler.dump(tree)
-        return self._buffer.getvalue()
+def dumps(tree: object) -> bytes:
+    """The bytes of a tree, the same for every tree of equal content."""
+    buffer = io.BytesIO()
+    pickler = pickle.Pickler(buffer, 5)
+    pickler.fast = True
+    pickler.dump(tree)
+    return buffer.getvalue()

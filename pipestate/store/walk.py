@@ -16,11 +16,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from blake3 import blake3
 
 from ..record import AccessPath
-from . import trees
 
 Handler = Callable[["Walk", object], None]
 ROOT = -1
@@ -50,6 +50,7 @@ class Findings:
     writes: set[str] = field(default_factory=set)
     needs: set[str] = field(default_factory=set)
     named: dict[int, bytes] = field(default_factory=dict)
+    installed: dict[int, bytes] = field(default_factory=dict)
     alive: list[object] = field(default_factory=list)
 
 
@@ -60,11 +61,13 @@ class Numbering:
     `parents` gives for each number that of the mutable object it was met in. `places` tells for
     array memory how the first view of it lies. `lazy` is memory that pandas holds under
     copy-on-write: the number of the frame that holds it, and how its first column lies there.
+    `tree` holds the mutable objects of a value that is one tree, instead of `numbers`.
     """
 
     numbers: dict[int, int] = field(default_factory=dict)
     parents: list[int] = field(default_factory=list)
     places: dict[int, Place] = field(default_factory=dict)
+    tree: Sequence[list[object]] = ()
     lazy: dict[int, tuple[int, Place]] = field(default_factory=dict)
 
 
@@ -111,7 +114,6 @@ class Walk:
         self._later: list[Callable[[], None]] = []
         self._sealed: dict[int, bytes] = {}
         self._handlers: dict[type, Handler] = {}
-        self.pickler = trees.TreePickler()
 
     # --- the machine ---
 
@@ -176,11 +178,14 @@ class Walk:
         """Write out a token; it has to say itself where it ends."""
         self._out.append(token)
 
-    def number(self, key: int) -> int | None:
+    def number(self, obj: object, key: int | None = None) -> int | None:
         """The number of a mutable object met for the first time, else None: a reference is written.
 
-        `key` is its id, or for the memory of an array what `arrays.memory` gives.
+        `key` stands for it instead of its id: for the memory of an array, what `arrays.memory`
+        gives.
         """
+        if key is None:
+            key = id(obj)
         numbers = self.numbering.numbers
         known = numbers.get(key)
         if known is None and self.outer is not None and key in self.outer:
@@ -191,6 +196,7 @@ class Walk:
             return None
         new = numbers[key] = len(self.numbering.parents)
         self.numbering.parents.append(self.parent)
+        self.findings.alive.append(obj)
         return new
 
     def is_numbered(self, key: int) -> bool:
@@ -254,16 +260,31 @@ class Walk:
         """The digest that `seal` remembered for an immutable object."""
         return self._sealed.get(id(obj))
 
-    def adopt(self, pickled: bytes, found: Sequence[object], parent: int | None) -> None:
-        """Write out a whole tree, and number the mutable objects in it one after the other."""
+    def adopt(self, pickled: bytes, levels: Sequence[list[object]], *, is_rooted: bool) -> None:
+        """Write out a whole tree, and number the mutable objects in it one after the other.
+
+        If it `is_rooted` in the first of them, that one counts as the parent of all the others:
+        whoever holds the root holds them all.
+        """
         self._out.append(b"T%d:" % len(pickled))
         self._out.append(pickled)
         if len(pickled) > PENDING:
             self._flush()
-        parents = self.numbering.parents
-        numbers = range(len(parents), len(parents) + len(found))
-        self.numbering.numbers.update(zip(map(id, found), numbers, strict=True))
-        parents.extend([self.parent if parent is None else parent] * len(found))
+        if not levels:
+            return
+        self.findings.alive.append(levels)
+        if self._stack:
+            found = list(chain.from_iterable(levels))
+            first, parent = len(self.numbering.parents), self.parent
+            numbers = range(first, first + len(found))
+            self.numbering.numbers.update(zip(map(id, found), numbers, strict=True))
+            self.numbering.parents.append(parent)
+            self.numbering.parents.extend([first if is_rooted else parent] * (len(found) - 1))
+        else:
+            # All there is to the value: nobody asks for the numbers during the walk.
+            self.numbering.tree = levels
+            rest = sum(map(len, levels)) - 1
+            self.numbering.parents.extend((ROOT, *[0 if is_rooted else ROOT] * rest))
 
     def inner(self, root: object) -> Walk:
         """A walk of its own for a definition, with the same findings: it shares nothing with it."""
