@@ -17,12 +17,13 @@ from . import rebuild
 
 def is_importable(obj: Any) -> bool:
     """Whether a function is what its module has under its name."""
-    module = sys.modules.get(obj.__module__ or "")
-    if module is None or obj.__module__ == "__main__":
+    name = getattr(obj, "__module__", None)
+    module = sys.modules.get(name or "")
+    if module is None or name == "__main__":
         return False
     found: Any = module
-    for name in obj.__qualname__.split("."):
-        found = getattr(found, name, None)
+    for part in obj.__qualname__.split("."):
+        found = getattr(found, part, None)
     return found is obj
 
 

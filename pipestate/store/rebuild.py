@@ -37,6 +37,14 @@ def cached_function(
     return functools.lru_cache(maxsize=maxsize, typed=typed)(function)
 
 
+def cached_property(function: Callable[[Any], Any], name: str | None) -> Any:
+    """A `cached_property` of a class, which has told it its name already."""
+    made = functools.cached_property(function)
+    if name is not None:
+        made.__set_name__(object, name)
+    return made
+
+
 # --- functions and names -------------------------------------------------------------------------
 
 

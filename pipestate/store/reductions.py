@@ -14,6 +14,7 @@ from __future__ import annotations
 # ruff: noqa: SLF001 - how memory lies in a library's value is rarely to be had in public
 import array as arrays
 import builtins
+import dataclasses
 import functools
 import gc
 import sys
@@ -23,7 +24,7 @@ from pickle import PickleBuffer
 from typing import Any, Final
 
 from .. import plugins
-from . import foreign, rebuild
+from . import foreign, functions, rebuild
 
 Reduction = tuple[Any, ...]
 Reducer = Callable[[Any], Reduction | None]
@@ -73,13 +74,11 @@ def _typed_array(obj: arrays.array[Any]) -> Reduction:
     return rebuild.typed_array, (obj.typecode, PickleBuffer(obj))
 
 
-def _memory_view(obj: memoryview) -> Reduction | None:
-    # Only a view of all of its owner: where a part begins cannot be had from Python.
+def _memory_view(obj: memoryview) -> Reduction:
     owner = obj.obj
-    if type(owner) not in (bytes, bytearray, arrays.array) or not obj.c_contiguous:
-        return None
-    if memoryview(owner).nbytes != obj.nbytes:
-        return None
+    is_known = type(owner) in (bytes, bytearray, arrays.array) and obj.c_contiguous
+    if not is_known or memoryview(owner).nbytes != obj.nbytes:
+        raise TypeError("where a part of memory begins cannot be had from Python")
     return rebuild.memory_view, (owner, obj.format, obj.shape, obj.readonly)
 
 
@@ -101,15 +100,20 @@ def _proxy(obj: Any) -> Reduction | None:
 
 
 def _cached_function(obj: Any) -> Reduction | None:
-    module = sys.modules.get(obj.__module__)
-    if obj.__module__ != "__main__" and _walk(module, obj.__qualname__) is obj:
-        return None  # importable: by name, as any function
+    if functions.is_importable(obj):
+        return None
     options = obj.cache_parameters()
     return rebuild.cached_function, (obj.__wrapped__, options["maxsize"], options["typed"])
 
 
-def _walk(start: object, qualname: str) -> object:
-    return functools.reduce(lambda at, name: getattr(at, name, None), qualname.split("."), start)
+def _cached_property(obj: Any) -> Reduction:
+    # Before Python 3.12 it holds a lock.
+    return rebuild.cached_property, (obj.func, obj.attrname)
+
+
+def _sentinel(name: str) -> Reducer:
+    """Told by identity, and so kept as the name of the one that there is."""
+    return lambda _: (getattr, (dataclasses, name))
 
 
 # --- numpy ---------------------------------------------------------------------------------------
@@ -244,7 +248,10 @@ _EXACT: Final[Mapping[str, Reducer]] = {
     "builtins.dict_values": _dict_view("values"),
     "builtins.dict_items": _dict_view("items"),
     "builtins.mappingproxy": _proxy,
+    "dataclasses._MISSING_TYPE": _sentinel("MISSING"),
+    "dataclasses._KW_ONLY_TYPE": _sentinel("KW_ONLY"),
     "functools._lru_cache_wrapper": _cached_function,
+    "functools.cached_property": _cached_property,
     "numpy.ndarray": _array,
     "numpy.matrix": _array_subclass,
     "numpy.recarray": _array_subclass,
