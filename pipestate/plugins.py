@@ -11,9 +11,12 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib import import_module
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 CODECS: Final = "pipestate.codecs"
 """Entry points named by a type (`package.module.Type`): functions that reduce such a value."""
@@ -22,7 +25,9 @@ CODECS: Final = "pipestate.codecs"
 @functools.cache
 def names(group: str) -> Mapping[str, EntryPoint]:
     """The entry points of `group` by name. Costs a look through all metadata, once a process."""
-    return MappingProxyType({entry.name: entry for entry in entry_points(group=group)})
+    # The import takes as long as all others of a script that only reads a value.
+    found = import_module("importlib.metadata").entry_points(group=group)
+    return MappingProxyType({entry.name: entry for entry in found})
 
 
 @functools.cache

@@ -19,7 +19,8 @@ import functools
 import gc
 import sys
 import types
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable, Mapping, MutableMapping
 from pickle import PickleBuffer
 from typing import Any, Final
 
@@ -42,19 +43,20 @@ def reduce(obj: object) -> Reduction | None:
 
 def reducer_of(cls: type) -> Reducer | None:
     """The function that reduces values of exactly this type, or None."""
+    known: MutableMapping[type, Reducer | None] = _known
+    if cls.__module__ == "__main__":
+        known = _passing
     try:
-        return _known[cls]
+        return known[cls]
     except KeyError:
-        pass  # met for the first time, or never remembered: see below
-    found = _find(cls)
-    if cls.__module__ != "__main__":  # a notebook's classes come and go: do not keep them alive
-        _known[cls] = found
-    return found
+        found = known[cls] = _find(cls)
+        return found
 
 
 def _find(cls: type) -> Reducer | None:
     names = [type_name(base) for base in cls.__mro__[:-1]]
-    if cls.__module__.partition(".")[0] not in sys.stdlib_module_names:
+    package = cls.__module__.partition(".")[0]
+    if package != "__main__" and package not in sys.stdlib_module_names:
         plugin = plugins.load(plugins.CODECS, names[0])
         if callable(plugin):
             return plugin
@@ -283,3 +285,6 @@ _known: Final[dict[type, Reducer | None]] = dict.fromkeys(
     cls for cls in vars(builtins).values() if isinstance(cls, type) and cls is not memoryview
 )
 """Types met so far, the builtin ones from the start."""
+
+_passing: Final[weakref.WeakKeyDictionary[type, Reducer | None]] = weakref.WeakKeyDictionary()
+"""Those of a notebook, whose classes come and go: they are not kept alive by being known."""
