@@ -28,6 +28,22 @@ class View:
     html: str = ""
 
 
+class Planned(Protocol):
+    """What a run would do with a step."""
+
+    @property
+    def step(self) -> str: ...
+
+    @property
+    def act(self) -> str: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+
 class Desk(Protocol):
     """What a command works on."""
 
@@ -47,6 +63,10 @@ class Desk(Protocol):
     def names(self) -> Iterable[str]: ...
 
     def imports(self) -> dict[str, str]: ...
+
+    def plan(self, steps: Sequence[str]) -> Sequence[Planned]: ...
+
+    def run(self, steps: Sequence[str]) -> Sequence[str]: ...
 
     def configure(self, trait: str, value: str) -> None: ...
 
@@ -140,6 +160,27 @@ def _why(desk: Desk, words: list[str]) -> View:
         if row.name == step:
             return View(f"{step} is {row.state}" + (f": {row.reason}" if row.reason else ""))
     raise _no_step(desk, step)
+
+
+def _run(desk: Desk, words: list[str]) -> View:
+    options = [word for word in words if word.startswith("--")]
+    steps = [word for word in words if not word.startswith("--")]
+    for option in options:
+        if option not in ("--all", "--dry-run"):
+            raise UsageError(f"`%pipe run` has no option {option}", "--all or --dry-run")
+    order = desk.ledger.pipe.order
+    for step in steps:
+        if step not in order:
+            raise _no_step(desk, step)
+    if steps and "--all" in options:
+        raise UsageError(
+            "`%pipe run --all` takes no steps", "%pipe run STEP ... or %pipe run --all"
+        )
+    steps = steps or list(order)
+    if "--dry-run" in options:
+        return View(view.plan_text(desk.plan(steps)))
+    ran = desk.run(steps)
+    return View(f"ran {', '.join(ran)}" if ran else "everything is up to date; nothing ran")
 
 
 def _load(desk: Desk, words: list[str]) -> View:
@@ -237,6 +278,13 @@ COMMANDS: dict[str, Command] = {
         ),
         Command("jobs", "", "the jobs of the store", _jobs),
         Command("why", "STEP", "why a step is fresh or stale", _why, _steps),
+        Command(
+            "run",
+            "[STEP ...] [--all] [--dry-run]",
+            "bring steps up to date, with the stale ones they need",
+            _run,
+            lambda desk: [*desk.ledger.pipe.order, "--all", "--dry-run"],
+        ),
         Command("load", "[NAME ...]", "load dormant names now", _load, lambda desk: desk.names()),
         Command(
             "unload",

@@ -8,7 +8,9 @@ not used.
 from __future__ import annotations
 
 import ast
+import html
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from .cell.source import parse_line
 from .errors import PipeStateError
 from .kernel import ambient, completion, outputs
 from .kernel.hooks import CellHooks, run_body
-from .kernel.session import Session, Settings, Told
+from .kernel.session import Planned, Session, Settings, Told
 from .ledger import Ledger
 from .pipe.status import StepStatus
 from .store.folder import locate, open_store
@@ -67,12 +69,14 @@ class PipeState(Configurable):
         help="Wait until everything is on the disk itself (fsync) before a step counts as done.",
     ).tag(config=True)
     auto = Bool(False, help="Every cell is a step (not there yet).").tag(config=True)
-    keep_runs = Int(20, min=1, help="How many records of a step are at hand to be restored.").tag(
-        config=True
-    )
-    max_bytes = Int(0, min=0, help="The size that the store should not outgrow; 0: no bound.").tag(
-        config=True
-    )
+    keep_runs = Int(
+        20,
+        min=1,
+        help="How many records of a step are at hand to be restored (not to be set yet: 20).",
+    ).tag(config=True)
+    max_bytes = Int(
+        0, min=0, help="The size that the store should not outgrow (not heeded yet); 0: no bound."
+    ).tag(config=True)
     verification = Enum(
         ("on", "strict", "off"),
         "on",
@@ -176,8 +180,7 @@ class PipeState(Configurable):
 
     # --- the magics ------------------------------------------------------------------------------
 
-    def pipe(self, line: str) -> None:
-        """see `commands.help_text`, which replaces this"""
+    def pipe(self, line: str) -> None:  # noqa: D102 - the table of commands says it, below
         try:
             shown = commands.call(self, line)
         except PipeStateError as error:
@@ -215,9 +218,8 @@ class PipeState(Configurable):
     @property
     def ledger(self) -> Ledger:
         """The job in use, with what other processes have added."""
-        ledger = self.session.ledger
-        ledger.refresh()
-        return ledger
+        self.session.refresh()
+        return self.session.ledger
 
     def use(self, job: str) -> None:
         """Go over to a job."""
@@ -239,14 +241,26 @@ class PipeState(Configurable):
 
     def unload(self, names: Sequence[str]) -> Sequence[str]:
         """Take names out of memory that the store keeps."""
-        space = self.session.space
-        kept = [
-            name
-            for name in names
-            if space.is_current(name) and space.bindings[name].record and name not in space.suspects
-        ]
-        space.unload(kept)
-        return kept
+        return self.session.unload(names)
+
+    def plan(self, steps: Sequence[str]) -> Sequence[Planned]:
+        """What bringing steps up to date would do."""
+        return self.session.plan(steps)
+
+    def run(self, steps: Sequence[str]) -> Sequence[str]:
+        """Bring steps up to date, with a line that follows the progress."""
+        name = f"pipestate-run-{os.getpid()}-{self._shown}"
+        started = time.monotonic()
+        shown: list[str] = []
+
+        def progress(step: str, number: int, count: int) -> None:
+            if shown or time.monotonic() - started > PATIENCE:
+                text = view.progress_text(step, number, count)
+                page = html.escape(text)
+                outputs.show_badge(self.shell, {}, text, page, "", "run", name, update=bool(shown))
+                shown.append(text)
+
+        return self.session.run_steps(steps, progress)
 
     def drop(self, steps: Sequence[str]) -> None:
         """Forget steps."""
@@ -284,7 +298,8 @@ class PipeState(Configurable):
                     f"a cell that needs it in another kernel makes {told.step} run again"
                 )
         if self.badge:
-            words = (told.step, told.event, told.seconds, told.reason)
+            reason = "" if told.is_first else told.reason
+            words = (told.step, told.event, told.seconds, reason)
             self._badge(
                 told.step,
                 told.event,
@@ -293,11 +308,16 @@ class PipeState(Configurable):
                 view.badge_html(*words),
             )
 
-    def _badge(self, step: str, state: str, data: dict[str, Any], text: str, html: str) -> None:
+    def _badge(self, step: str, state: str, data: dict[str, Any], text: str, page: str) -> None:
         self._shown += 1
         name = f"pipestate-{os.getpid()}-{id(self):x}-{self._shown}"
-        outputs.show_badge(self.shell, data, text, html, step, state, name)
+        outputs.show_badge(self.shell, data, text, page, step, state, name)
 
+
+PipeState.pipe.__doc__ = commands.help_text()  # so that `%pipe?` can never lag behind
+
+PATIENCE = 0.5
+"""Seconds before a run shows how far it is."""
 
 STEP_OPTIONS = (
     "--done",

@@ -152,6 +152,44 @@ def _mark(state: str) -> str:
     return f'<span aria-hidden="true" style="color:{colour}">{sign}</span> '
 
 
+# --- bringing up to date -------------------------------------------------------------------------
+
+
+class PlanRow(Protocol):
+    """What a run would do with a step."""
+
+    @property
+    def step(self) -> str: ...
+
+    @property
+    def act(self) -> str: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+
+def plan_text(rows: Iterable[PlanRow]) -> str:
+    """What would run and what would be restored, and about how long that takes."""
+    rows = list(rows)
+    lines = [
+        f"{row.act:<7}  {one_line(row.step)}"
+        + (f"  about {duration(row.seconds)} ({one_line(row.reason)})" if row.act == "run" else "")
+        for row in rows
+    ]
+    total = sum(row.seconds for row in rows if row.act == "run")
+    count = sum(row.act == "run" for row in rows)
+    return "\n".join([*lines, f"{count} to run, about {duration(total)} in all"])
+
+
+def progress_text(step: str, number: int, count: int) -> str:
+    """How far a run is: a bar, and the step that runs now."""
+    done = round(20 * number / count) if count else 20
+    return f"[{'#' * done}{'.' * (20 - done)}] {number}/{count} {one_line(step)}"
+
+
 # --- jobs ----------------------------------------------------------------------------------------
 
 

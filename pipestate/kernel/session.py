@@ -78,7 +78,17 @@ class Told:
     seconds: float
     reason: str = ""
     flaws: tuple[tuple[str, str], ...] = ()
-    is_asked: bool = True
+    is_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What bringing a job up to date would do with a step, why, and what its last run took."""
+
+    step: str
+    act: Literal["run", "restore"]
+    reason: str
+    seconds: float
 
 
 @dataclass(slots=True)
@@ -143,6 +153,10 @@ class Session:
                 self.space.declare(name, "", "", keeping.import_version(name, statement))
         self._put_surroundings(pipe.order)
 
+    def refresh(self) -> None:
+        """Take up what other processes have added to the job."""
+        self._take_up(self.ledger.refresh())
+
     def _take_up(self, runs: Iterable[Run]) -> None:
         """Let names mean what other processes have made of them since the last cell."""
         news = {name: meaning for run in runs for name, meaning in run.meanings.items()}
@@ -191,7 +205,7 @@ class Session:
         Raises PipeStateError for a cell that must not run.
         """
         self.running = self.plain = None
-        self._take_up(self.ledger.refresh())
+        self.refresh()
         split = cell_source.split_cell(raw)
         if split is None:
             self._enter_plain(transformed)
@@ -260,6 +274,16 @@ class Session:
                 flaw = str(error) if isinstance(error, PipeStateError) else repr(error)
                 self._make_again(name, replace(binding.version, flaw=flaw), binding.maker)
         self._tell_pending()
+
+    def unload(self, names: Iterable[str]) -> list[str]:
+        """Take names out of memory that the store keeps as they are; those that went."""
+        names = [name for name in names if self.space.is_current(name)]
+        self.space.verify(names, Phase(self.ledger.batch().put))
+        kept = [name for name in names if self.space.bindings[name].record]
+        for name in sorted(set(names) - set(kept)):
+            self.tell(f"`{name}` stays: no step has kept it as it is now")
+        self.space.unload(kept)
+        return kept
 
     def _tell_pending(self) -> None:
         for line in ambient.apply_pending():
@@ -459,6 +483,60 @@ class Session:
                 self._restore(self.task_of(step), *verdict, None)
             fresh.clear()
 
+    def plan(self, steps: Iterable[str]) -> list[Planned]:
+        """What bringing steps up to date would run and restore, and why, as far as can be told.
+
+        What lies below a step that runs is only judged once that one has run: it may come out equal.
+        """
+        states = {one.name: one for one in self.statuses()}
+        wanted = self._with_needs(steps)
+        return [
+            Planned(
+                step,
+                "run" if states[step].state != "fresh" else "restore",
+                states[step].reason,
+                states[step].seconds,
+            )
+            for step in wanted
+        ]
+
+    def _with_needs(self, steps: Iterable[str]) -> tuple[str, ...]:
+        wanted: set[str] = set()
+        for step in steps:
+            wanted.add(step)
+            if step in self.ledger.pipe.seen:
+                task = self.task_of(step)
+                wanted.update(cascade.needed_by(self, task, self.outlook(task), self._analysis))
+        return tuple(step for step in self.ledger.pipe.order if step in wanted)
+
+    def run_steps(
+        self, steps: Iterable[str], progress: Callable[[str, int, int], None]
+    ) -> list[str]:
+        """Bring steps up to date with what they need, in order, each once; the steps that ran.
+
+        Raises UsageError at the first that fails, with what was done and what was not.
+        """
+        wanted = self._with_needs(steps)
+        ran: list[str] = []
+        for number, step in enumerate(wanted):
+            if step not in self.ledger.pipe.seen:
+                continue
+            progress(step, number, len(wanted))
+            task = replace(self.task_of(step), is_asked=True)
+            verdict = self.verdict(task, self.outlook(task))
+            if not isinstance(verdict, Reason):
+                self._restore(task, *verdict, None)
+                continue
+            if task.line.setup and step in self.set_up:
+                continue
+            self.set_up.update([step] if task.line.setup else [])
+            if self._run(task, verdict) is not None:
+                left = ", ".join(wanted[number + 1 :]) or "nothing"
+                done = ", ".join(ran) or "nothing"
+                raise UsageError(f"{step} failed; done: {done}; not done: {left}", f"mend {step}")
+            ran.append(step)
+        return ran
+
     def _analysis(self, step: str) -> Names | None:
         return self.task_of(step).names if step in self.ledger.pipe.seen else None
 
@@ -479,7 +557,13 @@ class Session:
 
         Raises UsageError where it fails: what asked for it does not run.
         """
-        task = self.task_of(step)
+        error = self._run(self.task_of(step), reason)
+        if error is not None:
+            who = f"{asked} did not run" if asked else "this cell did not run"
+            raise UsageError(f"{who}: {step}, which it needs, failed", f"mend {step} and run it")
+
+    def _run(self, task: Task, reason: Reason) -> BaseException | None:
+        """Run a step inside the cell that runs now; what it raised."""
         outer = self.running
         self.running = running = self.start(task, self.outlook(task), reason)
         try:
@@ -487,9 +571,7 @@ class Session:
             self._end(running, error)
         finally:
             self.running = outer
-        if error is not None:
-            who = f"{asked} did not run" if asked else "this cell did not run"
-            raise UsageError(f"{who}: {step}, which it needs, failed", f"mend {step} and run it")
+        return error
 
     # --- restore -------------------------------------------------------------------------------
 
@@ -728,7 +810,8 @@ class Session:
         self._take_givens(before, run.record or "")
         if task.line.setup:
             self.set_up.add(task.step)
-        told = Told(task.step, "ran", seconds, str(running.reason), result.flaws, task.is_asked)
+        is_first = running.reason.kind == "new"
+        told = Told(task.step, "ran", seconds, str(running.reason), result.flaws, is_first)
         self.show(told)
 
     def _modules(self, task: Task) -> set[str]:
@@ -772,7 +855,7 @@ class Session:
 
     def statuses(self) -> list[StepStatus]:
         """Every step with its state, judged with what this kernel holds."""
-        self.ledger.refresh()
+        self.refresh()
         return status.statuses(self.ledger.pipe, self.ledger.record, self._world_of)
 
     def _world_of(self, step: str, _held: Standing) -> World:
