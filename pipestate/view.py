@@ -18,28 +18,28 @@ class Row(Protocol):
     """What a status list needs to know of a step."""
 
     @property
-    def name(self) -> str: ...  # noqa: D102 - the names say it
+    def name(self) -> str: ...
 
     @property
-    def state(self) -> str: ...  # noqa: D102
+    def state(self) -> str: ...
 
     @property
-    def reason(self) -> str: ...  # noqa: D102
+    def reason(self) -> str: ...
 
     @property
-    def seconds(self) -> float: ...  # noqa: D102
+    def seconds(self) -> float: ...
 
     @property
-    def nbytes(self) -> int: ...  # noqa: D102
+    def nbytes(self) -> int: ...
 
     @property
-    def runs(self) -> int: ...  # noqa: D102
+    def runs(self) -> int: ...
 
     @property
-    def reads(self) -> Sequence[str]: ...  # noqa: D102
+    def reads(self) -> Sequence[str]: ...
 
     @property
-    def made(self) -> Sequence[str]: ...  # noqa: D102
+    def made(self) -> Sequence[str]: ...
 
 
 # --- the status list -----------------------------------------------------------------------------
