@@ -12,7 +12,6 @@ import html
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from IPython.core.error import UsageError as IPythonUsageError
@@ -23,7 +22,7 @@ from . import commands, view
 from . import job as jobs
 from .cell.source import parse_line
 from .errors import PipeStateError
-from .kernel import ambient, completion, outputs
+from .kernel import ambient, completion, notebooks, outputs
 from .kernel.hooks import CellHooks, run_body
 from .kernel.session import Planned, Session, Settings, Told
 from .ledger import Ledger
@@ -345,14 +344,8 @@ def default_job(shell: Any) -> str:
     job = os.environ.get("PIPESTATE_JOB")
     if job:
         return job
-    path = notebook_path(shell)
+    path = notebooks.path_of(shell.user_ns, os.getcwd())
     return path.stem if path is not None else "default"
-
-
-def notebook_path(shell: Any) -> Path | None:
-    """The notebook's file: Jupyter says it in the environment, VS Code in the namespace."""
-    told = shell.user_ns.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
-    return Path(told) if told and str(told).endswith(".ipynb") else None
 
 
 def find(shell: Any) -> PipeState | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -28,13 +29,25 @@ from ..cell.source import StepLine
 from ..errors import PackError, PipeStateError, StoreError, UsageError
 from .. import job
 from ..ledger import Ledger
-from ..pipe import graph, status
+from ..pipe import graph, places, status
 from ..pipe.graph import Standing
+from ..pipe.places import Cells
 from ..pipe.status import STEP_VALUE, Reason, StepStatus, World, because, judge, value_found
 from ..record import VALUE, AccessPath, Digest, FileState, Input, Record, Run, Version
 from ..store.folder import Batch
 from ..store.versions import Phase
-from . import ambient, cascade, displays, files, keeping, modules, outputs, surroundings, trial
+from . import (
+    ambient,
+    cascade,
+    displays,
+    files,
+    keeping,
+    modules,
+    notebooks,
+    outputs,
+    surroundings,
+    trial,
+)
 from .keeping import Circumstances
 from .namespace import Binding, Namespace
 from .outlook import Direction, Outlook
@@ -119,6 +132,8 @@ class Session:
     unders: Unders = field(default_factory=Unders)
     set_up: set[str] = field(default_factory=set)
     tasks: dict[str, Task] = field(default_factory=dict)
+    cells: dict[str, str] = field(default_factory=dict)
+    start_folder: str = field(default_factory=os.getcwd)
 
     def __post_init__(self) -> None:
         self.space = Namespace(self.shell.user_ns, self.ledger.fetch)
@@ -211,7 +226,49 @@ class Session:
             self._enter_plain(transformed)
             return tree
         line = cell_source.parse_line(split[0])
-        return self._enter_step(self.task(line, split[1], transformed, cell_id), tree)
+        task = self.task(line, split[1], transformed, cell_id)
+        self._meet_cell(task)
+        return self._enter_step(task, tree)
+
+    def _meet_cell(self, task: Task) -> None:
+        """The same cell under another name is a rename; another cell of the same name is said."""
+        if not task.cell_id:
+            return
+        seen, met = self.ledger.pipe.seen, self.cells
+        known = seen.get(task.step)
+        earlier = met.get(task.step, task.cell_id)
+        if earlier != task.cell_id:
+            self.tell(f"two cells are named {task.step}; the one that ran last counts")
+        if known is None and task.step not in self.ledger.pipe.order:
+            old = [s for s, one in seen.items() if one.cell_id == task.cell_id and s != task.step]
+            if old:
+                self._rename(old[-1], task)
+                met.pop(old[-1], None)
+        met[task.step] = task.cell_id
+
+    def _rename(self, old: str, task: Task) -> None:
+        """Place, history and record stay; what the names mean comes from the new name now."""
+        pipe, new = self.ledger.pipe, task.step
+        meanings = {
+            name: replace(meaning, maker=new)
+            for name, meaning in pipe.meanings.items()
+            if meaning.maker == old
+        }
+        head = pipe.heads.get(old)
+        self.ledger.commit(
+            lambda _: keeping.run_of(
+                task,
+                "renamed",
+                reason=f"{old} is now {new}",
+                heads={old: None, **({new: head} if head else {})},
+                meanings=dict(meanings),
+            )
+        )
+        for name, binding in list(self.space.bindings.items()):
+            if binding.maker == old:
+                self.space.bindings[name] = replace(binding, maker=new)
+        if old in self.set_up:
+            self.set_up.add(new)
 
     def task(
         self,
@@ -348,17 +405,20 @@ class Session:
 
     def place(self, task: Task) -> tuple[str, ...]:
         """The steps in their places, with this one among them."""
-        order, after = self.ledger.pipe.order, task.line.after
-        if after is None:
-            return order if task.step in order else (*order, task.step)
-        if after not in order or after == task.step:
+        pipe, after = self.ledger.pipe, task.line.after
+        if after is not None and (after not in pipe.order or after == task.step):
             raise UsageError(
                 f"there is no step `{after}` for {task.step} to stand after",
-                f"the steps are: {', '.join(order) or 'none yet'}",
+                f"the steps are: {', '.join(pipe.order) or 'none yet'}",
             )
-        rest = [name for name in order if name != task.step]
-        at = rest.index(after) + 1
-        return (*rest[:at], task.step, *rest[at:])
+        ids = {step: seen.cell_id for step, seen in pipe.seen.items()}
+        ids[task.step] = task.cell_id or ids.get(task.step, "")
+        own = {step: name for step, seen in pipe.seen.items() if (name := _after(seen.options))}
+        own.pop(task.step, None)
+        if after is not None:
+            own[task.step] = after
+        saved = notebooks.cell_ids(notebooks.path_of(self.shell.user_ns, self.start_folder))
+        return places.order_for(task.step, pipe.order, Cells(ids, saved, own))
 
     def verdict(self, task: Task, outlook: Outlook) -> Reason | tuple[Digest, Record]:
         """The record to restore, or why the body runs."""
@@ -869,6 +929,11 @@ class Session:
 
 
 _UNDERS = re.compile(r"(?<!\w)(?:_{1,3}|_\d+|_oh|Out)(?!\w)")
+
+
+def _after(options: str) -> str:
+    """The step after which a line's `--after` says that its step stands."""
+    return cell_source.parse_line(options).after or "" if "--after" in options else ""
 
 
 def _index(order: tuple[str, ...], step: str) -> int:
