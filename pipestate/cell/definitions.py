@@ -11,6 +11,7 @@ import ast
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
+from .magics import SESSION
 from .scopes import bound_name, children, type_parameters
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -88,6 +89,25 @@ def definition_lines(
         )
         for node in found
         for first in [min([node.lineno, *(d.lineno for d in node.decorator_list)])]
+    )
+
+
+def session_lines(tree: ast.Module) -> tuple[str, ...]:
+    """The statements at the top that set the session up."""
+    return tuple(ast.unparse(node) for node in tree.body if _sets_session_up(node))
+
+
+def _sets_session_up(node: ast.stmt) -> bool:
+    if isinstance(node, ast.ImportFrom):
+        return node.module == "__future__"  # IPython compiles later cells with it too
+    call = node.value if isinstance(node, ast.Expr) else None
+    return (
+        isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr == "run_line_magic"
+        and bool(call.args)
+        and isinstance(call.args[0], ast.Constant)
+        and call.args[0].value in SESSION
     )
 
 

@@ -1,101 +1,27 @@
-"""What the statements of a cell read and bind, in the order in which Python runs them.
+"""In which order the statements of a cell may run, and what surely holds after them.
 
-A state holds the names whose earlier meaning is surely out of sight; whatever is read outside of
-it is a read of the cell. Where ways meet (branches, loops, exceptions) only what holds on all of
-them is kept. A function's body counts where the function's name is first mentioned after that: it
-may be called from there on, and later calls see less of the past, not more.
+Where ways meet (branches, loops, exceptions) only what holds on all of them is kept, so that
+whatever is read outside of it is a read of the cell.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
 
-from .lookers import NEVER_SUPPRESSING, QUIET_DECORATORS
-from .magics import SESSION, MagicText, words
-from .reads import KEEP, LOOK, WRITE, Expressions, Facts, State, key_of, meet
-from .scopes import (
-    FunctionNode,
-    Scope,
-    bound_name,
-    class_scope,
-    function_scope,
-    names_scope,
-    parameter_annotations,
-    type_parameters,
-)
-
-End = tuple[State, bool]
-"""A state after some statements, and whether it is out of reach."""
-
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+from .facts import KEEP, LOOK, WRITE, End, State, meet
+from .lookers import NEVER_SUPPRESSING
+from .scopes import Scope
+from .writes import Writes
 
 
-class Statements(Expressions):
-    """Walks statements.
-
-    block(body)
-      one statement each: bindings, branches, loops, try, with, match, definitions
-      magic           Python that magics run, in the same order
-    bodies            what the functions and classes defined here do when they are used
-    """
+class Flow(Writes):
+    """Walks statements with statements inside: branches, loops, try, with, match."""
 
     def __init__(self, scope: Scope, local_definitions: frozenset[str]) -> None:
         super().__init__(scope, local_definitions)
-        self.bodies: dict[str, list[Facts]] = {}
-        self.methods = Facts()
-        self.is_dead = False
-        self.log: list[tuple[str, bool]] = []
         self.breaks: list[list[State]] = []
         self.continues: list[list[State]] = []
-
-    # --- binding ---
-
-    def bind(self, name: str) -> None:
-        """Give a name of the present scope a meaning."""
-        self.mark(name, value=True)
-
-    def unbind(self, name: str) -> None:
-        """Take a name of the present scope its meaning."""
-        self.mark(name, value=False)
-
-    def mark(self, name: str, *, value: bool) -> None:
-        """Note that a name is bound or deleted here."""
-        name = self.scope.mangled(name)
-        owner: Scope | None = self.scope
-        if self.scope.parent is not None:
-            owner = self.scope.owner(name)
-            if owner is not None and owner.kind != "class":
-                return
-        key = key_of(owner, name)
-        self.state[key] = value
-        self.log.append((key, value))
-        if key == name:
-            self.facts.touched.add(name)
-
-    def store(self, target: ast.expr) -> None:
-        """Assign to a target."""
-        if isinstance(target, ast.Name):
-            self.bind(target.id)
-        elif isinstance(target, (ast.Tuple, ast.List)):
-            for element in target.elts:
-                self.store(element)
-        elif isinstance(target, ast.Starred):
-            self.store(target.value)
-        else:
-            self.whole(target, WRITE)
-
-    # --- control ---
-
-    def block(self, body: Iterable[ast.stmt]) -> None:
-        """Run statements one after another."""
-        for node in body:
-            method = _METHODS.get(type(node))
-            if method is None:
-                self.parts(node, LOOK)
-            else:
-                method(self, node)
 
     def branch(self, state: State, body: Iterable[ast.stmt]) -> End:
         """Run statements from a state; the state after them, and whether it is out of reach."""
@@ -112,83 +38,6 @@ class Statements(Expressions):
         for state in states[1:]:
             joined = meet(joined, state)
         self.state = joined
-
-    def weakened(self, state: State, since: int) -> State:
-        """What holds wherever, since that mark in the log, things were left by an exception."""
-        undone = {(key, not value) for key, value in self.log[since:]}
-        return {
-            key: None if value is not None and (key, value) in undone else value
-            for key, value in state.items()
-        }
-
-    def expression(self, node: ast.Expr) -> None:
-        """At the top a bare value may be displayed, and `Out` holds it then."""
-        self.expr(node.value, KEEP if self.scope.parent is None else LOOK)
-
-    def assign(self, node: ast.Assign) -> None:
-        """`a = b = value`."""
-        if isinstance(node.value, ast.Lambda) and self.scope.parent is None:
-            names = [t.id for t in node.targets if isinstance(t, ast.Name)]
-            if len(names) == len(node.targets):
-                self.arguments(node.value.args)
-                facts = self.inside(node.value)
-                for name in names:
-                    self.defined(name, facts, is_used=False)
-                return
-        self.expr(node.value, KEEP)
-        for target in node.targets:
-            self.store(target)
-
-    def augmented(self, node: ast.AugAssign) -> None:
-        """`a += value`: a list that is added to holds what is added."""
-        self.whole(node.target, WRITE)
-        self.expr(node.value, KEEP)
-        if isinstance(node.target, ast.Name):
-            self.bind(node.target.id)
-
-    def annotated(self, node: ast.AnnAssign) -> None:
-        """`a: t = value`; `a: t` binds nothing."""
-        if node.value is not None:
-            self.expr(node.value, KEEP)
-            self.store(node.target)
-        elif not isinstance(node.target, ast.Name):
-            self.whole(node.target, LOOK)
-        self.annotation(node.annotation)
-
-    def annotation(self, node: ast.AST) -> None:
-        """An annotation; a text that is one may be looked up by whoever asks for type hints."""
-        self.expr(node, KEEP)
-        for part in ast.walk(node):
-            if isinstance(part, ast.Constant) and isinstance(part.value, str):
-                for word in words(part.value):
-                    self.name(word, (), LOOK)
-
-    def delete(self, node: ast.Delete) -> None:
-        """`del a, b["k"]`: deleting a name fails where there is none, so it is read."""
-        for target in node.targets:
-            self.delete_target(target)
-
-    def delete_target(self, target: ast.expr) -> None:
-        """One target of `del`."""
-        if isinstance(target, ast.Name):
-            self.name(target.id, (), LOOK)
-            self.unbind(target.id)
-        elif isinstance(target, (ast.Tuple, ast.List)):
-            for element in target.elts:
-                self.delete_target(element)
-        else:
-            self.whole(target, WRITE)
-
-    def assertion(self, node: ast.Assert) -> None:
-        """`assert`, which `python -O` leaves out."""
-        before = dict(self.state)
-        self.parts(node, LOOK)
-        self.state = meet(before, self.state)
-
-    def leave(self, node: ast.Return | ast.Raise) -> None:
-        """`return`, `raise`: what follows is out of reach."""
-        self.parts(node, KEEP)
-        self.is_dead = True
 
     def jump(self, node: ast.Break | ast.Continue) -> None:
         """`break`, `continue`."""
@@ -359,172 +208,6 @@ class Statements(Expressions):
         if name:
             self.bind(name)
 
-    # --- definitions and imports ---
-
-    def import_(self, node: ast.Import | ast.ImportFrom) -> None:
-        """An import; stars bind nobody knows what."""
-        if any(alias.name.partition(".")[0] == "__main__" for alias in node.names) or (
-            isinstance(node, ast.ImportFrom) and node.module == "__main__"
-        ):
-            self.facts.flags.add("dynamic")
-        for alias in node.names:
-            if alias.name != "*":
-                self.bind(bound_name(alias))
-
-    def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        """`def`: the body counts when it is used."""
-        self.header(node)
-        outer = self.type_parameters(node)
-        facts = self.inside(node)
-        self.scope = outer
-        self.defined(node.name, facts, is_used=not _is_quiet(node.decorator_list))
-
-    def class_(self, node: ast.ClassDef) -> None:
-        """`class`: its body runs now; its methods may from then on, if anything is handed it."""
-        before, methods, calls_own = dict(self.state), self.methods, self.calls_own
-        self.methods, self.calls_own = Facts(), False
-        self.header(node)
-        facts = self.methods
-        if self.calls_own:  # its body mentions a method, and may call it there
-            merge(self.facts, facts, before)
-        self.methods, self.calls_own = methods, calls_own
-        # A base's `__init_subclass__` or a descriptor's `__set_name__` may call methods at once.
-        is_used = bool(node.decorator_list or node.bases or node.keywords) or _has_objects(node)
-        self.defined(node.name, facts, is_used=is_used)
-
-    def header(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
-        """What runs where a definition stands: all but the bodies of functions."""
-        for decorator in node.decorator_list:
-            self.expr(decorator, WRITE)
-        if isinstance(node, ast.ClassDef):
-            outer = self.type_parameters(node)
-            for base in (*node.bases, *(option.value for option in node.keywords)):
-                self.expr(base, KEEP)
-            self.scope = class_scope(node, self.scope)
-            self.block(node.body)
-        else:
-            self.arguments(node.args)
-            outer = self.type_parameters(node)
-            for annotation in (
-                *parameter_annotations(node.args),
-                *([node.returns] if node.returns else []),
-            ):
-                self.annotation(annotation)
-        self.scope = outer
-
-    def defined(self, name: str, facts: Facts, *, is_used: bool) -> None:
-        """Bind a function or class, and keep what it does until somebody uses it."""
-        self.facts.mentions |= facts.mentions | {path.name for path in facts.reads}
-        if self.scope.kind == "class" and not is_used:
-            merge(self.methods, facts, {})
-        elif self.scope.parent is None and not is_used:
-            self.bodies.setdefault(name, []).append(facts)
-        else:
-            merge(self.facts, facts, self.state)
-        self.bind(name)
-
-    def inside(self, node: FunctionNode) -> Facts:
-        """What a function's body does, seen from nowhere in particular."""
-        walker = Statements(function_scope(node, self.scope), self.local_definitions)
-        if isinstance(node, ast.Lambda):
-            walker.expr(node.body, KEEP)
-        else:
-            walker.block(node.body)
-        return walker.facts
-
-    def type_parameters(self, node: ast.AST) -> Scope:
-        """Enter the scope of type parameters, if there are any; the scope to go back to."""
-        outer = self.scope
-        if parameters := type_parameters(node):
-            self.scope = names_scope([p.name for p in parameters], outer)  # type: ignore[attr-defined]
-            for parameter in parameters:
-                self.parts(parameter, LOOK)
-        return outer
-
-    def alias(self, node: Any) -> None:
-        """`type X = …`, looked at when somebody asks for its value."""
-        outer = self.type_parameters(node)
-        self.expr(node.value, KEEP)
-        self.scope = outer
-        self.bind(node.name.id)
-
-    def nothing(self, _node: ast.stmt) -> None:
-        """`pass`, `global`, `nonlocal`: scopes know of these."""
-
-    # --- magics ---
-
-    def magic(self, text: MagicText) -> None:
-        """Read what a magic runs, and bind what it may bind."""
-        for expression in text.shown:
-            self.expr(expression, LOOK)
-        for code in text.code:
-            if code.tree is None:
-                continue
-            if code.is_function:
-                self.timed(code.tree)
-                continue
-            before, since = dict(self.state), len(self.log)
-            self.block(code.tree.body)
-            if not code.is_sure:
-                self.state = meet(self.weakened(before, since), self.state)
-        for word in text.words:
-            self.name(word, (), WRITE)
-        for name in text.binds:
-            before = dict(self.state)
-            self.bind(name)
-            self.state = meet(before, self.state)
-        if text.is_dynamic:
-            self.facts.flags.add("dynamic")
-
-    def timed(self, tree: ast.Module) -> None:
-        """`%timeit` runs its code as a function's body: what it binds is gone after it."""
-        function = ast.parse("def timed(): pass").body[0]
-        assert isinstance(function, ast.FunctionDef)
-        function.body = tree.body
-        merge(self.facts, self.inside(function), self.state)
-
-
-def merge(facts: Facts, inner: Facts, state: State) -> None:
-    """Count what a function's body does as done where `state` holds."""
-    facts.reads.update(path for path in inner.reads if path.name not in state)
-    facts.called.update(path for path in inner.called if path.name not in state)
-    facts.writes.update(inner.writes.difference(state))
-    facts.kept.update(inner.kept.difference(state))
-    facts.touched |= inner.touched
-    facts.mentions |= inner.mentions
-    facts.flags |= inner.flags - {"async"}
-    for name, seen in inner.loads.items():
-        here = state | seen
-        facts.loads[name] = meet(facts.loads[name], here) if name in facts.loads else here
-
-
-def session_lines(tree: ast.Module) -> tuple[str, ...]:
-    """The statements at the top that set the session up."""
-    return tuple(ast.unparse(node) for node in tree.body if _sets_session_up(node))
-
-
-def _sets_session_up(node: ast.stmt) -> bool:
-    if isinstance(node, ast.ImportFrom):
-        return node.module == "__future__"  # IPython compiles later cells with it too
-    call = node.value if isinstance(node, ast.Expr) else None
-    return (
-        isinstance(call, ast.Call)
-        and isinstance(call.func, ast.Attribute)
-        and call.func.attr == "run_line_magic"
-        and bool(call.args)
-        and isinstance(call.args[0], ast.Constant)
-        and call.args[0].value in SESSION
-    )
-
-
-def defined_names(tree: ast.Module) -> frozenset[str]:
-    """Names that functions, classes and lambdas anywhere in a cell are given."""
-    found = {n.name for n in ast.walk(tree) if isinstance(n, _DEFINITIONS)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
-            found.update(t.id for t in node.targets if isinstance(t, ast.Name))
-    return frozenset(found)
-
 
 def _lets_pass(manager: ast.expr) -> bool:
     func = manager.func if isinstance(manager, ast.Call) else None
@@ -550,25 +233,6 @@ def _names(pattern: ast.pattern) -> State:
     return found
 
 
-def _has_objects(node: ast.ClassDef) -> bool:
-    """Whether a class body assigns anything but constants, which may be descriptors."""
-    return any(
-        isinstance(part, (ast.Assign, ast.AnnAssign))
-        and part.value is not None
-        and not isinstance(part.value, ast.Constant)
-        for part in node.body
-    )
-
-
-def _is_quiet(decorators: list[ast.expr]) -> bool:
-    """Whether none of the decorators calls what it is given."""
-    return all(
-        (isinstance(d, ast.Name) and d.id in QUIET_DECORATORS)
-        or (isinstance(d, ast.Attribute) and d.attr in QUIET_DECORATORS)
-        for d in decorators
-    )
-
-
 def _has_items(node: ast.expr) -> bool:
     return (
         isinstance(node, (ast.List, ast.Tuple))
@@ -577,35 +241,17 @@ def _has_items(node: ast.expr) -> bool:
     )
 
 
-_METHODS: Final[dict[type[ast.AST], Callable[[Any, Any], None]]] = {
-    ast.Expr: Statements.expression,
-    ast.Assign: Statements.assign,
-    ast.AugAssign: Statements.augmented,
-    ast.AnnAssign: Statements.annotated,
-    ast.Delete: Statements.delete,
-    ast.Assert: Statements.assertion,
-    ast.Return: Statements.leave,
-    ast.Raise: Statements.leave,
-    ast.Break: Statements.jump,
-    ast.Continue: Statements.jump,
-    ast.If: Statements.if_,
-    ast.While: Statements.while_,
-    ast.For: Statements.for_,
-    ast.AsyncFor: Statements.for_,
-    ast.Try: Statements.try_,
-    ast.With: Statements.with_,
-    ast.AsyncWith: Statements.with_,
-    ast.Match: Statements.match,
-    ast.Import: Statements.import_,
-    ast.ImportFrom: Statements.import_,
-    ast.FunctionDef: Statements.function,
-    ast.AsyncFunctionDef: Statements.function,
-    ast.ClassDef: Statements.class_,
-    ast.Global: Statements.nothing,
-    ast.Nonlocal: Statements.nothing,
-    ast.Pass: Statements.nothing,
+Flow.statements = Writes.statements | {
+    ast.Break: Flow.jump,
+    ast.Continue: Flow.jump,
+    ast.If: Flow.if_,
+    ast.While: Flow.while_,
+    ast.For: Flow.for_,
+    ast.AsyncFor: Flow.for_,
+    ast.Try: Flow.try_,
+    ast.With: Flow.with_,
+    ast.AsyncWith: Flow.with_,
+    ast.Match: Flow.match,
 }
 if hasattr(ast, "TryStar"):
-    _METHODS[ast.TryStar] = Statements.try_
-if hasattr(ast, "TypeAlias"):
-    _METHODS[ast.TypeAlias] = Statements.alias
+    Flow.statements[ast.TryStar] = Flow.try_

@@ -55,6 +55,11 @@ DYNAMIC_NAMES: Final = frozenset(
 )
 """Builtins through which code reaches any name; `vars()` and `dir()` without argument are too."""
 
+DYNAMIC_ATTRIBUTES: Final = frozenset(
+    "__globals__ _getframe currentframe f_globals f_locals".split()
+)
+"""Attributes through which code reaches any name."""
+
 NEVER_SUPPRESSING: Final = frozenset(
     "Lock NamedTemporaryFile Pool ProcessPoolExecutor TemporaryDirectory ThreadPoolExecutor ZipFile"
     " catch_warnings chdir closing enable_grad errstate inference_mode localcontext no_grad open"

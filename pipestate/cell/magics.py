@@ -32,8 +32,8 @@ _DYNAMIC: Final = frozenset(
 )
 _SILENT: Final = SESSION | frozenset(
     "bookmark cd cls clear conda dhist dirs env hist history less lf lk ll ls lsmagic lx magic"
-    " mamba man micromamba mkdir more mv notebook pip popd pushd pwd quickref rehashx rm rmdir set_env sx"
-    " sc system uv".split()
+    " mamba man micromamba mkdir more mv notebook pip popd pushd pwd quickref rehashx rm rmdir"
+    " sc set_env sx system uv".split()
 )
 """Magics whose text names nothing but what stands in braces or behind a dollar."""
 

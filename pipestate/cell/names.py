@@ -17,15 +17,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..record import AccessPath
+from .bodies import Bodies, Definition, defined_names, use_bodies
 from .definitions import (
-    Definition,
     DefinitionLine,
     ImportLine,
     definition_lines,
     import_lines,
+    session_lines,
 )
-from .flow import Statements, defined_names, merge, session_lines
-from .reads import State, meet
 from .scopes import Scope
 
 IPYTHON_NAMES: Final = frozenset(
@@ -92,12 +91,14 @@ def analyse(transformed: str) -> Names:
 
 
 def _names(tree: ast.Module, source: str) -> Names:
-    walker = Statements(Scope("module"), defined_names(tree))
+    walker = Bodies(Scope("module"), defined_names(tree))
     walker.block(tree.body)
-    _use_bodies(walker)
+    use_bodies(walker)
     facts, state = walker.facts, walker.state
-    binds = frozenset(name for name in facts.touched if state.get(name) is True)
-    deletes = frozenset(name for name in facts.touched if state.get(name) is False)
+    # A function may have deleted or bound a name after the cell itself last did the opposite.
+    bound = frozenset(name for name in facts.touched if state.get(name) is True)
+    gone = frozenset(name for name in facts.touched if state.get(name) is False)
+    binds, deletes = bound - facts.late_deleted, gone - facts.late_bound
     imports, stars = import_lines(tree)
     return Names(
         reads=frozenset(facts.reads),
@@ -118,24 +119,7 @@ def _names(tree: ast.Module, source: str) -> Names:
     )
 
 
-def _use_bodies(walker: Statements) -> None:
-    """Count the bodies of the functions and classes that the cell mentions, and what they mention.
-
-    Each from the first state in which it may run.
-    """
-    done: dict[str, State] = {}
-    while True:
-        todo = {n: s for n, s in walker.facts.loads.items() if n in walker.bodies}
-        todo = {n: s for n, s in todo.items() if n not in done or meet(done[n], s) != done[n]}
-        if not todo:
-            return
-        for name, state in todo.items():
-            done[name] = meet(done[name], state) if name in done else dict(state)
-            for body in walker.bodies[name]:
-                merge(walker.facts, body, done[name])
-
-
-def _bound_often(walker: Statements) -> frozenset[str]:
+def _bound_often(walker: Bodies) -> frozenset[str]:
     """Names that the cell, or a function in it, binds or deletes more than once."""
     seen: set[str] = set()
     often = {n for bodies in walker.bodies.values() for body in bodies for n in body.touched}
@@ -145,7 +129,7 @@ def _bound_often(walker: Statements) -> frozenset[str]:
 
 
 def _needs(node: Definition) -> frozenset[str]:
-    walker = Statements(Scope("module"), frozenset())
+    walker = Bodies(Scope("module"), frozenset())
     walker.header(node)
     return frozenset(path.name for path in walker.facts.reads)
 

@@ -1,67 +1,36 @@
-"""What the expressions of a cell read, how deep, and what they may do to it.
+"""What the expressions of a cell read, and how deep.
 
 A path goes as deep as what is surely all that is seen: constant subscripts and attributes. Beside
 it goes the use that is made of the value there: it is looked at, kept (something that outlives the
 expression may hold it, or a part of it), or handed to code that may change it. In doubt a path is
-cut and a use is the strongest. Knows nothing of statements (`flow` has those) nor of values.
+cut and a use is the strongest. Knows nothing of calls and statements, nor of values.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, ClassVar, cast
 
 from ..record import AccessPath, Key
-from .lookers import (
-    ARITHMETIC,
-    ARITHMETIC_MODULES,
-    DYNAMIC_NAMES,
-    FRAME_READERS,
-    LOOKERS,
-    LOOKING_METHODS,
-    PASSERS,
-    PASSING_METHODS,
-)
-from .magics import MagicText, read_magic, words
+from .facts import KEEP, LOOK, WRITE, Facts, State, key_of, meet
+from .lookers import DYNAMIC_ATTRIBUTES, DYNAMIC_NAMES
 from .scopes import Scope, function_scope, names_scope, target_names
 
-LOOK: Final = 0
-KEEP: Final = 1
-WRITE: Final = 2
-
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
-State = dict[str, bool | None]
-"""Names whose earlier meaning is surely out of sight: bound (True), deleted (False), or either."""
-
+Method = Callable[[Any, Any, int], None]
 _CONTAINERS = (ast.List, ast.Tuple, ast.Set, ast.Dict, ast.ListComp, ast.SetComp, ast.DictComp)
-_FRAMES = frozenset(["_getframe", "currentframe", "__globals__", "f_globals", "f_locals"])
-_SHELL_CALLS = frozenset(["run_line_magic", "run_cell_magic", "system", "getoutput"])
 
 
-@dataclass
-class Facts:
-    """What one block of code, or a function's body, does with the globals."""
-
-    reads: set[AccessPath] = field(default_factory=set)
-    called: set[AccessPath] = field(default_factory=set)
-    writes: set[str] = field(default_factory=set)
-    kept: set[str] = field(default_factory=set)
-    touched: set[str] = field(default_factory=set)
-    mentions: set[str] = field(default_factory=set)
-    loads: dict[str, State] = field(default_factory=dict)
-    flags: set[str] = field(default_factory=set)
-
-
-class Expressions:
-    """Walks expressions; `Statements` adds the rest.
+class Reads:
+    """Walks expressions but for calls, which the next class adds.
 
     expr(node, use)
       path        names, attributes and subscripts: chain, then name
-      call        magics, builtins, methods, anything else; then arguments
-      comp        comprehensions, with a scope of their own
+      binary, choice, compare, walrus, comp, lambda_ ...
     """
+
+    expressions: ClassVar[dict[type[ast.AST], Method]]
 
     def __init__(self, scope: Scope, local_definitions: frozenset[str]) -> None:
         self.scope = scope
@@ -74,14 +43,14 @@ class Expressions:
 
     def name(self, name: str, parts: tuple[tuple[str, Key], ...], use: int) -> None:
         """Read a name, or the part of it at `parts`, in the present scope."""
-        name = self.scope.mangled(name)
+        spelled, name = name, self.scope.mangled(name)
         owner = self.scope.owner(name)
         if owner is not None and owner.kind != "class":
             if roots := owner.roots.get(name):
                 self.use(roots, use)
             return
         if owner is not None:
-            self.calls_own = self.calls_own or name in self.local_definitions
+            self.calls_own = self.calls_own or spelled in self.local_definitions
             if self.state.get(key_of(owner, name)) is True:
                 return
         # A class's own name that is not bound yet is looked up as a global, even in a function.
@@ -148,7 +117,7 @@ class Expressions:
             if isinstance(node.value, str) and "__main__" in node.value:  # type: ignore[attr-defined]
                 self.facts.flags.add("dynamic")
         else:
-            method = _METHODS.get(kind)
+            method = self.expressions.get(kind)
             if method is None:
                 self.parts(node, use)
             else:
@@ -178,7 +147,7 @@ class Expressions:
         parts: list[tuple[str, Key]] = []
         while True:
             if isinstance(node, ast.Attribute):
-                if node.attr in _FRAMES:
+                if node.attr in DYNAMIC_ATTRIBUTES:
                     self.facts.flags.add("dynamic")
                 if node.attr.startswith("__") and node.attr.endswith("__"):
                     parts.clear()  # `x.__dict__` sees all of x
@@ -312,103 +281,7 @@ class Expressions:
             if default is not None:
                 self.expr(default, KEEP)
 
-    # --- calls ---
-
-    def call(self, node: ast.Call, use: int) -> None:
-        """A call: of a magic, a builtin, a method, or anything."""
-        func = node.func
-        if isinstance(func, ast.Name):
-            self.plain_call(node, func, use)
-        elif isinstance(func, ast.Attribute):
-            if _is_shell_call(func) and self.shell_call(node, func.attr):
-                return
-            self.method_call(node, func, use)
-        else:
-            self.expr(func, WRITE)
-            self.given(node, WRITE)
-
-    def plain_call(self, node: ast.Call, func: ast.Name, use: int) -> None:
-        """`f(x)`."""
-        name = func.id
-        if _is_seed(name):
-            self.facts.flags.add("seeds")
-        self.name(name, (), LOOK)
-        if name == "get_ipython" or (name in ("vars", "dir") and not node.args):
-            self.facts.flags.add("dynamic")
-        is_own = self.is_own(name)
-        if not is_own and name not in LOOKERS and name not in PASSERS:
-            self.facts.called.add(AccessPath(self.scope.mangled(name)))
-        if is_own or name not in LOOKERS | PASSERS or _writes_by_option(node):
-            self.given(node, WRITE)
-        elif name in LOOKERS:
-            self.given(node, LOOK)
-        else:
-            self.given(node, max(use, KEEP) if name == "display" else use)
-
-    def method_call(self, node: ast.Call, func: ast.Attribute, use: int) -> None:
-        """`x.f(y)`: x counts as a whole, unless it turns out to be a module."""
-        method = func.attr
-        if _is_seed(method):
-            self.facts.flags.add("seeds")
-        root, parts = self.chain(func)
-        is_arithmetic = (
-            method in ARITHMETIC and isinstance(root, ast.Name) and root.id in ARITHMETIC_MODULES
-        )
-        if _writes_by_option(node):
-            receiver = given = WRITE
-        elif method in LOOKING_METHODS or is_arithmetic:
-            receiver = given = LOOK
-        elif method in PASSING_METHODS:
-            receiver = given = use
-        else:
-            receiver = given = WRITE
-        is_attributes_only = len(parts) > 0 and _is_attributes(func)
-        if isinstance(root, ast.Name) and is_attributes_only:
-            self.name(root.id, parts, receiver)
-            if not self.is_own(root.id):
-                self.facts.called.add(AccessPath(self.scope.mangled(root.id), parts))
-            if root.id == "inspect" and method in ("stack", "trace"):
-                self.facts.flags.add("dynamic")
-        else:
-            self.path(func.value, receiver)
-            self.chain(func)  # for what its last attribute says
-        if method in FRAME_READERS:
-            self.frame_text(node)
-        self.given(node, given)
-
-    def given(self, node: ast.Call, use: int) -> None:
-        """The arguments of a call, put to one use."""
-        for argument in node.args:
-            self.expr(argument, use)
-        for option in node.keywords:
-            self.expr(option.value, WRITE if option.arg == "file" else use)
-
-    def frame_text(self, node: ast.Call) -> None:
-        """`df.query("price > @limit")` reads names that only its text mentions."""
-        for argument in (*node.args, *(option.value for option in node.keywords)):
-            if isinstance(argument, (ast.Constant, ast.JoinedStr)):
-                texts = [n.value for n in ast.walk(argument) if isinstance(n, ast.Constant)]
-                for word in words(" ".join(text for text in texts if isinstance(text, str))):
-                    self.name(word, (), WRITE)
-            else:
-                self.facts.flags.add("dynamic")
-
-    def shell_call(self, node: ast.Call, kind: str) -> bool:
-        """A magic or a shell line; False where it is not as IPython writes them."""
-        texts = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
-        wanted = {"run_line_magic": 2, "run_cell_magic": 3}.get(kind, 1)
-        if len(texts) != wanted or node.keywords or not all(isinstance(t, str) for t in texts):
-            return False
-        if self.scope.owner("get_ipython") is not None or "get_ipython" in self.state:
-            return False
-        self.magic(read_magic(kind, tuple(cast("list[str]", texts))))
-        return True
-
     # --- what statements add ---
-
-    def magic(self, text: MagicText) -> None:
-        """Read what a magic runs."""
-        raise NotImplementedError
 
     def bind(self, name: str) -> None:
         """Give a name of the present scope a meaning."""
@@ -424,20 +297,6 @@ class Expressions:
         return False
 
 
-def key_of(scope: Scope | None, name: str) -> str:
-    """Under which a name stands in a state; for a class's own no identifier, so no clash."""
-    return name if scope is None or scope.parent is None else f"{id(scope)}.{name}"
-
-
-def meet(one: State, other: State) -> State:
-    """What holds whichever of two ways was taken."""
-    return {
-        name: value if other[name] is value else None
-        for name, value in one.items()
-        if name in other
-    }
-
-
 def constant(node: ast.AST) -> tuple[Key] | None:
     """The constant that a subscript is, in a tuple; None for anything that is no key of a path."""
     if isinstance(node, ast.Constant):
@@ -448,33 +307,6 @@ def constant(node: ast.AST) -> tuple[Key] | None:
         if isinstance(inner, ast.Constant) and type(inner.value) in (int, float):
             return (-cast("int | float", inner.value),)
     return None
-
-
-def _is_seed(name: str) -> bool:
-    return (
-        "seed" in name.lower()
-        or name in ("set_state", "setstate")
-        or name.startswith("set_rng_state")
-    )
-
-
-def _is_attributes(node: ast.expr) -> bool:
-    while isinstance(node, ast.Attribute):
-        if node.attr.startswith("__"):
-            return False
-        node = node.value
-    return isinstance(node, ast.Name)
-
-
-def _is_shell_call(func: ast.Attribute) -> bool:
-    maker = func.value
-    return (
-        func.attr in _SHELL_CALLS
-        and isinstance(maker, ast.Call)
-        and isinstance(maker.func, ast.Name)
-        and maker.func.id == "get_ipython"
-        and not maker.args
-    )
 
 
 def _is_main_test(node: ast.Compare) -> bool:
@@ -488,28 +320,23 @@ def _is_main_test(node: ast.Compare) -> bool:
     )
 
 
-def _writes_by_option(node: ast.Call) -> bool:
-    return any(option.arg in (None, "inplace", "out", "key") for option in node.keywords)
-
-
-_METHODS: Final[dict[type[ast.AST], Callable[[Any, Any, int], None]]] = {
-    ast.Attribute: Expressions.path,
-    ast.Subscript: Expressions.path,
-    ast.Call: Expressions.call,
-    ast.BinOp: Expressions.binary,
-    ast.UnaryOp: Expressions.look,
-    ast.Compare: Expressions.compare,
-    ast.BoolOp: Expressions.choice,
-    ast.IfExp: Expressions.choice,
-    ast.NamedExpr: Expressions.walrus,
-    ast.Await: Expressions.wait,
-    ast.Yield: Expressions.wait,
-    ast.YieldFrom: Expressions.wait,
-    ast.JoinedStr: Expressions.look,
-    ast.FormattedValue: Expressions.look,
-    ast.ListComp: Expressions.comp,
-    ast.SetComp: Expressions.comp,
-    ast.DictComp: Expressions.comp,
-    ast.GeneratorExp: Expressions.comp,
-    ast.Lambda: Expressions.lambda_,
+Reads.expressions = {
+    ast.Attribute: Reads.path,
+    ast.Subscript: Reads.path,
+    ast.BinOp: Reads.binary,
+    ast.UnaryOp: Reads.look,
+    ast.Compare: Reads.compare,
+    ast.BoolOp: Reads.choice,
+    ast.IfExp: Reads.choice,
+    ast.NamedExpr: Reads.walrus,
+    ast.Await: Reads.wait,
+    ast.Yield: Reads.wait,
+    ast.YieldFrom: Reads.wait,
+    ast.JoinedStr: Reads.look,
+    ast.FormattedValue: Reads.look,
+    ast.ListComp: Reads.comp,
+    ast.SetComp: Reads.comp,
+    ast.DictComp: Reads.comp,
+    ast.GeneratorExp: Reads.comp,
+    ast.Lambda: Reads.lambda_,
 }

@@ -115,29 +115,33 @@ def _bindings(body: Iterable[ast.AST]) -> tuple[set[str], set[str], set[str]]:
     stack: list[ast.AST] = list(body)
     while stack:
         node = stack.pop()
-        kind = type(node)
-        if kind is ast.Name:
-            if not isinstance(node.ctx, ast.Load):  # type: ignore[attr-defined]
-                bound.add(node.id)  # type: ignore[attr-defined]
-        elif isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
-            if not isinstance(node, ast.Lambda):
-                bound.add(node.name)
-            stack.extend(_evaluated_outside(node))
-        elif isinstance(node, COMPREHENSIONS):
+        if isinstance(node, COMPREHENSIONS):
             bound.update(_walruses(node))
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            bound.update(bound_name(alias) for alias in node.names)
         elif isinstance(node, ast.Global):
             declared_global.update(node.names)
         elif isinstance(node, ast.Nonlocal):
             declared_nonlocal.update(node.names)
         else:
-            if isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
-                bound.add(node.name)
-            elif isinstance(node, ast.MatchMapping) and node.rest:
-                bound.add(node.rest)
-            stack.extend(children(node))
+            bound.update(_own_bindings(node))
+            is_block = isinstance(node, (*_FUNCTIONS, ast.ClassDef))
+            stack.extend(_evaluated_outside(node) if is_block else children(node))
     return bound, declared_global, declared_nonlocal
+
+
+def _own_bindings(node: ast.AST) -> Iterable[str]:
+    """The names that a node binds by itself, nodes below it left out."""
+    if isinstance(node, ast.Name):
+        return () if isinstance(node.ctx, ast.Load) else (node.id,)
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return (node.name,)
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return [bound_name(alias) for alias in node.names]
+    name = None
+    if isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
+        name = node.name
+    elif isinstance(node, ast.MatchMapping):
+        name = node.rest
+    return (name,) if name else ()
 
 
 def children(node: ast.AST) -> Iterator[ast.AST]:
