@@ -616,3 +616,29 @@ assert runs == {"s": 1, "thread": 60, **{f"child{n}": 10 for n in range(5)}}, ru
 assert verify(store) == []
 """
     said(code, tmp_path / "store")
+
+
+def test_a_commit_waits_for_another_process_but_not_for_ever(store, monkeypatch):
+    """A writer that does not let go is waited for, then named in one line."""
+    commit(store, b"a")
+    monkeypatch.setattr("pipestate.store.rows.TIMEOUT_SECONDS", 0.1)
+    store.close()
+    monkeypatch.setattr("pipestate.store.rows.WAIT_SECONDS", 0.05)
+    other = sqlite3.connect(store.path / "index" / "cache.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="another process"):
+        commit(store, b"b")
+    other.execute("ROLLBACK")
+    other.close()
+    assert commit(store, b"b")[0].number == 2
+
+
+def test_a_durable_store_keeps_what_any_store_keeps(tmp_path):
+    """fsync changes when, not what."""
+    store = open_store(tmp_path / "store", durable=True)
+    pipe, blobs = commit(store, b"a", b"b" * 50_000, b"c" * 2_000_000)
+    store = reopened(store, durable=True)
+    assert read(store) == pipe
+    assert [store.map(blob).nbytes for blob in blobs] == [1, 50_000, 2_000_000]
+    assert verify(store) == []
+    store.close()

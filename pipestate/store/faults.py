@@ -27,7 +27,9 @@ def told(path: Path) -> Iterator[None]:
     except OSError as error:
         raise _from_os(error, path) from error
     except (sqlite3.Error, OverflowError) as error:
-        raise from_sqlite(error, path) from error
+        raise _from_sqlite(error, path) from error
+    except UnicodeDecodeError as error:
+        raise damaged(error, path) from error
 
 
 def _from_os(error: OSError, path: Path) -> StoreError:
@@ -38,7 +40,7 @@ def _from_os(error: OSError, path: Path) -> StoreError:
     return StoreError(f"the store {path} cannot be used ({error.strerror or error})")
 
 
-def from_sqlite(error: BaseException, path: Path) -> StoreError:
+def _from_sqlite(error: BaseException, path: Path) -> StoreError:
     """The StoreError for what SQLite said; its words are stable, its codes are not always there."""
     words = str(error).lower()
     if "full" in words:
@@ -48,10 +50,7 @@ def from_sqlite(error: BaseException, path: Path) -> StoreError:
     if "locked" in words or "busy" in words:
         return busy(path)
     if any(word in words for word in _DAMAGED):
-        return DamageError(
-            f"the index of the store {path} is damaged ({error})",
-            "move the folder away, or put its `index` back from a copy",
-        )
+        return damaged(error, path)
     return StoreError(f"the store {path} cannot be used ({error})")
 
 
@@ -70,4 +69,12 @@ def _refused(path: Path) -> StoreError:
     return StoreError(
         f"the store {path} cannot be written or read",
         "check its permissions, or set PIPESTATE_STORE to another folder",
+    )
+
+
+def damaged(error: BaseException, path: Path) -> DamageError:
+    """The error for a database that is not what diskcache and SQLite left there."""
+    return DamageError(
+        f"the index of the store {path} is damaged ({error})",
+        "move the folder away, or put its `index` back from a copy",
     )

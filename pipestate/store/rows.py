@@ -1,7 +1,8 @@
 """The rows of the index: `str` keys, `bytes` values, one transaction at a time, nothing unpickled.
 
 diskcache keeps them (SQLite in WAL mode, many threads and processes at once); this is the only
-module that knows it. It does not know what a row means.
+module that knows it. It does not know what a row means. Known weakness: SQLite wants to write
+beside the database even to read it, so a store on a read-only disk cannot be read.
 
 A value is one byte of row format (1), 16 bytes of BLAKE3 over key and payload, and the payload. A
 row that was cut, altered or put under another key is a DamageError, never an answer; another format
@@ -14,6 +15,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,9 +26,13 @@ import diskcache
 from blake3 import blake3
 
 from ..errors import DamageError, FormatError, StoreError
-from .faults import busy, from_sqlite, told
+from .faults import busy, damaged, told
 
 TIMEOUT_SECONDS: Final = 120.0
+"""How long a transaction waits for those of other processes."""
+
+WAIT_SECONDS: Final = 5.0
+"""How long it waits at a stretch, inside SQLite, where an interrupt is not seen."""
 
 _FORMAT = b"\x01"
 _HEAD = 1 + 16
@@ -77,6 +83,42 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]
     def remove(self, file_path: str) -> None:
         """Refuse: no row of ours has a file."""
         raise DamageError(f"the index names a file ({file_path}) that pipestate did not write")
+
+
+class Database(diskcache.Cache):  # type: ignore[misc]
+    """diskcache's Cache with our settings, opened without a write where it has them already.
+
+    Cache writes all its settings at each opening, and then closes, which makes SQLite empty its
+    log and wait for the disk: milliseconds, and a full disk could not even be read from.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._directory = folder
+        self._timeout = WAIT_SECONDS
+        self._local = threading.local()
+        self._txn_id = None
+        self._disk = BytesDisk(folder)
+        try:
+            if not self._is_ready():
+                self.close()
+                super().__init__(folder, timeout=WAIT_SECONDS, disk=BytesDisk, **_SETTINGS)
+        except BaseException:
+            self.close()
+            raise
+
+    def _is_ready(self) -> bool:
+        """Whether all of it has been made, down to the trigger that Cache makes last."""
+        try:
+            settings = dict(self._sql("SELECT key, value FROM Settings").fetchall())
+            made = self._sql("SELECT 1 FROM sqlite_master WHERE name = 'Settings_size_delete'")
+            is_made = made.fetchone() is not None
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return False
+            raise
+        for key, value in settings.items():
+            setattr(self, key, value)
+        return is_made and all(settings.get(key) == value for key, value in _SETTINGS.items())
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,12 +187,9 @@ class Rows:
             try:
                 if self.durable:
                     cache.reset("sqlite_synchronous", 2, update=False)
-                with cache.transact():
+                with self._begun(cache):
                     self._open["writing"] = True
                     yield
-            except diskcache.Timeout as error:
-                self.close()
-                raise self._refused(error) from error
             except StoreError:
                 raise
             except BaseException:
@@ -160,6 +199,23 @@ class Rows:
                 raise
             finally:
                 self._open.pop("writing", None)
+
+    def _begun(self, cache: Any) -> contextlib.ExitStack:
+        """A transaction that has begun, once no other process is in one."""
+        stack = contextlib.ExitStack()
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while True:
+            try:
+                stack.enter_context(cache.transact())
+            except diskcache.Timeout as error:
+                # diskcache says Timeout whatever kept a transaction from beginning.
+                reason = error.__context__
+                if not isinstance(reason, sqlite3.Error) or "locked" not in str(reason):
+                    raise reason or error from error
+                if time.monotonic() > deadline:
+                    raise busy(self.path) from error
+            else:
+                return stack
 
     @property
     def is_writing(self) -> bool:
@@ -178,13 +234,6 @@ class Rows:
         if not self.is_writing:
             raise RuntimeError("rows are written in a transaction")
         return self._open["cache"]
-
-    def _refused(self, error: diskcache.Timeout) -> StoreError:
-        """diskcache says Timeout whatever kept a transaction from beginning."""
-        reason = error.__context__
-        if isinstance(reason, sqlite3.Error):
-            return from_sqlite(reason, self.path)
-        return busy(self.path)
 
     def _cache(self) -> Any:
         try:
@@ -208,17 +257,22 @@ class Rows:
                     f"the store {folder} has the name of a variable in its path",
                     "set PIPESTATE_STORE to another folder",
                 )
-            cache = diskcache.Cache(folder, timeout=TIMEOUT_SECONDS, disk=BytesDisk, **_SETTINGS)
+            os.makedirs(folder, exist_ok=True)
+            try:
+                cache = Database(folder)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                # What diskcache stumbles over when its table of settings holds something else.
+                raise damaged(error, self.path) from error
             self._open.update(cache=cache, inode=os.stat(f"{folder}/cache.db").st_ino)
             _hold_at_fork(self._lock)
             return cache
 
 
 # --- forks
-# A child forked while another thread is inside SQLite inherits mutexes that nobody will release, and
-# a transaction whose closing writes to memory that both processes share. So a fork waits until no
-# thread is inside. Hooks at fork cannot be taken out again: there is one for all stores, set by the
-# first that is opened.
+# A child forked while another thread is inside SQLite inherits mutexes that nobody will release,
+# and a transaction whose closing writes to memory that both processes share. So a fork waits until
+# no thread is inside. Hooks at fork cannot be taken out again: there is one for all stores, set by
+# the first that is opened.
 
 _locks: weakref.WeakSet[Any] = weakref.WeakSet()
 _is_hooked: list[bool] = []
