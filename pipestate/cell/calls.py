@@ -14,6 +14,7 @@ from .facts import KEEP, LOOK, WRITE
 from .lookers import (
     ARITHMETIC,
     ARITHMETIC_MODULES,
+    DYNAMIC_CALLS,
     FRAME_READERS,
     LOOKERS,
     LOOKING_METHODS,
@@ -48,7 +49,7 @@ class Calls(Reads):
         if _is_seed(name):
             self.facts.flags.add("seeds")
         self.name(name, (), LOOK)
-        if name == "get_ipython" or (name in ("vars", "dir") and not node.args):
+        if name in ("vars", "dir") and not node.args:
             self.facts.flags.add("dynamic")
         is_own = self.is_own(name)
         if not is_own and name not in LOOKERS and name not in PASSERS:
@@ -82,7 +83,7 @@ class Calls(Reads):
             self.name(root.id, parts, receiver)
             if not self.is_own(root.id):
                 self.facts.called.add(AccessPath(self.scope.mangled(root.id), parts))
-            if root.id == "inspect" and method in ("stack", "trace"):
+            if method in DYNAMIC_CALLS.get(root.id, ()):
                 self.facts.flags.add("dynamic")
         else:
             self.path(func.value, receiver)
@@ -113,8 +114,6 @@ class Calls(Reads):
         texts = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
         wanted = {"run_line_magic": 2, "run_cell_magic": 3}.get(kind, 1)
         if len(texts) != wanted or node.keywords or not all(isinstance(t, str) for t in texts):
-            return False
-        if self.scope.owner("get_ipython") is not None or "get_ipython" in self.state:
             return False
         self.magic(read_magic(kind, tuple(cast("list[str]", texts))))
         return True

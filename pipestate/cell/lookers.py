@@ -51,14 +51,23 @@ FRAME_READERS: Final = frozenset(["eval", "evaluate", "query", "sql"])
 """Methods that look names up in their caller's frame: `df.query("price > @limit")`."""
 
 DYNAMIC_NAMES: Final = frozenset(
-    "__builtins__ __import__ _getframe currentframe eval exec globals locals".split()
+    "__builtins__ __import__ _getframe currentframe eval exec get_ipython globals locals".split()
 )
 """Builtins through which code reaches any name; `vars()` and `dir()` without argument are too."""
 
 DYNAMIC_ATTRIBUTES: Final = frozenset(
-    "__globals__ _getframe currentframe f_globals f_locals".split()
+    "__globals__ _getframe currentframe f_globals f_locals get_ipython user_ns".split()
 )
 """Attributes through which code reaches any name."""
+
+DYNAMIC_CALLS: Final = {
+    "cProfile": ("run", "runctx"),
+    "code": ("interact",),
+    "inspect": ("stack", "trace"),
+    "pdb": ("run", "runeval", "set_trace"),
+    "profile": ("run", "runctx"),
+}
+"""Functions, by the name of their module, that run texts or look at their caller."""
 
 NEVER_SUPPRESSING: Final = frozenset(
     "Lock NamedTemporaryFile Pool ProcessPoolExecutor TemporaryDirectory ThreadPoolExecutor ZipFile"

@@ -40,6 +40,13 @@ _SILENT: Final = SESSION | frozenset(
 _PROSE: Final = frozenset("file html javascript js latex markdown svg writefile".split())
 """Cell magics whose body is for a reader or a file."""
 
+_ASKING: Final = frozenset("pdef pdoc pfile pinfo pinfo2 psearch psource".split())
+"""Magics that show what somebody asks about a name."""
+
+_LOADERS: Final = frozenset(["load_ext", "reload_ext"])
+_SCRIPTS: Final = frozenset("bash cmd perl pypy python python2 python3 ruby script sh".split())
+"""IPython's magics that run another program; any that is unknown may be the notebook's own."""
+
 _OPTIONS: Final = {
     "time": re.compile(r"(?:\s*--no-raise-error\b)*\s*"),
     "timeit": re.compile(r"(?:\s*-(?:[nrp]\s*\d+|v\s*\w+|[tcqo]+\b))*\s*"),
@@ -63,13 +70,17 @@ class Code:
 
 @dataclass(frozen=True)
 class MagicText:
-    """What one magic does with names: `shown` is put into its text, `words` are of unknown use."""
+    """What one magic does with names: `shown` is put into its text, `words` are of unknown use.
+
+    A foreign one may also bind what its text does not say.
+    """
 
     shown: tuple[ast.expr, ...] = ()
     code: tuple[Code, ...] = ()
     words: frozenset[str] = frozenset()
     binds: frozenset[str] = frozenset()
     is_dynamic: bool = False
+    is_foreign: bool = False
 
 
 def read_magic(kind: str, arguments: tuple[str, ...]) -> MagicText:
@@ -85,13 +96,16 @@ def read_magic(kind: str, arguments: tuple[str, ...]) -> MagicText:
         code = Code(to_python(cell), is_sure=False)
         return MagicText((), (code,), binds=given, is_dynamic=code.tree is None)
     if name in _DYNAMIC:
-        return MagicText(words=words(line), binds=words(line), is_dynamic=True)
+        return MagicText(words=words(line), binds=words(line), is_dynamic=True, is_foreign=True)
     shown = _filled_in(line)
     if name in (_SILENT if cell is None else _PROSE):
-        return MagicText(shown)
+        return MagicText(shown, is_foreign=name in _LOADERS)
+    if name in _ASKING:
+        return MagicText(_filled_in(" ".join(f"${word}" for word in words(line))))
     text = f"{line}\n{cell or ''}"
-    # The magic may be a function of the notebook's: then its name leads to what it reads.
-    return MagicText(shown, (), words(text) | words(name), assigned(text))
+    # A function of the notebook's may be the magic: then its name leads to what it reads.
+    maker = frozenset[str]() if name in _SCRIPTS else words(name)
+    return MagicText(shown, (), words(text) | maker, assigned(text), is_foreign=True)
 
 
 def _runner(name: str, line: str, cell: str | None) -> MagicText:

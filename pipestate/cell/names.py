@@ -55,7 +55,8 @@ class Names:
     are among them. A step that may change what it read by another name keeps it too.
 
     `session` are statements that set the session up, to be run again when the cell is not.
-    `mentions` are all globals that the cell or any function in it, used or not, may look up.
+    `mentions` are all globals that the cell or any function in it, used or not, may look up;
+    `get_ipython` is among them where a magic may bind what nobody can foresee.
     """
 
     reads: frozenset[AccessPath] = frozenset()

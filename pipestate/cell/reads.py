@@ -44,6 +44,8 @@ class Reads:
     def name(self, name: str, parts: tuple[tuple[str, Key], ...], use: int) -> None:
         """Read a name, or the part of it at `parts`, in the present scope."""
         spelled, name = name, self.scope.mangled(name)
+        if name == "get_ipython":  # imported or not, it leads to the namespace
+            self.facts.flags.add("dynamic")
         owner = self.scope.owner(name)
         if owner is not None and owner.kind != "class":
             if roots := owner.roots.get(name):
@@ -157,6 +159,8 @@ class Reads:
                 key = constant(node.slice)
                 if key is None:
                     parts.clear()
+                    if isinstance(node.slice, ast.Name) and node.slice.id == "__name__":
+                        self.facts.flags.add("dynamic")  # `sys.modules[__name__]`
                 else:
                     parts.append(("item", key[0]))
             else:
@@ -200,14 +204,13 @@ class Reads:
     def compare(self, node: ast.Compare, _use: int) -> None:
         """`a < b < c`: c may not be looked at."""
         if _is_main_test(node):
-            return self.expr(node.left, LOOK)
+            return
         self.expr(node.left, LOOK)
         self.expr(node.comparators[0], LOOK)
         before = dict(self.state) if len(node.comparators) > 1 else self.state
         for other in node.comparators[1:]:
             self.expr(other, LOOK)
         self.state = meet(before, self.state) if self.state != before else before
-        return None
 
     def walrus(self, node: ast.NamedExpr, use: int) -> None:
         """`x := value`: binds in the block around comprehensions."""
@@ -311,12 +314,11 @@ def constant(node: ast.AST) -> tuple[Key] | None:
 
 def _is_main_test(node: ast.Compare) -> bool:
     """`__name__ == "__main__"`, which names the module without reaching into it."""
-    other = node.comparators[0]
+    sides = (node.left, *node.comparators)
     return (
-        isinstance(node.left, ast.Name)
-        and node.left.id == "__name__"
-        and len(node.comparators) == 1
-        and isinstance(other, ast.Constant)
+        len(sides) == 2
+        and any(isinstance(side, ast.Name) and side.id == "__name__" for side in sides)
+        and any(isinstance(side, ast.Constant) for side in sides)
     )
 
 

@@ -163,6 +163,8 @@ class Writes(Calls):
             before = dict(self.state)
             self.bind(name)
             self.state = meet(before, self.state)
+        if text.is_foreign:
+            self.facts.mentions.add("get_ipython")
         if text.is_dynamic:
             self.facts.flags.add("dynamic")
 
