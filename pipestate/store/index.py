@@ -101,9 +101,11 @@ class Index:
         """Where the job stands; the row of a new one where there is none."""
         data = self.rows.get(_key("job", job))
         if data is None:
-            if job in self.jobs():
+            if job not in self.jobs():
+                return JobRow()
+            data = self.rows.get(_key("job", job))  # it may have been made between the two looks
+            if data is None:
                 raise DamageError(f"the row of job {job!r} is missing from the store")
-            return JobRow()
         if len(data) != _JOB.size:
             raise FormatError("a job row of another length than this pipestate writes")
         return JobRow(*_JOB.unpack(data))
