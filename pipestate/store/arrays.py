@@ -50,9 +50,14 @@ def walk_buffer(walk: Walk, obj: object) -> None:
     """A bytearray or an `array.array`, which arrays may look at: its memory is its identity."""
     assert isinstance(obj, (bytearray, buffers.array))
     key = ctypes.addressof(ctypes.c_char.from_buffer(obj)) if len(obj) else id(obj)
-    if walk.number(obj, key) is not None:
-        walk.emit(b"a" + text(getattr(obj, "typecode", "")))
-        walk.emit(walk.content(memoryview(obj).cast("B")))
+    place: Place = (key, (len(obj), getattr(obj, "typecode", "")))
+    number = walk.number(obj, key)
+    if number is not None:
+        walk.numbering.places[number] = place
+    elif (first := _first(walk, key)) is not None:
+        walk.emit(_relation(first, place))
+    walk.emit(b"a" + text(getattr(obj, "typecode", "")))
+    walk.emit(walk.content(memoryview(obj).cast("B")))
 
 
 def address(array: Any) -> int:
@@ -83,12 +88,16 @@ def _walk_memory(walk: Walk, array: Any) -> bool:
     if number is not None:
         numbering.places[number] = place
         return True
-    known = numbering.numbers.get(key, ROOT)
-    if known not in numbering.places:  # a buffer that was met as such
-        numbering.places[known] = place
+    first = _first(walk, key)
+    if first is None:
         return True
-    walk.emit(_relation(numbering.places[known], place))
-    return place != numbering.places[known]
+    walk.emit(_relation(first, place))
+    return place != first
+
+
+def _first(walk: Walk, key: int) -> Place | None:
+    """How the first view of some memory lies, if it is of this walk."""
+    return walk.numbering.places.get(walk.numbering.numbers.get(key, ROOT))
 
 
 def _place(array: Any) -> Place:
@@ -174,6 +183,5 @@ def walk_tensor(walk: Walk, obj: object, reduced: Any) -> None:
         if storage is not None:
             walk.numbering.places[storage] = place
         else:
-            known = walk.numbering.numbers.get(key, ROOT)
-            walk.emit(_relation(walk.numbering.places.get(known, place), place))
+            walk.emit(_relation(_first(walk, key) or place, place))
     walk.push(reduced, parent=number)

@@ -30,8 +30,10 @@ METHODS = frozenset({"LOAD_METHOD"})
 CONSTANTS = frozenset({"LOAD_CONST", "LOAD_SMALL_INT"})
 SUBSCRIPTS = frozenset({"BINARY_SUBSCR", "BINARY_OP"})
 KEYS = (str, int, bool, float, bytes, type(None))
-LOOKS = frozenset(
-    {"BINARY_OP", "COMPARE_OP", "IS_OP", "CONTAINS_OP", "POP_TOP", "UNARY_NEGATIVE", "UNARY_NOT"}
+LOCALS = frozenset({"LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW"})
+OPERATORS = frozenset({"BINARY_OP", "COMPARE_OP", "IS_OP", "CONTAINS_OP"})
+LOOKS = OPERATORS | frozenset(
+    {"POP_TOP", "UNARY_NEGATIVE", "UNARY_NOT"}
     | {"TO_BOOL", "POP_JUMP_IF_FALSE", "POP_JUMP_IF_TRUE", "POP_JUMP_FORWARD_IF_FALSE"}
     | {"POP_JUMP_FORWARD_IF_TRUE", "POP_JUMP_IF_NONE", "POP_JUMP_IF_NOT_NONE", "FORMAT_VALUE"}
     | {"POP_JUMP_FORWARD_IF_NONE", "POP_JUMP_FORWARD_IF_NOT_NONE", "FORMAT_SIMPLE"}
@@ -52,7 +54,7 @@ class CodeFacts:
 @functools.lru_cache(maxsize=8192)
 def facts(code: CodeType) -> CodeFacts:
     """What `code` says, with everything nested in it. Cached: code objects never change."""
-    instructions = [i for i in dis.get_instructions(code) if i.opname not in SKIPPED]
+    instructions = _meaningful([i for i in dis.get_instructions(code) if i.opname not in SKIPPED])
     nested = [facts(const) for const in code.co_consts if isinstance(const, CodeType)]
     reads = set(_reads(instructions)).union(*(inner.reads for inner in nested))
     writes = {str(i.argval) for i in instructions if i.opname in WRITES}
@@ -61,6 +63,18 @@ def facts(code: CodeType) -> CodeFacts:
         reads=frozenset(reads),
         writes=frozenset(writes.union(*(inner.writes for inner in nested))),
     )
+
+
+def _meaningful(instructions: list[dis.Instruction]) -> list[dis.Instruction]:
+    """Without the pairs by which a class body stores its docstring and where it stands."""
+    kept: list[dis.Instruction] = []
+    for i in instructions:
+        is_place = i.opname == "STORE_NAME" and i.argval in LINE_NAMES
+        if is_place and kept and kept[-1].opname in CONSTANTS:
+            kept.pop()
+        else:
+            kept.append(i)
+    return kept
 
 
 def _digest(code: CodeType, instructions: Sequence[dis.Instruction]) -> str:
@@ -85,13 +99,11 @@ def _lines(instructions: Sequence[dis.Instruction]) -> Iterator[str]:
     """One line an instruction; jumps name the number of their target, not its place in bytes."""
     offsets = [i.offset for i in instructions]
     numbers = {offset: number for number, offset in enumerate(offsets)}
-    for number, i in enumerate(instructions):
+    for i in instructions:
         if i.opcode in JUMPS:
             # A target that is skipped itself stands for the next one that is not.
             target = i.argval if i.argval in numbers else _next(offsets, i.argval)
             yield f"{i.opname} >{numbers.get(target, len(offsets))}"
-        elif i.opname in CONSTANTS and _is_line_name(instructions, number + 1):
-            yield i.opname
         elif i.opname in CONSTANTS or isinstance(i.argval, (CodeType, tuple, frozenset)):
             yield f"{i.opname} {constant(i.argval)}"
         elif i.opname.startswith("LOAD_GLOBAL"):
@@ -102,13 +114,6 @@ def _lines(instructions: Sequence[dis.Instruction]) -> Iterator[str]:
 
 def _next(offsets: Sequence[int], offset: int) -> int:
     return next((o for o in offsets if o >= offset), -1)
-
-
-def _is_line_name(instructions: Sequence[dis.Instruction], number: int) -> bool:
-    if number >= len(instructions):
-        return False
-    i = instructions[number]
-    return i.opname == "STORE_NAME" and i.argval in LINE_NAMES
 
 
 def constant(value: object) -> str:
@@ -170,4 +175,16 @@ def _key(instructions: Sequence[dis.Instruction], number: int) -> tuple[Key] | N
 
 
 def _is_looked_at(instructions: Sequence[dis.Instruction], number: int) -> bool:
-    return number < len(instructions) and instructions[number].opname in LOOKS
+    """Whether what comes next takes the value and keeps nothing of it.
+
+    It may be the left one of two operands, if the right one is simple.
+    """
+    following = instructions[number : number + 2]
+    if following and following[0].opname in LOOKS:
+        return True
+    return (
+        len(following) == 2
+        and (following[0].opname in CONSTANTS or following[0].opname in LOCALS)
+        and following[1].opname in OPERATORS
+        and following[1].argrepr != "[]"
+    )

@@ -87,13 +87,16 @@ def _walk_elements(walk: Walk, tag: bytes, elements: Collection[object], number:
         # Tuples of scalars: no list or dict can be in a set.
         walk.emit(b"".join(sorted(trees.dumps(element) for element in elements)))
         return
+    if walk.outer is not None and walk.numbering.parents:
+        # Only a look, and below a mutable already: to look into each element as well would be to
+        # look at everything from everywhere.
+        walk.emit(b"".join(sorted(text(type(element).__qualname__) for element in elements)))
+        return
     coloured = _coloured(walk, elements)
     walk.emit(b"".join(colour for colour, is_mutable, _ in coloured if not is_mutable))
     mutable = [element for _, is_mutable, element in coloured if is_mutable]
     walk.emit(b"/%d:" % len(mutable))
-    if walk.outer is not None:
-        walk.emit(b"".join(sorted(text(type(element).__qualname__) for element in mutable)))
-    elif mutable:
+    if mutable:
         # Walked last, when most of what is in them has got its number elsewhere.
         walk.defer(functools.partial(_walk_mutable, walk, mutable, number))
 

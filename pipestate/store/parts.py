@@ -197,7 +197,7 @@ def _instance(value: object) -> dict[str, object]:
         name: MISSING
         for cls in type(value).__mro__
         for name, held in vars(cls).items()
-        if isinstance(held, types.MemberDescriptorType)
+        if isinstance(held, types.MemberDescriptorType) and not name.startswith("__")
     }
     try:
         attributes = object.__getattribute__(value, "__dict__")

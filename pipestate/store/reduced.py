@@ -46,6 +46,7 @@ IMMUTABLE_NAMES = {
     "pyarrow": ("DataType", "Scalar", "Buffer", "Schema", "Field"),
     "torch": ("dtype", "device", "Size"),
 }
+EXTENSIONS = {"pandas": ("api.extensions.ExtensionArray",)}
 HOLDERS = {"pandas", "numpy", "pyarrow"}
 """Whose objects, inside a pandas object, are no more than its content."""
 LAZY_NAMES = {"pandas": ("DataFrame", "Series", "Index")}
@@ -206,6 +207,9 @@ def _parts(walk: Walk, obj: object, reduced: tuple[Any, ...]) -> list[object]:
     if not reduced:
         return []
     function, args, state, listed, pairs, setter = [*reduced, None, None, None, None][:6]
+    if type(state) is dict and state.get("_readonly") is False and _is_one(type(obj), EXTENSIONS):
+        # pandas notes this in an array when it makes a view of it: no change.
+        state = {key: value for key, value in state.items() if key != "_readonly"}
     found = [Token(b"R%d:" % len(args)), function, *args, state]
     try:
         if listed is not None:

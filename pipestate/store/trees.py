@@ -26,7 +26,9 @@ KINDS = SCALARS | INNER
 MAX_DEPTH = 64
 """Deeper ones are walked one by one: the C pickler recurses."""
 MAX_TUPLES = 1 << 23
-"""Tuples may be shared freely and nest to any number of visits; beyond this many, walk instead."""
+"""Wider levels with tuples in them are walked, for tuples may be shared and so be the same few."""
+MIN_TUPLES = 1 << 12
+"""What is always allowed, however deep: to double that often takes nothing but a dozen tuples."""
 
 
 def containers(root: object, *seen: Collection[int]) -> list[list[object]] | None:
@@ -37,8 +39,7 @@ def containers(root: object, *seen: Collection[int]) -> list[list[object]] | Non
     levels: list[list[object]] = []
     level: list[object] = [root]
     ids: set[int] = set()
-    ntuples = 0
-    for _ in range(MAX_DEPTH):
+    for depth in range(MAX_DEPTH):
         kinds = set(map(type, level))
         if not kinds <= KINDS:
             return None
@@ -52,11 +53,18 @@ def containers(root: object, *seen: Collection[int]) -> list[list[object]] | Non
             if len(ids) != known or any(_is_any_in(mutable, found) for found in seen if found):
                 return None
             levels.append(mutable)
-        ntuples += len(inner) - len(mutable)
-        if ntuples > MAX_TUPLES:
+        if len(mutable) != len(inner) and _is_too_wide(inner, depth):
             return None
         level = gc.get_referents(*inner)
     return None
+
+
+def _is_too_wide(inner: list[object], depth: int) -> bool:
+    """Whether tuples, which may be shared freely, might nest to more visits than are worth it."""
+    allowed = max(MAX_TUPLES >> max(0, 2 * depth - 6), MIN_TUPLES)
+    return len(inner) > allowed or (
+        len(inner) > MIN_TUPLES and sum(map(len, inner)) > 4 * MAX_TUPLES  # type: ignore[arg-type]
+    )
 
 
 def _of_kinds(level: list[object], kinds: frozenset[type]) -> list[object]:
