@@ -61,6 +61,7 @@ DYNAMIC_ATTRIBUTES: Final = frozenset(
 """Attributes through which code reaches any name."""
 
 DYNAMIC_CALLS: Final = {
+    "builtins": tuple(DYNAMIC_NAMES),
     "cProfile": ("run", "runctx"),
     "code": ("interact",),
     "inspect": ("stack", "trace"),
@@ -68,6 +69,9 @@ DYNAMIC_CALLS: Final = {
     "profile": ("run", "runctx"),
 }
 """Functions, by the name of their module, that run texts or look at their caller."""
+
+DYNAMIC_MODULES: Final = frozenset(["IPython", "builtins", "inspect", "sys"])
+"""Where names of these tables are imported from."""
 
 NEVER_SUPPRESSING: Final = frozenset(
     "Lock NamedTemporaryFile Pool ProcessPoolExecutor TemporaryDirectory ThreadPoolExecutor ZipFile"

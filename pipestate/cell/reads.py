@@ -163,6 +163,8 @@ class Reads:
                         self.facts.flags.add("dynamic")  # `sys.modules[__name__]`
                 else:
                     parts.append(("item", key[0]))
+                    if key[0] == "__main__":  # of `sys.modules`
+                        self.facts.flags.add("dynamic")
             else:
                 parts.reverse()
                 return node, tuple(parts)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from .calls import Calls
 from .facts import KEEP, LOOK, WRITE, State, key_of, meet
+from .lookers import DYNAMIC_ATTRIBUTES, DYNAMIC_MODULES, DYNAMIC_NAMES
 from .magics import MagicText, words
 from .scopes import Scope, bound_name
 
@@ -132,9 +133,7 @@ class Writes(Calls):
 
     def import_(self, node: ast.Import | ast.ImportFrom) -> None:
         """An import; stars bind nobody knows what."""
-        if any(alias.name.partition(".")[0] == "__main__" for alias in node.names) or (
-            isinstance(node, ast.ImportFrom) and node.module == "__main__"
-        ):
+        if _leads_everywhere(node):
             self.facts.flags.add("dynamic")
         for alias in node.names:
             if alias.name != "*":
@@ -179,6 +178,17 @@ class Writes(Calls):
             key: None if value is not None and (key, value) in undone else value
             for key, value in state.items()
         }
+
+
+def _leads_everywhere(node: ast.Import | ast.ImportFrom) -> bool:
+    """Whether an import gives what reaches every name, by a name that would not show it."""
+    if isinstance(node, ast.Import):
+        return any(alias.name == "__main__" for alias in node.names)
+    module = (node.module or "").partition(".")[0]
+    if module not in DYNAMIC_MODULES:
+        return module == "__main__"
+    ways = (DYNAMIC_NAMES | DYNAMIC_ATTRIBUTES) - {"get_ipython"}  # which is known by its name
+    return any(a.name in ways or (a.asname and a.name == "get_ipython") for a in node.names)
 
 
 Writes.statements = {
