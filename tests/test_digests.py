@@ -145,6 +145,17 @@ def test_a_big_tree_of_plain_values_is_told_by_content() -> None:
     assert digest(rows) != digest([*copy.deepcopy(rows[:999]), {"a": 999, "b": ["999"]}])
 
 
+def test_the_attributes_of_an_instance_are_seen_wherever_python_keeps_them() -> None:
+    """Since Python 3.13 the collector does not find them in the instance's `__dict__`."""
+
+    def made(items: str) -> Node:
+        return Node(1, set(items))
+
+    assert digest(made("abcdef")) == digest(made("fedcba"))
+    inner: list[int] = []
+    assert digest([Node(1, inner), inner]) != digest([Node(1, inner), []])
+
+
 # --- sharing -------------------------------------------------------------------------------------
 
 

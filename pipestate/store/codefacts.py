@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import CodeType
@@ -21,6 +22,14 @@ from ..record import AccessPath, Key
 READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 WRITES = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
 SKIPPED = frozenset({"NOP", "CACHE", "RESUME", "EXTENDED_ARG", "NOT_TAKEN", "PRECALL"})
+LOCALS = frozenset({"LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW"})
+FAST = {"LOAD_FAST": "LOAD", "LOAD_FAST_BORROW": "LOAD", "STORE_FAST": "STORE"}
+DOUBLES = {
+    "LOAD_FAST_LOAD_FAST": ("LOAD", "LOAD"),
+    "LOAD_FAST_BORROW_LOAD_FAST_BORROW": ("LOAD", "LOAD"),
+    "STORE_FAST_LOAD_FAST": ("STORE", "LOAD"),
+    "STORE_FAST_STORE_FAST": ("STORE", "STORE"),
+}
 JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs))
 LINE_NAMES = frozenset({"__doc__", "__firstlineno__", "__static_attributes__", "__qualname__"})
 """What a class body stores that says where or how it is written, not what it is."""
@@ -30,7 +39,6 @@ METHODS = frozenset({"LOAD_METHOD"})
 CONSTANTS = frozenset({"LOAD_CONST", "LOAD_SMALL_INT"})
 SUBSCRIPTS = frozenset({"BINARY_SUBSCR", "BINARY_OP"})
 KEYS = (str, int, bool, float, bytes, type(None))
-LOCALS = frozenset({"LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW"})
 OPERATORS = frozenset({"BINARY_OP", "COMPARE_OP", "IS_OP", "CONTAINS_OP"})
 LOOKS = OPERATORS | frozenset(
     {"POP_TOP", "UNARY_NEGATIVE", "UNARY_NOT"}
@@ -96,24 +104,30 @@ def _digest(code: CodeType, instructions: Sequence[dis.Instruction]) -> str:
 
 
 def _lines(instructions: Sequence[dis.Instruction]) -> Iterator[str]:
-    """One line an instruction; jumps name the number of their target, not its place in bytes."""
-    offsets = [i.offset for i in instructions]
-    numbers = {offset: number for number, offset in enumerate(offsets)}
+    """One line an instruction; jumps name the number of their target, not its place in bytes.
+
+    Since 3.13 two instructions become one where they are of one line of source: they count as two.
+    """
+    numbers: dict[int, int] = {}
+    count = 0
+    for i in instructions:
+        numbers[i.offset] = count
+        count += 2 if i.opname in DOUBLES else 1
     for i in instructions:
         if i.opcode in JUMPS:
             # A target that is skipped itself stands for the next one that is not.
-            target = i.argval if i.argval in numbers else _next(offsets, i.argval)
-            yield f"{i.opname} >{numbers.get(target, len(offsets))}"
+            target = next((o for o in numbers if o >= i.argval), -1)
+            yield f"{i.opname} >{numbers.get(target, count)}"
+        elif i.opname in DOUBLES:
+            yield from (f"{op} {v!r}" for op, v in zip(DOUBLES[i.opname], i.argval, strict=True))
         elif i.opname in CONSTANTS or isinstance(i.argval, (CodeType, tuple, frozenset)):
             yield f"{i.opname} {constant(i.argval)}"
+        elif i.opname in FAST:
+            yield f"{FAST[i.opname]} {i.argval!r}"
         elif i.opname.startswith("LOAD_GLOBAL"):
             yield f"{i.opname} {i.argval!r} {(i.arg or 0) & 1}"
         else:
             yield f"{i.opname} {i.argval!r} {i.argrepr}"
-
-
-def _next(offsets: Sequence[int], offset: int) -> int:
-    return next((o for o in offsets if o >= offset), -1)
 
 
 def constant(value: object) -> str:
@@ -160,7 +174,7 @@ def _path(instructions: Sequence[dis.Instruction], number: int) -> AccessPath:
 
 def _is_method(i: dis.Instruction) -> bool:
     """Since 3.12 the lowest bit of LOAD_ATTR's argument says that a call of it follows."""
-    return bool(METHODS.isdisjoint(dis.opmap) and (i.arg or 0) & 1)
+    return sys.version_info >= (3, 12) and bool((i.arg or 0) & 1)
 
 
 def _key(instructions: Sequence[dis.Instruction], number: int) -> tuple[Key] | None:

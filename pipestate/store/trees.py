@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import datetime
 import decimal
-import gc
 import io
 import pickle
 from collections.abc import Collection, Container
-from itertools import compress
+from itertools import chain, compress
+from typing import Any
 
 SCALARS = frozenset(
     {int, float, bool, complex, str, bytes, type(None)}
     | {datetime.date, datetime.timedelta, decimal.Decimal}
 )
+DICTS = frozenset({dict})
 MUTABLE = frozenset({list, dict})
 INNER = MUTABLE | {tuple}
 KINDS = SCALARS | INNER
@@ -55,8 +56,19 @@ def containers(root: object, *seen: Collection[int]) -> list[list[object]] | Non
             levels.append(mutable)
         if len(mutable) != len(inner) and _is_too_wide(inner, depth):
             return None
-        level = gc.get_referents(*inner)
+        level = _below(inner, kinds & INNER)
     return None
+
+
+def _below(inner: list[object], kinds: set[type]) -> list[object]:
+    """What is in lists, tuples and dicts. `gc` does not see it all: attributes since 3.13."""
+    dicts: list[Any] = inner if kinds == DICTS else _of_kinds(inner, DICTS)
+    others: list[Any] = _of_kinds(inner, INNER - DICTS) if dict in kinds else inner
+    found = list(chain.from_iterable(others))
+    found += chain.from_iterable(map(dict.values, dicts))
+    if not set(map(type, chain.from_iterable(dicts))) <= SCALARS:
+        found += chain.from_iterable(dicts)
+    return found
 
 
 def _is_too_wide(inner: list[object], depth: int) -> bool:
