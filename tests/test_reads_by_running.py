@@ -112,7 +112,7 @@ class Programs:
     def loop(self, depth: int) -> str:
         heads = ["for T in E", "for T in (1, 2)", "for T in [0]", "while E", "while True"]
         head = self.fill(self.rng.choice(heads), 2)
-        body = self.inside(lambda: self.block(depth - 1, first="len"), loop=True)
+        body = self.inside(lambda: self.block(depth - 1, first="tick()"), loop=True)
         return f"{head}:\n{body}{self.orelse(depth)}"
 
     def try_(self, depth: int) -> str:
@@ -311,7 +311,7 @@ def complaints(source: str, code: Any, rng: random.Random) -> list[str]:
     """What the analysis of a program did not foretell."""
     log = Log(rng)
     initial: dict[str, Any] = {name: Probe(log, (name,)) for name in NAMES}
-    initial["__name__"] = "__main__"
+    initial |= {"__name__": "__main__", "tick": log.tick}
     namespace = Globals(log, initial)
     dict.__setitem__(namespace, "__builtins__", builtins.__dict__)
     try:

@@ -22,8 +22,8 @@ PASSERS: Final = frozenset(
 
 LOOKING_METHODS: Final = frozenset(
     "all any argmax argmin argsort capitalize casefold center corr count cov cumprod cumsum decode"
-    " describe diff duplicated encode endswith equals find format hexdigest idxmax idxmin index"
-    " isalnum isalpha isdigit isin isna isnull isnumeric isoformat isspace isupper islower item"
+    " describe diff duplicated encode endswith equals format hexdigest idxmax idxmin index"
+    " isalnum isalpha isdigit isin isna isnull isnumeric isoformat isspace isupper islower"
     " join kurt ljust lower lstrip max mean median min mode nlargest notna notnull nsmallest"
     " nunique pct_change prod quantile rank removeprefix removesuffix rfind rjust rsplit rstrip"
     " searchsorted sem skew splitlines startswith std strftime strip sum swapcase timestamp"
@@ -32,9 +32,9 @@ LOOKING_METHODS: Final = frozenset(
 """Methods of the usual types whose result holds nothing of what they were given."""
 
 PASSING_METHODS: Final = frozenset(
-    "abs astype clip copy cpu detach dropna explode fillna flatten get groupby head isel items"
-    " keys loc melt merge nonzero numpy partition pivot pivot_table ravel reindex rename replace"
-    " reset_index reshape rolling round sample select set_index sort_index sort_values split"
+    "abs astype clip copy cpu detach dropna explode fillna find flatten get groupby head isel item"
+    " items keys loc melt merge nonzero numpy partition pivot pivot_table ravel reindex rename"
+    " replace reset_index reshape rolling round sample select set_index sort_index sort_values split"
     " squeeze tail to_dict to_frame to_list to_numpy tolist transpose unique values view".split()
 )
 """Methods of the usual types that change nothing, but whose result may hold parts."""

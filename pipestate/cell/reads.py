@@ -303,15 +303,21 @@ class Reads:
 
 
 def constant(node: ast.AST) -> tuple[Key] | None:
-    """The constant that a subscript is, in a tuple; None for anything that is no key of a path."""
-    if isinstance(node, ast.Constant):
-        if node.value is None or isinstance(node.value, (str, int, bool, float, bytes)):
-            return (node.value,)
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+    """The constant that a subscript is, in a tuple; None for anything that is no key of a path.
+
+    `True` and `1.0` are none: they equal `1`, and yet a list takes only two of the three.
+    """
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         inner = node.operand
-        if isinstance(inner, ast.Constant) and type(inner.value) in (int, float):
-            return (-cast("int | float", inner.value),)
-    return None
+        is_number = isinstance(inner, ast.Constant) and type(inner.value) is int
+        return (-cast("int", cast("ast.Constant", inner).value),) if is_number else None
+    if not isinstance(node, ast.Constant):
+        return None
+    value = node.value
+    if isinstance(value, float):
+        return None if value.is_integer() else (value,)
+    is_key = value is None or (isinstance(value, (str, int, bytes)) and value is not True)
+    return (cast("Key", value),) if is_key and value is not False else None
 
 
 def _is_main_test(node: ast.Compare) -> bool:
