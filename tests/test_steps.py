@@ -186,3 +186,10 @@ def test_a_wrong_pipe_line_is_answered_in_one_line(job, line, told):
     refused = job.run(line)
     assert told in refused.text
     assert refused.text.strip().count("\n") == 0
+
+
+def test_a_cell_is_read_right_after_a_traceback_was_shown(job):
+    """What shows tracebacks leaves marks on syntax trees that every other tree shares."""
+    job.run("def f(n):\n    return f(n - 1) if n else 1 / 0\nf(5)")
+    done = job.run("%%step s\nclass C:\n    k = 1\n    def m(self): return self.k\nC().m()")
+    assert done.value == "1"

@@ -196,7 +196,7 @@ class Flow(Writes):
             name = node.name
         else:
             name = node.rest if isinstance(node, ast.MatchMapping) else None
-        for value in node.__dict__.values():
+        for value in [getattr(node, name, None) for name in node._fields]:
             for part in value if isinstance(value, list) else [value]:
                 if isinstance(part, ast.pattern):
                     before = dict(self.state)

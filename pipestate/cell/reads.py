@@ -127,7 +127,7 @@ class Reads:
 
     def parts(self, node: ast.AST, use: int) -> None:
         """Read every expression right below, put to the same use."""
-        for value in node.__dict__.values():
+        for value in [getattr(node, name, None) for name in node._fields]:
             if isinstance(value, ast.expr):
                 self.expr(value, use)
             elif isinstance(value, list):

@@ -145,8 +145,12 @@ def _own_bindings(node: ast.AST) -> Iterable[str]:
 
 
 def children(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes right below; like `ast.iter_child_nodes`, in a third of the time."""
-    for value in node.__dict__.values():
+    """The nodes right below, as `ast.iter_child_nodes` has them, in half the time.
+
+    Never by `vars(node)`: contexts and operators are singletons that every tree shares, and other
+    tools hang a `parent` on them (executing does, whenever IPython shows a traceback).
+    """
+    for value in [getattr(node, name, None) for name in node._fields]:
         if isinstance(value, ast.AST):
             yield value
         elif isinstance(value, list):
