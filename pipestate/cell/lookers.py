@@ -34,8 +34,9 @@ LOOKING_METHODS: Final = frozenset(
 PASSING_METHODS: Final = frozenset(
     "abs astype clip copy cpu detach dropna explode fillna find flatten get groupby head isel item"
     " items keys loc melt merge nonzero numpy partition pivot pivot_table ravel reindex rename"
-    " replace reset_index reshape rolling round sample select set_index sort_index sort_values split"
-    " squeeze tail to_dict to_frame to_list to_numpy tolist transpose unique values view".split()
+    " replace reset_index reshape rolling round sample select set_index sort_index sort_values"
+    " split squeeze tail to_dict to_frame to_list to_numpy tolist transpose unique values"
+    " view".split()
 )
 """Methods of the usual types that change nothing, but whose result may hold parts."""
 
