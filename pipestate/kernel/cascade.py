@@ -100,7 +100,7 @@ def touches(ledger: Ledger, step: str, analyse: Callable[[str], Names | None]) -
     if names is not None:
         reads |= {path.name for path in names.reads}
         binds |= names.binds
-        changes |= names.may_bind | names.deletes | names.writes
+        changes |= names.may_bind | names.deletes | names.writes | names.kept
     return Touches(frozenset(reads), frozenset(binds), frozenset(changes))
 
 

@@ -39,6 +39,7 @@ class Circumstances:
     files_read: tuple[FileState, ...]
     files_written: tuple[FileState, ...]
     is_done: bool
+    is_volatile: bool
     asked: tuple[Input, ...] = ()
 
 
@@ -67,7 +68,7 @@ def record_of(trial: Trial, result: Outcome, around: Circumstances) -> Record:
         started=around.started,
         seconds=around.seconds,
         is_done=around.is_done,
-        is_volatile=task.names.is_dynamic,
+        is_volatile=around.is_volatile,
         cell_id=task.cell_id,
     )
 

@@ -36,7 +36,8 @@ class Binding:
     """What a name means: a version (None: a plain cell's, not looked at yet) and its object.
 
     `maker` is the step it comes from, "" for a plain cell; `record` the record that holds the
-    version, "" if none does; `amended` says that a plain cell changed the object in place.
+    version, "" if none does; `amended` says that a plain cell changed the object in place. `kin`
+    are the names that the plain cell named which made it: it may share objects with those alone.
     """
 
     maker: str = ""
@@ -44,6 +45,7 @@ class Binding:
     version: Version | None = None
     obj: Any = DORMANT
     amended: bool = False
+    kin: frozenset[str] = frozenset()
 
     @property
     def is_resident(self) -> bool:
@@ -117,7 +119,7 @@ class Namespace:
                 continue
             seen.add(name)
             binding = self.bindings.get(name)
-            if binding is None or binding.version is None:
+            if binding is None or binding.version is None or name in self.junk:
                 continue
             if not binding.is_resident and name not in self.loading:
                 self._load_component(name, binding)
@@ -222,8 +224,8 @@ class Namespace:
 
     # --- plain cells ---------------------------------------------------------------------------
 
-    def notice(self, names: Iterable[str]) -> list[str]:
-        """Take up what a plain cell bound, rebound or deleted; gives the names that changed."""
+    def notice(self, names: Iterable[str], kin: frozenset[str] = frozenset()) -> list[str]:
+        """Take up what a plain cell that named `kin` bound, rebound or deleted; the changed names."""
         changed = []
         for name in names:
             if is_hidden(name):
@@ -235,7 +237,7 @@ class Namespace:
                     continue
                 if binding is None or binding.obj is not value:
                     self._forget(name)
-                    self.bindings[name] = Binding(obj=value)
+                    self.bindings[name] = Binding(obj=value, kin=kin)
                     changed.append(name)
             elif binding is not None and binding.is_resident:
                 self.drop(name)

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..cell.lookers import DYNAMIC_NAMES
 from ..cell.names import Names, is_hidden
-from ..pipe.graph import Standing
+from ..pipe.graph import Held, Standing
 from ..pipe.status import STEP_VALUE, Found, value_found
 from ..record import ABSENT, AccessPath, Digest, Record, Version
 from ..store import digests
@@ -27,6 +28,8 @@ class Outlook:
     """What names stand for before `step`, in one kernel.
 
     `head` gives the record in force of a step, for values that are read by their step's name.
+    `givens` are what plain cells had made of names when this step or others read them: they stand
+    in where the name has since come to mean what this step or a later one made.
     """
 
     step: str
@@ -36,14 +39,19 @@ class Outlook:
     direction: Direction
     phase: Phase
     head: Callable[[str], Record | None]
+    record: Callable[[Digest], Record]
+    givens: Standing = field(default_factory=dict)
     _found: dict[AccessPath, Found] = field(default_factory=dict)
 
     def wanted(self, name: str) -> Binding | None:
         """The binding that the step should find; None where the name stands for nothing."""
         now = self.space.bindings.get(name)
         held = self.held.get(name)
-        if now is not None and self._stands(name, now):
+        if now is not None and self._stands(now):
             return self._looked_at(name, now)
+        given = self.givens.get(name)
+        if given is not None and (held is None or self._is_own(given, held)):
+            held = given
         if held is None:
             return None
         if now is not None and now.maker == held.maker and now.version is not None:
@@ -51,7 +59,13 @@ class Outlook:
                 return self._looked_at(name, now)
         return Binding(held.maker, held.record, held.version)
 
-    def _stands(self, name: str, now: Binding) -> bool:
+    def _is_own(self, given: Held, held: Held) -> bool:
+        """Whether this step's last run was given it, after the step above had made its version."""
+        own = self.head(self.step)
+        record = self.record(given.record)
+        return record is own and record.started > self.record(held.record).started
+
+    def _stands(self, now: Binding) -> bool:
         """Whether what the name means now counts whatever the steps above made of it."""
         if now.maker == self.step:
             return False
@@ -121,8 +135,11 @@ class Outlook:
 
     def paths(self, names: Names) -> frozenset[AccessPath]:
         """Every path that a cell reads, through the code in the values that it reaches too."""
-        if names.is_dynamic:
+        if self.is_dynamic(names):
             return frozenset(AccessPath(n) for n in {*self.held, *self.space.bindings})
+        return self._reached(names)
+
+    def _reached(self, names: Names) -> frozenset[AccessPath]:
         whole = names.writes | names.kept | names.may_bind
         found: set[AccessPath] = set()
         waiting = [*names.reads, *(AccessPath(n) for n in names.may_bind | names.deletes)]
@@ -130,7 +147,7 @@ class Outlook:
             path = waiting.pop()
             if is_hidden(path.name) and path.name not in names.binds:
                 continue
-            if path.parts and path.name in whole:
+            if path.parts and path.name in whole and not self._is_module(path.name):
                 path = AccessPath(path.name)
             elif path.parts and self._may_see_more(path, names):
                 path = AccessPath(path.name, path.parts[:-1])
@@ -148,9 +165,19 @@ class Outlook:
         """Whether a method is called here: it may look at all of what stands before its dot."""
         if path not in names.called:
             return False
-        binding = self.wanted(path.name)
+        return not self._is_module(path.name)
+
+    def _is_module(self, name: str) -> bool:
+        binding = self.wanted(name)
         version = binding.version if binding else None
-        return version is None or version.types.get(path.name) != "module"
+        return version is not None and version.types.get(name) == "module"
+
+    def is_dynamic(self, names: Names) -> bool:
+        """Whether the cell, or code that it reaches, may look up names that no analysis sees."""
+        return names.is_dynamic or any(
+            path.name in DYNAMIC_NAMES and self.wanted(path.name) is None
+            for path in self._reached(names)
+        )
 
     def touched(self, paths: Iterable[AccessPath]) -> frozenset[str]:
         """The names that a step which reads `paths` may change: those and their components."""
@@ -159,8 +186,7 @@ class Outlook:
             binding = self.wanted(name)
             if binding is not None and binding.version is not None and binding.version.mutable:
                 found |= {mate for mate in binding.version.names if self._is_mate(mate, binding)}
-                found |= self._plain_mates(binding)
-        return frozenset(found)
+        return frozenset(found | self._plain_mates(found))
 
     def _is_mate(self, mate: str, binding: Binding) -> bool:
         other = self.wanted(mate)
@@ -171,16 +197,30 @@ class Outlook:
             and (other.maker, other.version.digest) == (binding.maker, binding.version.digest)
         )
 
-    def _plain_mates(self, binding: Binding) -> set[str]:
-        """Names of plain cells that share objects with a version that is in memory."""
-        if not binding.is_resident:
-            return set()
-        plain = [
+    def _plain_mates(self, names: set[str]) -> set[str]:
+        """Names that plain cells made out of objects of `names`, and that still share them."""
+        kin = {
             name
-            for name, other in self.space.bindings.items()
-            if not other.maker and other.is_resident and other.obj is binding.obj
-        ]
-        return set(plain)
+            for name, binding in self.space.bindings.items()
+            if not binding.maker
+            and name not in names
+            and not binding.kin.isdisjoint(names)
+            and self.space.is_current(name)
+        }
+        if not kin:
+            return set()
+        mutable = {
+            name
+            for name in names
+            if self.space.is_current(name) and self.wanted(name) is self.space.bindings[name]
+        }
+        return {
+            name
+            for component, version in self.space.look(kin | mutable, self.phase)
+            if version.mutable and not mutable.isdisjoint(component.values)
+            for name in component.values
+            if name in kin
+        }
 
 
 def _widest(paths: set[AccessPath]) -> frozenset[AccessPath]:

@@ -322,6 +322,8 @@ class Session:
             binding = self.space.bindings.get(name)
             if binding is None or binding.is_resident or binding.version is None:
                 continue
+            if name in self.space.junk:
+                continue
             if binding.version.kind == "lost":
                 self._make_again(name, binding.version, binding.maker)
                 continue
@@ -401,6 +403,8 @@ class Session:
             self.settings.direction,
             phase,
             self.ledger.head,
+            self.ledger.record,
+            graph.givens((*pipe.order, task.step), pipe.heads, self.ledger.record),
         )
 
     def place(self, task: Task) -> tuple[str, ...]:
@@ -427,7 +431,7 @@ class Session:
         for kind, is_so in asked.items():
             if is_so:
                 return because(kind)
-        if task.names.is_dynamic:
+        if outlook.is_dynamic(task.names):
             return because("dynamic", "eval, exec or globals()")
         first: Reason | None = None
         world = self.world(task, outlook)
@@ -766,7 +770,7 @@ class Session:
             binding = self.space.bindings.get(name)
             if binding is not None and binding.version is not None:
                 may |= set(binding.version.writes)
-        changed = self.space.notice(may)
+        changed = self.space.notice(may, reached)
         self.space.suspect(reached - set(changed))
         if names.imports or names.definitions or names.stars:
             task = Task(StepLine("plain"), "", "", names, "")
@@ -846,6 +850,7 @@ class Session:
                 files_read=_all_read(touched, task),
                 files_written=touched.states_written(),
                 is_done=self._is_done(task, shown),
+                is_volatile=before.is_dynamic,
                 asked=tuple(running.asked.values()),
             ),
         )

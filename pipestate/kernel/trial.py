@@ -17,10 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..cell.lookers import DYNAMIC_NAMES
 from ..cell.names import IPYTHON_NAMES, Names, is_hidden
 from ..cell.source import StepLine
 from ..ledger import Ledger
-from ..record import VALUE, AccessPath, Digest, Input, Version
+from ..record import ABSENT, VALUE, AccessPath, Digest, Input, Version
 from ..store import blobs, digests, versions
 from ..store.versions import Component, Phase, Source
 from .namespace import Binding, Namespace, look
@@ -62,6 +63,13 @@ class Trial:
     objects: Mapping[str, Any]
     givens: tuple[Version, ...]
     setups: frozenset[str] = frozenset()
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether the body may look up names that no analysis sees."""
+        return self.task.names.is_dynamic or any(
+            one.path.name in DYNAMIC_NAMES and one.whole == ABSENT for one in self.inputs
+        )
 
     def is_set_up(self, name: str) -> bool:
         """Whether a setup step made it: its values do not count as changed by use."""
@@ -107,7 +115,7 @@ def prepare(task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase) ->
             _put(space, name, want)
     space.load(name for name in touched if wanted[name] is not None)
     placed = {n: space.bindings[n] for n in touched if n in space.bindings}
-    givens = _keep_unkept(placed, space, batch_phase)
+    givens = _keep_givens(placed, space, batch_phase)
     placed = {n: space.bindings[n] for n in touched if n in space.bindings}
     setups = frozenset(s for s, seen in ledger.pipe.seen.items() if "--setup" in seen.options)
     objects = visible(space.ns)
@@ -153,24 +161,31 @@ def inputs_of(outlook: Outlook, paths: frozenset[AccessPath]) -> tuple[Input, ..
     return tuple(found)
 
 
-def _keep_unkept(
+def _keep_givens(
     placed: Mapping[str, Binding], space: Namespace, phase: Phase
 ) -> tuple[Version, ...]:
-    """Keep the inputs that no record holds, so that they can be put back and loaded later."""
-    unkept = {
-        name
-        for name, binding in placed.items()
-        if not binding.record and binding.version is not None and binding.is_resident
+    """Keep what no record holds of what the step may touch, so that it can be put back and loaded.
+
+    Gives the versions of all that no step made, those that were kept before included.
+    """
+    found = {
+        binding.version.digest: binding.version
+        for binding in placed.values()
+        if not binding.maker and binding.record and binding.version is not None
     }
-    kept: list[Version] = []
+    unkept = {name for name, b in placed.items() if not b.record and space.is_current(name)}
     if not unkept:
-        return ()
-    for component, version in space.look(unkept, phase):
+        return tuple(found.values())
+    shared = {n for n, b in placed.items() if b.version and b.version.mutable}
+    names = unkept | {name for name in shared if space.is_current(name)}
+    for component, version in space.look(names, phase):
+        if unkept.isdisjoint(component.values):
+            continue
         done = versions.keep(component, version, namespace=space.ns, phase=phase)
-        kept.append(done)
-        for name in component.values:
+        found[done.digest] = done
+        for name in unkept & component.values.keys():
             space.bindings[name] = replace(space.bindings[name], version=done)
-    return tuple(kept)
+    return tuple(found.values())
 
 
 # --- after -----------------------------------------------------------------------------------------

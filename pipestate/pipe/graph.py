@@ -67,6 +67,19 @@ def leave(held: Standing, step: str, digest: Digest, record: Record) -> None:
                 held[name] = Held(step, digest, version)
 
 
+def givens(
+    steps: Iterable[str], heads: Mapping[str, Digest], record: Callable[[Digest], Record]
+) -> Standing:
+    """What no step made and these steps read, by their records in force; the last one counts."""
+    return {
+        name: Held("", heads[step], version)
+        for step in steps
+        if step in heads
+        for version in record(heads[step]).givens
+        for name in version.names
+    }
+
+
 def reach(names: Iterable[str], reads: Callable[[str], Iterable[str]]) -> frozenset[str]:
     """`names` and all that the code in their values reads in turn."""
     found: set[str] = set()

@@ -1,0 +1,77 @@
+"""Plain cells are watched, not kept: what they made counts for steps, and is put back like the rest."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def job(nb):
+    nb.load("job")
+    return nb
+
+
+def test_a_step_that_changes_a_given_in_place_starts_from_what_it_saw(job):
+    """Running it again gives the same."""
+    job.run("g = [0]")
+    assert job.run("%%step b\ng.append(1)\ng").value == "[0, 1]"
+    assert job.run("%%step b --force\ng.append(1)\ng").value == "[0, 1]"
+    job.kill()
+    job.load("job")
+    assert job.run("%%step b --force\ng.append(1)\ng").value == "[0, 1]"
+
+
+def test_a_failed_attempt_leaves_no_trace_in_the_next(job):
+    """What the body did stays visible to plain cells, and is put back before any step reads it."""
+    job.run("g = [0]")
+    assert job.run("%%step b\ng.append(1); 1/0").error == "ZeroDivisionError"
+    assert job.run("g").value == "[0, 1]"
+    assert job.run("%%step b\ng.append(1)\ng").value == "[0, 1]"
+
+
+def test_a_change_in_place_by_a_plain_cell_is_put_aside_with_the_version(job):
+    """It belongs to the version it changed."""
+    job.run("%%step a\nxs = []")
+    job.run("%%step b\nxs.append(1)")
+    job.run("xs.append(2)")
+    assert job.run("xs").value == "[1, 2]"
+    assert job.run("%%step b --force\nxs.append(1)\nxs").value == "[1]"
+
+
+def test_a_change_by_a_plain_cell_counts_for_the_steps_below(job):
+    """It is their given."""
+    job.run("%%step a\nxs = [1]")
+    job.run("xs.append(2)")
+    assert job.run("%%step c\nn = len(xs)\nn").value == "2"
+    job.kill()
+    job.load("job")
+    assert job.run("%%step c\nn = len(xs)\nn").states[-1][1] in ("restored", "ran")
+
+
+def test_names_of_a_plain_cell_that_share_with_a_step_belong_to_it(job):
+    """An alias and a container that a plain cell made are put back together with the object."""
+    job.run("%%step a\nxs = [1]")
+    job.run("zs = [xs]")
+    assert job.run("%%step b\nxs.append(2)\nxs").value == "[1, 2]"
+    assert job.run("zs").value == "[[1, 2]]"
+    job.run("%%step b --force\nxs.append(2)\nxs")
+    assert job.run("zs, zs[0] is xs").value == "([[1, 2]], True)"
+
+
+def test_a_plain_cell_that_makes_something_else_makes_its_readers_stale(job):
+    """A given is an input like any other."""
+    job.run("k = 1")
+    job.run("%%step a\nu = k")
+    job.run("k = 2")
+    assert job.run("%%step a\nu = k\nu").value == "2"
+    job.run("k = 2")
+    assert job.run("%%step a\nu = k\nu").states == [("a", "restored")]
+
+
+def test_what_a_later_step_made_of_a_given_is_put_aside(job):
+    """The given stands for it again."""
+    job.run("k = 1")
+    job.run("%%step a\nu = k\nu")
+    job.run("%%step z\nk = 5")
+    assert job.run("%%step a --force\nu = k\nu").value == "1"
+    assert job.run("k").value == "5"
