@@ -18,6 +18,17 @@ from nbclient import NotebookClient
 
 EXAMPLES = ROOT / "examples"
 
+TWICE = """\
+first run, nothing is kept yet:
+  step_01  ran
+  step_02  ran
+  computed: step_01, step_02
+second run, a new kernel:
+  step_01  restored
+  step_02  restored
+  computed: nothing
+"""
+
 
 @dataclass
 class Run:
@@ -106,16 +117,7 @@ def test_run_twice_tells_that_nothing_was_computed_the_second_time(cwd, ipython_
         text=True,
         check=False,
     )
-    assert done.stdout == (
-        "first run, nothing is kept yet:\n"
-        "  step_01  ran\n"
-        "  step_02  ran\n"
-        "  computed: step_01, step_02\n"
-        "second run, a new kernel:\n"
-        "  step_01  restored\n"
-        "  step_02  restored\n"
-        "  computed: nothing\n"
-    ), done.stderr
+    assert done.stdout == TWICE, done.stderr
     assert list(cwd.iterdir()) == []
 
 
