@@ -1,0 +1,116 @@
+"""Two kinds of notebook to time cells in: a shell in this process, and a real kernel."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+JOB = "bench"
+QUIET = "--HistoryManager.hist_file=:memory:"
+
+
+def environment(room: Path) -> dict[str, str]:
+    """What a notebook in the folder `room` is started with: nothing of the user's."""
+    root = str(Path(__file__).resolve().parent.parent)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PIPESTATE_", "JPY_"))}
+    path = os.pathsep.join(filter(None, [root, kept.get("PYTHONPATH")]))
+    home = str(room / "home")
+    return {**kept, "PYTHONPATH": path, "IPYTHONDIR": home, "PIPESTATE_STORE": str(room / "store")}
+
+
+class Shell:
+    """IPython in this process, with the extension or without; what cells show goes nowhere."""
+
+    def __init__(self, room: Path) -> None:
+        from IPython.core.interactiveshell import InteractiveShell
+        from traitlets.config import Config
+
+        os.environ.update(environment(room))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        config = Config()
+        config.HistoryManager.hist_file = ":memory:"
+        self.shell: Any = InteractiveShell.instance(config=config)
+        self.is_loaded = False
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """The notebook's namespace."""
+        names: dict[str, Any] = self.shell.user_ns
+        return names
+
+    def run(self, cell: str) -> float:
+        """Run a cell; how many seconds it took."""
+        start = time.perf_counter()
+        result = self.shell.run_cell(cell, store_history=True)
+        took = time.perf_counter() - start
+        result.raise_error()
+        return took
+
+    def load(self, is_wanted: bool = True) -> None:
+        """Load the extension and use the job, or take all of it out again."""
+        if is_wanted and not self.is_loaded:
+            self.run("%load_ext pipestate")
+            self.run(f"%pipe job {JOB}")
+        elif self.is_loaded and not is_wanted:
+            self.run("%unload_ext pipestate")
+        self.is_loaded = is_wanted
+
+    def time(self, cells: Iterable[str], *, is_loaded: bool) -> float:
+        """The median time of these cells, with the extension or without."""
+        self.load(is_loaded)
+        return median([self.run(cell) for cell in cells])
+
+
+class Kernel:
+    """A real ipykernel, timed from the request to the last message of its answer."""
+
+    def __init__(self, room: Path, *, is_loaded: bool) -> None:
+        from jupyter_client.manager import start_new_kernel
+
+        self.manager, self.client = start_new_kernel(
+            kernel_name="python3",
+            env=environment(room),
+            cwd=str(room),
+            extra_arguments=[QUIET, "--log-level=ERROR"],
+        )
+        if is_loaded:
+            self.run("%load_ext pipestate")
+            self.run(f"%pipe job {JOB}")
+
+    def run(self, cell: str) -> float:
+        """Run a cell; how many seconds it took."""
+        start = time.perf_counter()
+        sent = self.client.execute(cell)
+        while True:
+            message = self.client.get_iopub_msg(timeout=60)
+            if message["parent_header"].get("msg_id") != sent:
+                continue
+            if message["content"].get("execution_state") == "idle":
+                break
+        reply = self.client.get_shell_msg(timeout=60)
+        took = time.perf_counter() - start
+        if reply["content"]["status"] != "ok":
+            raise RuntimeError("\n".join(reply["content"]["traceback"]))
+        return took
+
+    def time(self, cells: Iterable[str]) -> float:
+        """The median time of these cells."""
+        return median([self.run(cell) for cell in cells])
+
+    def close(self) -> None:
+        """End the kernel."""
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+def expect(room: Path, step: str, event: str) -> None:
+    """Make sure that what was timed is what happened: the last run of a step."""
+    import pipestate  # its import is among what is timed
+
+    runs = [run for run in pipestate.Job(JOB, store=room / "store").history() if run.step == step]
+    if not runs or runs[-1].event != event:
+        raise RuntimeError(f"{step} should have {event}: {runs[-1:]}")

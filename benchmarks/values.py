@@ -1,0 +1,226 @@
+"""What keeping a value costs beside writing its bytes, and getting it back beside reading them.
+
+The value is handed to the step's body ready-made, as a builtin name: what is timed is pipestate's
+part, and no input is read. Every round keeps it in a store of its own.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib.util
+import itertools
+import pickle
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import blake3
+
+from .notebooks import Shell, expect
+from .rounds import Pair, Row, bytes_in, fresh, pair, paired, read_seconds, seconds, write
+
+MB = 1_000_000
+
+
+def array(nbytes: int) -> Any:
+    """An array of floats."""
+    import numpy as np
+
+    return np.arange(nbytes // 8, dtype=np.float64)
+
+
+def frame(nbytes: int) -> Any:
+    """Ten columns: floats, integers, times, truths, categories, texts."""
+    import numpy as np
+    import pandas as pd
+
+    rows = nbytes // 71
+    numbers = np.arange(rows)
+    columns: dict[str, Any] = {f"float_{i}": numbers * (0.5 + i) for i in range(4)}
+    columns |= {f"int_{i}": numbers * (i + 3) for i in range(2)}
+    columns["time"] = pd.to_datetime(numbers, unit="s")
+    columns["truth"] = numbers % 3 == 0
+    columns["kind"] = pd.Categorical.from_codes(numbers % 5, list("abcde"))
+    columns["text"] = pd.Series(np.array(["apple", "pear", "plum"])[numbers % 3], dtype="str")
+    return pd.DataFrame(columns)
+
+
+def weights(nbytes: int) -> Any:
+    """A state_dict of 100 tensors."""
+    import torch
+
+    return {
+        f"layer_{i}.weight": torch.full((nbytes // 400,), float(i), dtype=torch.float32)
+        for i in range(100)
+    }
+
+
+def dicts(count: int) -> Any:
+    """Many small dicts."""
+    return [{"id": i, "name": f"row {i}", "score": i / 2} for i in range(count)]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of value: how to make it, which library it needs, and a cell that first uses it."""
+
+    what: str
+    make: Callable[[int], Any]
+    size: int
+    library: str
+    use: str
+    target: float | None = None
+
+
+KINDS = {
+    "array": Kind("{} MB array", array, 1000 * MB, "numpy", "one = big[-1]", 1.3),
+    "frame": Kind("{} MB frame", frame, 360 * MB, "pandas", "one = big['float_3'].iat[-1]", 1.4),
+    "weights": Kind("{} MB state_dict", weights, 400 * MB, "torch", "one = big['layer_7.weight']"),
+}
+
+
+def buffers_of(value: Any) -> list[Any]:
+    """The bytes of a value, as pickle gives them; tensors as the arrays that they are."""
+    if isinstance(value, dict):
+        value = [tensor.numpy() for tensor in value.values()]
+    found: list[pickle.PickleBuffer] = []
+    stream = pickle.dumps(value, 5, buffer_callback=found.append)
+    return [stream, *(buffer.raw() for buffer in found)]
+
+
+class Keeper:
+    """A shell whose steps keep one ready-made value, each time in a new store."""
+
+    def __init__(self, room: Path, value: Any) -> None:
+        self.room = room
+        self.shell = Shell(room)
+        builtins.ready_made = value  # type: ignore[attr-defined]
+
+    def keep(self) -> float:
+        """Keep it; how many seconds the cell took."""
+        self.shell.load(False)
+        self.shell.names.pop("big", None)
+        shutil.rmtree(self.room / "store", ignore_errors=True)
+        self.shell.load()
+        took = self.shell.run("%%step keep\nbig = ready_made")
+        expect(self.room, "keep", "ran")
+        return took
+
+
+def keep(room: Path, name: str, size: int, *, rounds: int) -> Pair:
+    """Keep a value, and write its bytes to a file. The last store is left there."""
+    value = KINDS[name].make(size)
+    keeper, buffers, raw = Keeper(room, value), buffers_of(value), room / "raw"
+
+    def write_raw() -> float:
+        raw.unlink(missing_ok=True)
+        return seconds(lambda: write(raw, buffers))
+
+    return paired(rounds, write_raw, keeper.keep)
+
+
+def first_use(room: Path, name: str) -> tuple[float, float]:
+    """After a restart: read the file, and the first cell that names the value."""
+    shell, raw = Shell(room), room / "raw"
+    shell.run(f"import {KINDS[name].library}")
+    floor = read_seconds(raw)
+    shell.load()
+    return floor, shell.run(KINDS[name].use)
+
+
+def touch_all(room: Path, is_first: bool) -> tuple[float, float]:
+    """After a restart: sum an array mapped by numpy, and the one that pipestate kept."""
+    shell, file = Shell(room), room / "array.npy"
+    shell.run("import numpy")
+    shell.load()
+    cells = [f"numpy.load({str(file)!r}, mmap_mode='c').sum()", "big.sum()"]
+    shell.run("numpy.ones(1000).sum()")
+    if is_first:
+        return shell.run(cells[0]), shell.run(cells[1])
+    ours = shell.run(cells[1])
+    return shell.run(cells[0]), ours
+
+
+def _save_array(room: Path, size: int) -> None:
+    import numpy as np
+
+    np.save(room / "array.npy", array(size))
+
+
+def big_values(room: Path, name: str, *, scale: float, rounds: int) -> list[Row]:
+    """Keep one kind of value, and use it after restarts."""
+    kind = KINDS[name]
+    if importlib.util.find_spec(kind.library) is None:
+        return []
+    size = int(kind.size * scale)
+    what = kind.what.format(size // MB)
+    kept = fresh(keep, room, name, size, rounds=rounds)
+    used = pair(fresh(first_use, room, name) for _ in range(rounds))
+    percent = 2.0 if scale == 1 else None  # opening a store costs the same for any size
+    rows = [
+        Row("keep", f"{what}, over a raw write", kept.times, "x", kind.target, str(kept)),
+        Row("first use", f"{what}, of a raw read", used.times * 100, "%", percent, str(used)),
+        Row("first use", f"{what}", used.ours * 1e3, "ms", 10.0),
+    ]
+    if name == "array":
+        fresh(_save_array, room, size)
+        touched = pair(fresh(touch_all, room, bool(i % 2)) for i in range(rounds))
+        told = f"{what}, all of it, over numpy's mmap"
+        rows.append(Row("first use", told, touched.times, "x", 1.1, str(touched)))
+    return rows
+
+
+def read_only(room: Path, *, size: int, rounds: int) -> list[Row]:
+    """A step that reads an array and changes nothing, over hashing it once."""
+    value = array(size)
+    keeper = Keeper(room, value)
+    keeper.keep()
+    numbers, memory = itertools.count(), memoryview(value).cast("B")
+    result = paired(
+        rounds,
+        lambda: seconds(lambda: blake3.blake3(memory, max_threads=blake3.blake3.AUTO)),
+        lambda: keeper.shell.run(f"%%step read\nlength = len(big) + {next(numbers)}"),
+    )
+    expect(room, "read", "ran")
+    what = f"step that reads a {size // MB} MB array, over one BLAKE3 pass"
+    return [Row("read", what, result.times, "x", 1.3, str(result))]
+
+
+def many_dicts(room: Path, *, count: int, rounds: int) -> list[Row]:
+    """Many small dicts, over pickling and writing them."""
+    value = dicts(count)
+    keeper, raw = Keeper(room, value), room / "raw"
+
+    def floor() -> float:
+        raw.unlink(missing_ok=True)
+        return seconds(lambda: write(raw, [pickle.dumps(value, 5)]))
+
+    kept = paired(rounds, floor, keeper.keep)
+    what = f"{count:,} small dicts, over pickle.dumps and a write"
+    return [Row("keep", what, kept.times, "x", None, str(kept))]
+
+
+def bytes_stored(room: Path, *, rows: int) -> list[Row]:
+    """What a store grows by, in columns of a frame of ten float columns."""
+    import pandas as pd
+
+    numbers = array(rows * 80).reshape(rows, 10)
+    keeper = Keeper(room, pd.DataFrame(numbers, columns=[f"c{i}" for i in range(10)]))
+    keeper.keep()
+    cells: Iterable[tuple[str, str, float]] = (
+        ("nothing changed", "big = big.copy()", 0.05),
+        ("a column added", "big['new'] = big['c1'] * 2.5", 1.05),
+        ("copied after that (blocks merge)", "big = big.copy()", 0.05),
+        ("a column changed", "big['c3'] = big['c3'] + 0.5", 1.05),
+        ("a column dropped", "big = big.drop(columns='c5')", 0.05),
+    )
+    found = []
+    for number, (what, body, target) in enumerate(cells):
+        before = bytes_in(room / "store")
+        keeper.shell.run(f"%%step step_{number}\n{body}")
+        expect(room, f"step_{number}", "ran")
+        columns = (bytes_in(room / "store") - before) / (rows * 8)
+        found.append(Row("bytes", what, columns, "columns", target))
+    return found
