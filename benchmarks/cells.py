@@ -27,7 +27,7 @@ for i in range(150_000):
     "recursion": """
 def fib(n):
     return n if n < 2 else fib(n - 1) + fib(n - 2)
-fib(22)
+fib(25)
 """,
     "pandas calls": """
 import pandas as pd
