@@ -23,8 +23,10 @@ from . import job as jobs
 from .cell.source import parse_line
 from .errors import PipeStateError
 from .kernel import ambient, completion, notebooks, outputs
+from .kernel.bench import Doors, Settings, Told
+from .kernel.cascade import Planned
 from .kernel.hooks import CellHooks, run_body
-from .kernel.session import Planned, Session, Settings, Told
+from .kernel.session import Session
 from .ledger import Ledger
 from .pipe.status import StepStatus
 from .store.folder import locate, open_store
@@ -99,14 +101,9 @@ class PipeState(Configurable):
     def session(self) -> Session:
         """The kernel's session with its job, opened at the first need."""
         if self._session is None:
-            self._session = Session(
-                self.shell,
-                self._open(self.job or default_job(self.shell)),
-                self._settings,
-                self.tell,
-                self.show,
-                lambda task: run_body(self.shell, task),
-            )
+            doors = Doors(self.tell, self.show, lambda task: run_body(self.shell, task))
+            ledger = self._open(self.job or default_job(self.shell))
+            self._session = Session.open(self.shell, ledger, self._settings, doors)
         return self._session
 
     def _open(self, job: str) -> Ledger:
@@ -114,11 +111,11 @@ class PipeState(Configurable):
         store = open_store(path, durable=self.durable, verification=self.verification)  # type: ignore[arg-type]
         return Ledger.open(store, job)
 
-    @observe("mode", "direction", "restore", "badge")
+    @observe("mode", "direction", "restore")
     def _take_settings(self, _: Any = None) -> None:
         settings = getattr(self, "_settings", None)
         if settings is not None:
-            for name in ("mode", "direction", "restore", "badge"):
+            for name in ("mode", "direction", "restore"):
                 setattr(settings, name, getattr(self, name))
 
     @observe("store", "durable", "verification")
@@ -233,10 +230,7 @@ class PipeState(Configurable):
 
     def load(self, names: Sequence[str]) -> Sequence[str]:
         """Load names, all dormant ones for none; those that were."""
-        dormant = self.session.space.dormant()
-        wanted = [name for name in names or sorted(dormant) if name in dormant]
-        self.session.load(wanted)
-        return wanted
+        return self.session.load(names)
 
     def unload(self, names: Sequence[str]) -> Sequence[str]:
         """Take names out of memory that the store keeps."""
@@ -272,7 +266,7 @@ class PipeState(Configurable):
 
     def imports(self) -> dict[str, str]:
         """The imports of the job, and those of this kernel that are not kept yet."""
-        return {**self.ledger.pipe.imports, **self.session.new_imports()}
+        return self.session.imports()
 
     def configure(self, trait: str, value: str) -> None:
         """Set a trait."""

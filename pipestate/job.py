@@ -206,12 +206,24 @@ class Job(MutableMapping[str, Any]):
     def _load(self, version: Version) -> dict[str, Any]:
         space = vars(self._module)
         values = versions.load(
-            version, fetch=self._ledger.fetch, resolve=self._need, namespace=space
+            version,
+            fetch=self._ledger.fetch,
+            resolve=lambda name: self._needed(name, version.needs.get(name, "")),
+            namespace=space,
         )
         for path in version.reads:
             if self._meant(path.name) is not None:
                 self._need(path.name)
         return values
+
+    def _needed(self, name: str, digest: Digest) -> Any:
+        """A definition that a value needs, as it was when the value was kept."""
+        known = self._meant(name)
+        if digest and (known is None or known.names[name] != digest):
+            earlier = self._ledger.definition(name, digest)
+            if earlier is not None:
+                return self._load(earlier)[name]
+        return self._need(name)
 
     def _need(self, name: str) -> Any:
         """What a name means, one object for one version: other values refer to it by its name."""
@@ -276,6 +288,7 @@ def world_of(ledger: Ledger, step: str, held: Standing) -> World:
         normal=normal,
         lookup=lambda path: status.find(held, path, ledger.head),
         joint=lambda names: _joint(held, tuple(names)),
+        mates=lambda name: _mates(held, name),
         packages=lambda names: head.packages if head else {},
         files=lambda record: None,
         ambient=head.moved if head else {},
@@ -295,6 +308,13 @@ def _joint(held: Standing, names: tuple[str, ...]) -> dict[str, Digest]:
             some = digests.joint_of(version.names, version.shares, sorted(group))
             found[",".join(sorted(group))] = some or digest
     return found
+
+
+def _mates(held: Standing, name: str) -> str:
+    known = held.get(name)
+    if known is None:
+        return ""
+    return ",".join(sorted(mate for mate in known.version.names if held.get(mate) == known))
 
 
 def drop(ledger: Ledger, step: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from .pipe import history
-from .record import Blob, Digest, Pipe, Record, Run
+from .record import Blob, Digest, Pipe, Record, Run, Version
 from .store.folder import Batch, Store
 from .store.index import Moved
 
@@ -87,6 +87,16 @@ class Ledger:
             if digest is not None and record is not None:
                 self.records[digest] = record
             return run
+
+    def definition(self, name: str, digest: Digest) -> Version | None:
+        """A version of a name that some record at hand holds, by the digest of the name alone."""
+        kept = (record for records in self.pipe.kept.values() for record in records)
+        for one in dict.fromkeys((*self.pipe.heads.values(), *kept)):
+            record = self.record(one)
+            for version in (*record.outputs, *record.givens):
+                if version.names.get(name) == digest:
+                    return version
+        return None
 
     def candidates(self, step: str) -> Iterable[tuple[Digest, Record]]:
         """Earlier records of a step that may be restored, the one in force first, then the newest."""

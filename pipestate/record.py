@@ -85,7 +85,7 @@ class Version:
 
     A `value` has a pickle stream and its out-of-band buffers. A `definition` or an `import` is kept
     as `source`. A `lost` one could not be kept: `flaw` says why, and its maker has to run again.
-    `needs` are the notebook's definitions that loading it asks for; `reads` and `writes` are the
+    `needs` are the notebook's definitions that loading it asks for, as they were; `reads` and `writes` are the
     globals that the code in it reads and assigns.
     """
 
@@ -98,7 +98,7 @@ class Version:
     stream: Blob | None = None
     buffers: tuple[Blob, ...] = ()
     source: str = ""
-    needs: tuple[str, ...] = ()
+    needs: dict[str, Digest] = field(default_factory=dict)
     reads: tuple[AccessPath, ...] = ()
     writes: tuple[str, ...] = ()
     flaw: str = ""
@@ -145,7 +145,8 @@ class Record:
     """What one run of a step left. Immutable.
 
     `normal` is the digest of the source with comments, formatting and docstrings taken out.
-    `joint` maps a comma-joined group of input names that shared objects to their joint digest.
+    `joint` maps a comma-joined group of input names that shared objects to their joint digest;
+    `held` maps each input that the outputs changed or hold to all the names that shared with it.
     `outputs` are the versions it left; `made` the names it gave a meaning, `gone` those it took
     away; `givens` the versions of inputs that no step made. `displays` is a blob of Jupyter
     messages. `session` are line magics that are run again on restore. `moved` holds the digests of
@@ -158,6 +159,7 @@ class Record:
     options: str = ""
     inputs: tuple[Input, ...] = ()
     joint: dict[str, Digest] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
     outputs: tuple[Version, ...] = ()
     givens: tuple[Version, ...] = ()
     made: tuple[str, ...] = ()

@@ -2,44 +2,94 @@
 
 One mechanism for all who need it: what is stale above a step that is asked for (mode `lazy`), what
 makes again a value that could not be kept, setup steps in a new kernel, and whole ranges of steps.
-It only says which step is next and why, looking again after each run: a step that came out equal
-leaves those below it fresh (early cut-off).
+It looks again after each run: a step that came out equal leaves those below it fresh (early
+cut-off). A step whose need failed is noted as failed itself, so that its source is the last seen.
+
+    bring_up ─── needed_by ── next_stale ── run
+    load ─────── make_again ── run
+    run_steps, run_setups ──── run
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from ..cell.names import Names
-from ..errors import UsageError
-from ..ledger import Ledger
+from ..errors import PipeStateError, UsageError
 from ..pipe import graph
 from ..pipe.graph import Touches
-from ..pipe.status import STEP_VALUE, Reason, because
-from ..record import ABSENT, Digest, Record
+from ..pipe.status import STEP_VALUE, Reason, StepStatus, because
+from ..record import ABSENT, Digest, Record, Version
+from . import ambient, restores, runs
+from .bench import Bench
 from .outlook import Outlook
+from .surroundings import RANDOM
 from .trial import Task
 
-
 FILE = "file:"
-"""Before a path, it makes a name of a file: one that no identifier can be."""
+AMBIENT = "ambient:"
+"""Before a path or an ambient key, they make a name of it: one that no identifier can be."""
+
+_RANDOM_STATES = frozenset(f"{AMBIENT}{RANDOM}{name}" for name in ("python", "numpy", "torch"))
+_SURROUNDINGS = f"{AMBIENT}rest"
 
 
-class Runner(Protocol):
-    """What the cascade asks of a session."""
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What bringing a job up to date would do with a step, why, and what its last run took."""
 
-    ledger: Ledger
+    step: str
+    act: Literal["run", "restore"]
+    reason: str
+    seconds: float
 
-    def task_of(self, step: str) -> Task: ...
 
-    def outlook(self, task: Task) -> Outlook: ...
+# --- who is needed ---------------------------------------------------------------------------------
 
-    def verdict(self, task: Task, outlook: Outlook) -> Reason | tuple[Digest, Record]: ...
+
+def needed_by(bench: Bench, task: Task, outlook: Outlook) -> tuple[str, ...]:
+    """The steps above a task that may have a part in what it reads, in order."""
+    steps = graph.above(outlook.order, task.step)
+    own = touches(bench, task.step).reads
+    names = {path.name for path in outlook.paths(task.names)}
+    names |= {name for name in own if name.startswith((FILE, AMBIENT))}
+    names |= {FILE + path for path in task.line.reads}
+    names.add(_SURROUNDINGS)
+    return graph.needed(steps, names, lambda step: touches(bench, step))
+
+
+def touches(bench: Bench, step: str) -> Touches:
+    """What a step did when it last ran, and what its source, as last seen, could do."""
+    reads: set[str] = {_SURROUNDINGS}
+    binds: set[str] = {STEP_VALUE + step}
+    changes: set[str] = set()
+    record = bench.ledger.head(step)
+    if record is not None:
+        reads |= {one.path.name for one in record.inputs if one.whole != ABSENT}
+        reads |= {FILE + one.path for one in record.files_read}
+        reads |= {AMBIENT + key for key in record.moved if key.startswith(RANDOM)}
+        changes |= {name for version in record.outputs for name in version.names}
+        changes |= {*record.made, *record.gone}
+        changes |= {FILE + one.path for one in record.files_written}
+        changes |= _ambient_of(record)
+    names = bench.names_of(step)
+    if names is not None:
+        reads |= {path.name for path in names.reads}
+        binds |= names.binds
+        changes |= names.may_bind | names.deletes | names.writes | names.kept
+        changes |= _RANDOM_STATES if names.seeds else frozenset()
+    return Touches(frozenset(reads), frozenset(binds), frozenset(changes))
+
+
+def _ambient_of(record: Record) -> set[str]:
+    keys = set(record.ambient.names) if record.ambient is not None else set()
+    found = {AMBIENT + key for key in keys if key.startswith(RANDOM)}
+    return found | ({_SURROUNDINGS} if len(found) < len(keys) else set())
 
 
 def next_stale(
-    runner: Runner, steps: Iterable[str], fresh: set[str]
+    bench: Bench, steps: Iterable[str], fresh: set[str]
 ) -> tuple[str, Reason | tuple[Digest, Record]] | None:
     """The first of `steps` that is not what a run would leave now, and what to do about it.
 
@@ -47,74 +97,223 @@ def next_stale(
     whoever runs a step in between clears it.
     """
     for step in steps:
-        if step in fresh:
+        head = bench.ledger.head(step)
+        if step in fresh or (head is not None and head.is_set):
             continue
-        head = runner.ledger.head(step)
-        if head is not None and head.is_set:
-            continue
-        task = runner.task_of(step)
+        task = bench.task_of(step)
         if task.line.setup:
             continue
-        if head is not None and not head.is_done and _is_unchanged(task, head):
-            raise UsageError(
-                str(because("unfinished", step, detail=task.line.done or "")),
-                f"run {step} until it is done",
-            )
-        if head is not None and task.line.always and _is_unchanged(task, head):
-            continue
-        verdict = runner.verdict(task, runner.outlook(task))
-        if isinstance(verdict, Reason) or verdict[0] != runner.ledger.pipe.heads.get(step):
+        if head is not None and head.normal == task.normal:
+            if not head.is_done:
+                reason = because("unfinished", step, detail=task.line.done or "")
+                raise UsageError(str(reason), f"run {step} until it is done")
+            if task.line.always:
+                continue
+        verdict = bench.verdict(task, bench.outlook(task))
+        if isinstance(verdict, Reason) or verdict[0] != bench.ledger.pipe.heads.get(step):
             return step, verdict
         fresh.add(step)
     return None
 
 
-def _is_unchanged(task: Task, head: Record) -> bool:
-    return head.normal == task.normal
+# --- running them ----------------------------------------------------------------------------------
 
 
-def needed_by(
-    runner: Runner, task: Task, outlook: Outlook, analyse: Callable[[str], Names | None]
-) -> tuple[str, ...]:
-    """The steps above a task that may have a part in what it reads, in order."""
-    steps = graph.above(outlook.order, task.step)
-    names = {path.name for path in outlook.paths(task.names)}
-    names |= {n for n in touches(runner.ledger, task.step, analyse).reads if n.startswith(FILE)}
-    names |= {FILE + path for path in task.line.reads}
-    return graph.needed(steps, names, lambda step: touches(runner.ledger, step, analyse))
+def run(bench: Bench, task: Task, reason: Reason) -> BaseException | None:
+    """Run a step inside the cell that runs now; what it raised."""
+    outlook = bench.outlook(task)
+    remake_lost(bench, task, outlook)
+    running = runs.start(bench, task, outlook, reason)
+    error: BaseException | None = None
+    try:
+        error = bench.doors.run_body(task)
+    except BaseException as interrupt:
+        error = interrupt
+        raise
+    finally:
+        runs.end(bench, running, error)
+    return error
 
 
-def touches(ledger: Ledger, step: str, analyse: Callable[[str], Names | None]) -> Touches:
-    """What a step did when it last ran, and what its source, as last seen, could do."""
-    reads: set[str] = set()
-    binds: set[str] = {STEP_VALUE + step}
-    changes: set[str] = set()
-    record = ledger.head(step)
-    if record is not None:
-        reads |= {one.path.name for one in record.inputs if one.whole != ABSENT}
-        reads |= {FILE + one.path for one in record.files_read}
-        changes |= {FILE + one.path for one in record.files_written}
-        changes |= {name for version in record.outputs for name in version.names}
-        changes |= {*record.made, *record.gone}
-    names = analyse(step)
-    if names is not None:
-        reads |= {path.name for path in names.reads}
-        binds |= names.binds
-        changes |= names.may_bind | names.deletes | names.writes | names.kept
-    return Touches(frozenset(reads), frozenset(binds), frozenset(changes))
+def run_other(bench: Bench, step: str, reason: Reason, *, asked: str = "") -> None:
+    """Run a step for another's sake, from the source last seen for it.
+
+    Raises UsageError where it fails: what asked for it does not run.
+    """
+    if run(bench, bench.task_of(step), reason) is not None:
+        who = f"{asked} did not run" if asked else "this cell did not run"
+        raise UsageError(f"{who}: {step}, which it needs, failed", f"mend {step} and run it")
 
 
-def makers_of(ledger: Ledger, name: str, upto: str) -> tuple[str, ...]:
-    """The steps that made a value and those that used it since, down to `upto`."""
-    order = ledger.pipe.order
-    found: list[str] = []
-    for step in (*graph.above(order, upto), upto):
-        record = ledger.head(step)
-        version = record.version_of(name) if record else None
-        if version is None:
+def bring_up(bench: Bench, task: Task) -> None:
+    """Run the stale steps above that a task needs, in order."""
+    fresh: set[str] = set()
+    for _ in range(len(bench.ledger.pipe.order) + 1):
+        steps = needed_by(bench, task, bench.outlook(task))
+        found = next_stale(bench, steps, fresh)
+        if found is None:
+            return
+        step, verdict = found
+        if isinstance(verdict, Reason):
+            run_other(bench, step, verdict, asked=task.step)
+        else:
+            restores.restore(bench, bench.task_of(step), *verdict)
+        fresh.clear()
+
+
+def run_setups(bench: Bench, steps: Iterable[str], names: frozenset[str] | None = None) -> None:
+    """Run the setup steps among `steps` that this kernel has not run; or only those for `names`."""
+    for step in steps:
+        if step in bench.memory.set_up or not bench.is_setup(step):
             continue
-        assert record is not None
+        head = bench.ledger.head(step)
+        made = head.made if head else ()
+        if names is None or not names.isdisjoint(made):
+            bench.memory.set_up.add(step)
+            run_other(bench, step, because("setup"))
+
+
+# --- what could not be kept ------------------------------------------------------------------------
+
+
+def load(bench: Bench, names: Iterable[str]) -> None:
+    """Load dormant names, with what their code reads.
+
+    What could not be kept, or does not load any more, is made again by running its steps.
+    """
+    space = bench.space
+    for name in sorted(graph.reach(names, bench.reads_of)):
+        binding = space.bindings.get(name)
+        if binding is None or binding.is_resident or binding.version is None or name in space.junk:
+            continue
+        if binding.version.kind == "lost":
+            make_again(bench, name, binding.version, binding.maker)
+            continue
+        try:
+            space.load([name])
+        except Exception as error:  # noqa: BLE001 - damage, a library gone, a user's __setstate__
+            flaw = str(error) if isinstance(error, PipeStateError) else repr(error)
+            make_again(bench, name, replace(binding.version, flaw=flaw), binding.maker)
+    for line in ambient.apply_pending():
+        bench.tell(line)
+
+
+def remake_lost(bench: Bench, task: Task, outlook: Outlook) -> None:
+    """Make again the values that could not be kept and that a task may touch.
+
+    While a row of steps runs for such a value, each takes up what the one before it left.
+    """
+    if bench.memory.is_remaking:
+        return
+    touched = outlook.touched(outlook.paths(task.names))
+    if outlook.is_dynamic(task.names):
+        touched &= task.names.mentions | {path.name for path in task.names.reads}
+    for name in sorted(touched):
+        want = outlook.wanted(name)
+        if want is None or want.version is None or want.version.kind != "lost":
+            continue
+        if not _is_at_hand(bench, name, want.version, want.maker):
+            make_again(bench, name, want.version, want.maker)
+
+
+def _is_at_hand(bench: Bench, name: str, version: Version, maker: str) -> bool:
+    """Whether a value that cannot be kept is in memory, and no plain cell has used it up."""
+    now = bench.space.bindings.get(name)
+    if now is None or now.version is None or not bench.space.is_current(name):
+        return False
+    if now.version.names.get(name) != version.names[name] or now.maker != maker:
+        return False
+    return bench.is_setup(maker) or name not in bench.space.suspects
+
+
+def make_again(bench: Bench, name: str, version: Version, upto: str) -> None:
+    """Run the steps that made a value that is not to be had, and those that used it since."""
+    steps = makers_of(bench, name, upto)
+    if not steps or any(step not in bench.ledger.pipe.seen for step in steps):
+        kind = version.types.get(name, "value")
+        raise UsageError(
+            f"`{name}` ({kind}) is not to be had: {version.flaw}", "run the cell that makes it"
+        )
+    is_lost = version.kind == "lost"
+    bench.tell(
+        f"`{name}` could not be {'kept' if is_lost else 'loaded'} ({version.flaw}): "
+        f"{' and '.join(steps)} runs again to make it"
+        + ("; --setup makes it in every kernel" if is_lost else "")
+    )
+    reason = because("lost", name, detail=version.flaw)
+    outer, bench.memory.is_remaking = bench.memory.is_remaking, True
+    try:
+        for step in steps:
+            run_other(bench, step, reason)
+    finally:
+        bench.memory.is_remaking = outer
+
+
+def makers_of(bench: Bench, name: str, upto: str) -> tuple[str, ...]:
+    """The steps that made a value and those that used it since, down to `upto`."""
+    found: list[str] = []
+    for step in (*graph.above(bench.ledger.pipe.order, upto), upto):
+        record = bench.ledger.head(step)
+        if record is None or record.version_of(name) is None:
+            continue
         if not any(one.path.name == name and one.whole != ABSENT for one in record.inputs):
             found = []
         found.append(step)
     return tuple(found)
+
+
+# --- ranges ----------------------------------------------------------------------------------------
+
+
+def with_needs(bench: Bench, steps: Iterable[str]) -> tuple[str, ...]:
+    """Steps and all that they need, in their places."""
+    wanted: set[str] = set()
+    for step in steps:
+        wanted.add(step)
+        if step in bench.ledger.pipe.seen:
+            task = bench.task_of(step)
+            wanted.update(needed_by(bench, task, bench.outlook(task)))
+    return tuple(step for step in bench.ledger.pipe.order if step in wanted)
+
+
+def plan(bench: Bench, steps: Iterable[str], states: Iterable[StepStatus]) -> list[Planned]:
+    """What bringing steps up to date would run and restore, and why, as far as can be told.
+
+    What lies below a step that runs is only judged once that one has run: it may come out equal.
+    """
+    known = {one.name: one for one in states}
+    return [
+        Planned(
+            step,
+            "restore" if known[step].state == "fresh" else "run",
+            known[step].reason,
+            known[step].seconds,
+        )
+        for step in with_needs(bench, steps)
+    ]
+
+
+def run_steps(
+    bench: Bench, steps: Iterable[str], progress: Callable[[str, int, int], None]
+) -> list[str]:
+    """Bring steps up to date with what they need, in order, each once; the steps that ran.
+
+    Raises UsageError at the first that fails, with what was done and what was not.
+    """
+    wanted = with_needs(bench, steps)
+    ran: list[str] = []
+    for number, step in enumerate(wanted):
+        if step not in bench.ledger.pipe.seen:
+            continue
+        progress(step, number, len(wanted))
+        task = replace(bench.task_of(step), is_asked=True)
+        verdict = bench.verdict(task, bench.outlook(task))
+        if not isinstance(verdict, Reason):
+            restores.restore(bench, task, *verdict)
+        elif not (task.line.setup and step in bench.memory.set_up):
+            if run(bench, task, verdict) is not None:
+                left = ", ".join(wanted[number + 1 :]) or "nothing"
+                done = ", ".join(ran) or "nothing"
+                raise UsageError(f"{step} failed; done: {done}; not done: {left}", f"mend {step}")
+            ran.append(step)
+    return ran

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..cell import source as cell_source
+from ..pipe import status
 from ..record import (
     VALUE,
     AccessPath,
@@ -23,6 +24,7 @@ from ..record import (
 )
 from ..store import blobs
 from .namespace import Binding
+from .outlook import joint
 from .trial import Outcome, Task, Trial
 
 
@@ -46,13 +48,16 @@ class Circumstances:
 def record_of(trial: Trial, result: Outcome, around: Circumstances) -> Record:
     """The record of a run that ended well."""
     task = trial.task
+    inputs = (*_inputs(trial, result), *around.asked)
+    whole = status.whole_names(inputs)
     return Record(
         step=task.step,
         source=task.source,
         normal=task.normal,
         options=cell_source.format_line(task.line),
-        inputs=tuple(dict.fromkeys((*_inputs(trial, result), *around.asked))),
-        joint=dict(trial.joint),
+        inputs=tuple(dict.fromkeys(inputs)),
+        joint=joint({name: trial.placed[name] for name in whole if name in trial.placed}),
+        held={n: mates for n, mates in trial.mates.items() if mates and n in result.made},
         outputs=tuple(version for _, version in result.versions),
         givens=trial.givens,
         made=tuple(sorted(result.made)),
@@ -76,14 +81,19 @@ def record_of(trial: Trial, result: Outcome, around: Circumstances) -> Record:
 def _inputs(trial: Trial, result: Outcome) -> tuple[Input, ...]:
     """The inputs; those that the outputs changed, hold or share with count as a whole."""
     held = result.made
-    return tuple(
-        dict.fromkeys(
-            replace(one, path=AccessPath(one.path.name), digest=one.whole)
-            if one.path.parts and one.path.name in held
-            else one
-            for one in trial.inputs
-        )
-    )
+    whole = [
+        replace(one, path=AccessPath(one.path.name), digest=one.whole)
+        if one.path.parts and one.path.name in held
+        else one
+        for one in trial.inputs
+    ]
+    known = {one.path.name for one in whole}
+    for name in sorted(held & trial.placed.keys() - known):
+        binding = trial.placed[name]
+        if binding.version is not None:
+            digest = binding.version.names[name]
+            whole.append(Input(AccessPath(name), digest, digest, binding.maker))
+    return tuple(dict.fromkeys(whole))
 
 
 def meanings_of(

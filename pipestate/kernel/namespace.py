@@ -11,6 +11,7 @@ step needs or when it is stale: it puts in place what it is told to.
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -79,6 +80,8 @@ class Namespace:
     junk: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, tuple[Source, Any]] = field(default_factory=dict)
     loading: set[str] = field(default_factory=set)
+    earlier: dict[tuple[str, Digest], Any] = field(default_factory=dict)
+    find: Callable[[str, Digest], Version | None] = lambda name, digest: None
 
     # --- asking --------------------------------------------------------------------------------
 
@@ -124,17 +127,32 @@ class Namespace:
             if not binding.is_resident and name not in self.loading:
                 self._load_component(name, binding)
             waiting.extend(path.name for path in binding.version.reads)
-            waiting.extend(binding.version.needs)
 
-    def need(self, name: str) -> Any:
-        """The object of a definition that a value being loaded asks for.
+    def need(self, name: str, digest: Digest = "") -> Any:
+        """The object of a definition that a value being loaded asks for, as it was then.
 
         Loading may run it (a decorator, a base class), so what its code reads is loaded as well.
+        A definition that means something else by now is loaded beside it, once.
         """
-        self.load([name])
-        if name not in self.ns:
-            raise StoreError(f"`{name}`, which a kept value needs, is not there any more")
-        return self.ns[name]
+        binding = self.bindings.get(name)
+        version = binding.version if binding else None
+        known = version.names.get(name, "") if version else ""
+        if known == "" and name in self.ns:
+            known = self.digest_of(name)
+        if digest in ("", known):
+            self.load([name])
+            if name in self.ns:
+                return self.ns[name]
+        return self._earlier(name, digest)
+
+    def _earlier(self, name: str, digest: Digest) -> Any:
+        if (name, digest) not in self.earlier:
+            version = self.find(name, digest)
+            if version is None:
+                raise StoreError(f"`{name}`, which a kept value needs, is not there any more")
+            self.load(path.name for path in version.reads)
+            self.earlier[name, digest] = self.values(version)[name]
+        return self.earlier[name, digest]
 
     def _load_component(self, name: str, binding: Binding) -> None:
         version = binding.version
@@ -158,12 +176,17 @@ class Namespace:
             self.bindings[mate] = replace(self.bindings[mate], obj=values[mate])
             self.suspects.discard(mate)
             if version.kind in ("import", "definition"):
-                source = Source(version.kind, version.source, version.needs)
+                source = Source(version.kind, version.source, tuple(version.needs))
                 self.sources[mate] = (source, values[mate])
 
     def values(self, version: Version) -> dict[str, Any]:
         """The objects of a version, bound nowhere."""
-        return versions.load(version, fetch=self.fetch, resolve=self.need, namespace=self.ns)
+        return versions.load(
+            version,
+            fetch=self.fetch,
+            resolve=lambda name: self.need(name, version.needs.get(name, "")),
+            namespace=self.ns,
+        )
 
     # --- looking -------------------------------------------------------------------------------
 
@@ -173,7 +196,14 @@ class Namespace:
         """What resident names hold now, as components with their versions, nothing kept."""
         definitions = self.definitions()
         values = {name: self.ns[name] for name in names if name in self.ns}
-        return look(values, self.sources, definitions, phase, lost=lost)
+        needed = functools.cache(self.digest_of)
+        return look(values, self.sources, definitions, phase, needed=needed, lost=lost)
+
+    def digest_of(self, name: str) -> Digest:
+        """The digest of a definition of the notebook as it is now."""
+        value = self.ns.get(name)
+        definitions = _without(self.definitions(), name, value)
+        return digests.stream(value, name=name, definitions=definitions).digest
 
     def version_of(self, name: str, phase: Phase) -> Version | None:
         """The version that a name means, taken now where nobody has looked yet."""
@@ -302,6 +332,7 @@ def look(
     definitions: Mapping[int, str],
     phase: Phase,
     *,
+    needed: Callable[[str], str],
     lost: str = "",
 ) -> list[tuple[Component, Version]]:
     """Values by name, taken apart into components, each with the version that it is now."""
@@ -316,18 +347,16 @@ def look(
     }
     found = []
     for names in digests.components(streams):
+        own = {id(values[name]) for name in names}
         component = Component(
             values={name: values[name] for name in sorted(names)},
             streams={name: streams[name] for name in sorted(names)},
             source=_source(sources, names, values),
-            definitions=_without(definitions, *next(iter(_single(names, values)), ("", None))),
+            definitions={k: n for k, n in definitions.items() if k not in own},
+            needed=needed,
         )
         found.append((component, versions.describe(component, lost=lost)))
     return found
-
-
-def _single(names: frozenset[str], values: Mapping[str, object]) -> list[tuple[str, object]]:
-    return [(name, values[name]) for name in names] if len(names) == 1 else []
 
 
 def _without(definitions: Mapping[int, str], name: str, value: object) -> Mapping[int, str]:

@@ -15,7 +15,7 @@ from ..cell.lookers import DYNAMIC_NAMES
 from ..cell.names import Names, is_hidden
 from ..pipe.graph import Held, Standing
 from ..pipe.status import STEP_VALUE, Found, value_found
-from ..record import ABSENT, AccessPath, Digest, Record, Version
+from ..record import ABSENT, AccessPath, Digest, Record
 from ..store import digests
 from ..store.versions import Phase
 from .namespace import Binding, Namespace
@@ -112,31 +112,13 @@ class Outlook:
 
     def joint(self, names: Iterable[str]) -> Mapping[str, Digest]:
         """The joint digest of each group of `names` that are kept as one component."""
-        groups: dict[tuple[str, Digest], list[str]] = {}
-        versions: dict[tuple[str, Digest], Version] = {}
-        for name in names:
-            binding = self.wanted(name)
-            version = binding.version if binding else None
-            if binding is not None and version is not None and len(version.names) > 1:
-                key = (binding.maker, version.digest)
-                groups.setdefault(key, []).append(name)
-                versions[key] = version
-        found = {}
-        for key, group in groups.items():
-            version = versions[key]
-            digest = (
-                version.digest
-                if len(group) == len(version.names)
-                else digests.joint_of(version.names, version.shares, sorted(group))
-            )
-            if len(group) > 1:
-                found[",".join(sorted(group))] = digest or version.digest
-        return found
+        return joint({name: known for name in names if (known := self.wanted(name)) is not None})
 
     def paths(self, names: Names) -> frozenset[AccessPath]:
         """Every path that a cell reads, through the code in the values that it reaches too."""
         if self.is_dynamic(names):
-            return frozenset(AccessPath(n) for n in {*self.held, *self.space.bindings})
+            known = {*self.held, *self.space.bindings, *self.space.junk}
+            return _widest({AccessPath(n) for n in known} | self._reached(names))
         return self._reached(names)
 
     def _reached(self, names: Names) -> frozenset[AccessPath]:
@@ -178,6 +160,13 @@ class Outlook:
             path.name in DYNAMIC_NAMES and self.wanted(path.name) is None
             for path in self._reached(names)
         )
+
+    def mates(self, name: str) -> str:
+        """All the names that share objects with one here, itself among them, comma-joined."""
+        binding = self.wanted(name)
+        if binding is None or binding.version is None:
+            return ""
+        return ",".join(sorted(m for m in binding.version.names if self._is_mate(m, binding)))
 
     def touched(self, paths: Iterable[AccessPath]) -> frozenset[str]:
         """The names that a step which reads `paths` may change: those and their components."""
@@ -221,6 +210,21 @@ class Outlook:
             for name in component.values
             if name in kin
         }
+
+
+def joint(bindings: Mapping[str, Binding]) -> dict[str, Digest]:
+    """The joint digest of each group of names whose bindings mean one component, comma-joined."""
+    groups: dict[tuple[str, Digest], list[str]] = {}
+    for name, binding in bindings.items():
+        if binding.version is not None and len(binding.version.names) > 1:
+            groups.setdefault((binding.maker, binding.version.digest), []).append(name)
+    found = {}
+    for group in groups.values():
+        version = bindings[group[0]].version
+        if len(group) > 1 and version is not None:
+            some = digests.joint_of(version.names, version.shares, sorted(group))
+            found[",".join(sorted(group))] = some or version.digest
+    return found
 
 
 def _widest(paths: set[AccessPath]) -> frozenset[AccessPath]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from ..pipe.status import Reason, because
 from ..record import ABSENT, Digest, Record, Version
-from ..store import blobs, codecs, versions
+from ..store import blobs, codecs
 from ..store.versions import Phase
-from . import ambient
+from . import ambient, files
 from .namespace import Namespace
 
 RANDOM = "random:"
@@ -94,10 +95,17 @@ def inputs(settings: Settings, changed: Mapping[str, object]) -> dict[str, Diges
 
 
 def outputs(changed: Mapping[str, object], settings: Settings, *, seeds: bool) -> dict[str, object]:
-    """What a run leaves of the keys it changed: random states only once somebody has seeded."""
+    """What a run leaves of the keys it changed: random states only once somebody has seeded.
+
+    A run that seeds leaves every random state, for it may have set one to what it was.
+    """
+    found = dict(changed)
+    if seeds:
+        now = ambient.snapshot().values
+        found |= {key: value for key, value in now.items() if key.startswith(RANDOM)}
     return {
         key: value
-        for key, value in changed.items()
+        for key, value in found.items()
         if seeds or key in settings or not key.startswith(RANDOM)
     }
 
@@ -107,4 +115,24 @@ def digest_of(value: object) -> Digest:
     return blobs.digest(ambient.digest_key(value))
 
 
-_ = versions
+# --- files -----------------------------------------------------------------------------------------
+
+
+def judge_files(record: Record, above: list[Record], below: list[Record]) -> Reason | None:
+    """Whether the files are as they were for a record.
+
+    A reader is judged by the last writer above it, and only the last writer of all by the disk.
+    """
+    written = {one.path: one for left in above for one in left.files_written}
+    rewritten = {one.path for left in below for one in left.files_written}
+    own = {one.path for one in record.files_written}
+    for one in record.files_read:
+        if one.path in written:
+            if written[one.path].digest != one.digest:
+                return because("file", one.path)
+        elif one.path not in own and one.path not in rewritten and not files.is_same(one):
+            return because("file", one.path)
+    for one in record.files_written:
+        if one.path not in rewritten and not files.is_same(one):
+            return because("missing", one.path)
+    return None

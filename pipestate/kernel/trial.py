@@ -12,9 +12,10 @@ the objects it had, so that there is one object for one version.
 
 from __future__ import annotations
 
+import functools
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..cell.lookers import DYNAMIC_NAMES
@@ -56,13 +57,18 @@ class Trial:
     task: Task
     outlook: Outlook
     inputs: tuple[Input, ...]
-    joint: Mapping[str, Digest]
     placed: Mapping[str, Binding]
     aside: Mapping[str, Binding | None]
     own: Mapping[str, Binding | None]
     objects: Mapping[str, Any]
     givens: tuple[Version, ...]
     setups: frozenset[str] = frozenset()
+    mates: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The names that the source, or code that it reaches, names itself."""
+        return frozenset(one.path.name for one in self.inputs)
 
     @property
     def is_dynamic(self) -> bool:
@@ -81,6 +87,7 @@ class Outcome:
     """What a body left: versions, with the component each was taken from, and names by their fate."""
 
     versions: tuple[tuple[Component, Version], ...]
+    changed: frozenset[str]
     bound: frozenset[str]
     gone: frozenset[str]
     flaws: tuple[tuple[str, str], ...] = ()
@@ -101,7 +108,6 @@ def prepare(task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase) ->
     paths = outlook.paths(task.names)
     touched = outlook.touched(paths)
     inputs = inputs_of(outlook, paths)
-    joint = outlook.joint(sorted({one.path.name for one in inputs if one.path.is_whole}))
     head = ledger.head(task.step)
     mine = frozenset(head.made) if head else frozenset()
     wanted = {name: outlook.wanted(name) for name in touched | mine}
@@ -109,7 +115,9 @@ def prepare(task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase) ->
     own: dict[str, Binding | None] = {}
     for name in sorted(touched | mine):
         now, want = space.bindings.get(name), wanted[name]
-        if name in space.junk or _is_other(now, want):
+        if name in space.junk and not _is_other(now, want):
+            _put(space, name, want)
+        elif name in space.junk or _is_other(now, want):
             place = own if now is not None and now.maker == task.step else aside
             place[name] = now
             _put(space, name, want)
@@ -117,9 +125,29 @@ def prepare(task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase) ->
     placed = {n: space.bindings[n] for n in touched if n in space.bindings}
     givens = _keep_givens(placed, space, batch_phase)
     placed = {n: space.bindings[n] for n in touched if n in space.bindings}
+    for version in givens:
+        for name in version.names.keys() & placed.keys():
+            if len(version.names) > 1:
+                placed[name] = replace(placed[name], maker="", version=version)
+    mates = {name: _mates(placed, name) for name in placed}
     setups = frozenset(s for s, seen in ledger.pipe.seen.items() if "--setup" in seen.options)
     objects = visible(space.ns)
-    return Trial(task, outlook, inputs, joint, placed, aside, own, objects, givens, setups)
+    return Trial(task, outlook, inputs, placed, aside, own, objects, givens, setups, mates)
+
+
+def _mates(placed: Mapping[str, Binding], name: str) -> str:
+    """All the names that share objects with one that was placed, itself among them."""
+    own = placed[name]
+    if own.version is None:
+        return ""
+    return ",".join(
+        sorted(
+            mate
+            for mate in own.version.names
+            if mate in placed
+            and (placed[mate].maker, placed[mate].version) == (own.maker, own.version)
+        )
+    )
 
 
 def visible(ns: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,6 +165,9 @@ def _is_other(now: Binding | None, want: Binding | None) -> bool:
         return now is not want
     if now is want:
         return False
+    if want.version is not None and want.version.kind == "lost":
+        # Whoever asks has seen to it that what is in memory is what can be had.
+        return now.version is None or now.version.kind != "lost" or not now.is_resident
     if now.version is None or want.version is None:
         return True
     same = now.version.digest == want.version.digest and (
@@ -207,7 +238,8 @@ def outcome(trial: Trial, value: object, has_value: bool, phase: Phase) -> Outco
     lost = lost_digest(trial)
     definitions = space.definitions()
     values = {name: now[name] for name in bound | touched}
-    found = look(values, space.sources, definitions, phase, lost=lost)
+    needed = functools.cache(space.digest_of)
+    found = look(values, space.sources, definitions, phase, needed=needed, lost=lost)
     changed = [
         (component, version)
         for component, version in found
@@ -218,7 +250,7 @@ def outcome(trial: Trial, value: object, has_value: bool, phase: Phase) -> Outco
             if name not in bound:
                 space.sources.pop(name, None)
     if has_value:
-        changed = _with_value(changed, value, definitions, phase, lost)
+        changed = _with_value(changed, value, definitions, phase, needed, lost)
     kept = [(c, _keep(c, v, task, space, phase, lost)) for c, v in changed]
     flaws = tuple(
         (name, version.flaw)
@@ -226,7 +258,13 @@ def outcome(trial: Trial, value: object, has_value: bool, phase: Phase) -> Outco
         if version.flaw
         for name in component.values
     )
-    return Outcome(tuple(kept), bound, gone, flaws)
+    moved = frozenset(
+        name
+        for component, version in kept
+        for name in component.values
+        if name != VALUE and _has_moved(trial, name, version)
+    )
+    return Outcome(tuple(kept), moved, bound, gone, flaws)
 
 
 def _keep(
@@ -260,6 +298,11 @@ def lost_digest(trial: Trial) -> Digest:
 
 
 def _has_changed(trial: Trial, component: Component, version: Version) -> bool:
+    names = trial.task.names
+    if version.kind == "lost" and names.is_dynamic:
+        # It may look at any name; that alone does not use up what cannot be kept.
+        named = names.mentions | {path.name for path in names.reads}
+        return not named.isdisjoint(component.values)
     if version.kind == "lost":
         return True
     for name in component.values:
@@ -276,23 +319,28 @@ def _has_changed(trial: Trial, component: Component, version: Version) -> bool:
     return joint is not None and joint != version.digest
 
 
+def _has_moved(trial: Trial, name: str, version: Version) -> bool:
+    known = trial.placed[name].version if name in trial.placed else None
+    return known is None or version.kind == "lost" or known.names[name] != version.names[name]
+
+
 def _with_value(
     changed: list[tuple[Component, Version]],
     value: object,
     definitions: Mapping[int, str],
     phase: Phase,
+    needed: Callable[[str], Digest],
     lost: Digest,
 ) -> list[tuple[Component, Version]]:
     """Add what the step displayed: with the names it shares objects with, if the step made them."""
     stream = digests.stream(value, name=VALUE, definitions=definitions, buffer_digest=phase.digest)
-    alone = Component({VALUE: value}, {VALUE: stream}, None, definitions)
+    alone = Component({VALUE: value}, {VALUE: stream}, None, definitions, needed)
     if not stream.flaw:
         for i, (component, _) in enumerate(changed):
             streams = {**component.streams, VALUE: stream}
             if component.source is None and not component.flaw and _touch(streams):
-                joined = Component(
-                    {**component.values, VALUE: value}, streams, None, component.definitions
-                )
+                values = {**component.values, VALUE: value}
+                joined = Component(values, streams, None, component.definitions, needed)
                 changed[i] = (joined, versions.describe(joined))
                 return changed
     return [*changed, (alone, versions.describe(alone, lost=lost))]
@@ -351,131 +399,3 @@ def _is_reproducible(source: Source, name: str, space: Namespace) -> bool:
         if need not in space.sources:
             return False
     return versions.same_after([source], name, space.ns[name], space.ns)
-
-
-# --- meanings --------------------------------------------------------------------------------------
-
-
-def meanings(trial: Trial, result: Outcome) -> dict[str, Binding | None]:
-    """What each name comes to mean by the run (None: nothing). Nothing is changed yet.
-
-    The bindings' records are filled in by `adopt`, once the record has a digest.
-    """
-    task = trial.task
-    old = {**trial.aside, **trial.own}
-    held = _unchanged(trial, result, old)
-    changes: dict[str, Binding | None] = {}
-    for component, version in result.versions:
-        for name, value in component.values.items():
-            if name == VALUE or not _takes(trial, result, name):
-                continue
-            known = old.get(name) if name in held else None
-            if known is not None and known.maker != task.step:
-                continue
-            obj = known.obj if known is not None and known.is_resident else value
-            changes[name] = Binding(task.step, "", version, obj)
-    for name in result.gone - result.made:
-        if _takes(trial, result, name):
-            changes.setdefault(name, None)
-    for name in trial.own.keys() - changes.keys() - result.made:
-        changes[name] = trial.outlook.wanted(name)
-    return changes
-
-
-def adopt(trial: Trial, changes: Mapping[str, Binding | None], record: Digest) -> None:
-    """Give the names their meanings, and put back what was put aside for the run."""
-    space, step = trial.outlook.space, trial.task.step
-    for name, binding in changes.items():
-        if binding is None:
-            space.drop(name)
-        elif binding.maker == step:
-            space.bind(name, replace(binding, record=record))
-        else:
-            space.bind(name, binding)
-    for name, known in trial.aside.items():
-        if name not in changes:
-            if known is None:
-                space.drop(name)
-            else:
-                space.bind(name, known)
-
-
-def _takes(trial: Trial, result: Outcome, name: str) -> bool:
-    """Whether a name that the run made or changed moves to what the run left.
-
-    Asked for, the run gives a meaning to what it bound, and to what it changed where that was what
-    it saw. Run for another's sake, only to what meant its own earlier version, or nothing.
-    """
-    if name in trial.own:
-        return True
-    if name not in trial.aside:
-        return trial.task.is_asked or _was_free(trial, name)
-    if trial.task.is_asked:
-        return name in result.bound or name in result.gone
-    return trial.aside[name] is None
-
-
-def _was_free(trial: Trial, name: str) -> bool:
-    if name in trial.placed or name not in trial.objects:
-        return True
-    known = trial.outlook.space.bindings.get(name)
-    return known is None or known.maker == trial.task.step
-
-
-def _unchanged(trial: Trial, result: Outcome, old: Mapping[str, Binding | None]) -> frozenset[str]:
-    """The names whose old meaning holds what the run left unchanged: they keep their objects.
-
-    A class or function only stays where everything that names it stays too, else instances made
-    by this run would belong to another class than the one that is bound.
-    """
-    held: set[str] = set()
-    fresh_needs: set[str] = set()
-    for component, version in result.versions:
-        names = [name for name in component.values if name != VALUE]
-        if names and holds(old, version, names):
-            held.update(names)
-        else:
-            fresh_needs.update(version.needs)
-    return frozenset(held - fresh_needs)
-
-
-def holds(old: Mapping[str, Binding | None], version: Version, names: list[str]) -> bool:
-    """Whether what `names` mean holds this version unchanged, be it as part of a larger one."""
-    bindings = [old.get(name) for name in names]
-    if version.kind == "lost" or any(b is None or b.version is None or b.amended for b in bindings):
-        return False
-    known = [b for b in bindings if b is not None]
-    versions_known = [b.version for b in known if b.version is not None]
-    if any(
-        v.names.get(name) != version.names[name]
-        for name, v in zip(names, versions_known, strict=True)
-    ):
-        return False
-    first = versions_known[0]
-    if any((b.maker, b.record) != (known[0].maker, known[0].record) for b in known):
-        return False
-    if len(names) == 1:
-        return True
-    return digests.joint_of(first.names, first.shares, sorted(names)) == digests.joint_of(
-        version.names, version.shares, sorted(names)
-    )
-
-
-def abandon(trial: Trial) -> None:
-    """After a failure: plain cells see what the body did, and no step will."""
-    space = trial.outlook.space
-    now = visible(space.ns)
-    for name, value in now.items():
-        known = trial.placed.get(name)
-        unchanged = name in trial.objects and trial.objects[name] is value
-        if unchanged and (known is None or known.version is None or not known.version.mutable):
-            continue
-        if known is not None:
-            space.bindings[name] = replace(known, obj=Binding().obj)
-            space.junk[name] = value
-        elif not unchanged:
-            space.bindings.pop(name, None)
-            space.junk[name] = value
-    for name, binding in {**trial.aside, **trial.own}.items():
-        if name not in space.junk and binding is not None and name not in trial.placed:
-            space.bind(name, binding)

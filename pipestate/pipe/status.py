@@ -90,6 +90,7 @@ class World:
     normal: Digest
     lookup: Lookup
     joint: Callable[[Iterable[str]], Mapping[str, Digest]]
+    mates: Callable[[str], str]
     packages: Callable[[Iterable[str]], Mapping[str, str]]
     files: Callable[[Record], Reason | None]
     ambient: Mapping[str, Digest]
@@ -113,6 +114,9 @@ def judge(record: Record, world: World) -> Reason | None:
     for names in sorted(joint.keys() | record.joint.keys()):
         if joint.get(names) != record.joint.get(names):
             return because("shared", names.replace(",", ", "))
+    for name, mates in record.held.items():
+        if world.mates(name) != mates:
+            return because("shared", (mates or name).replace(",", ", "))
     return _judge_world(record, world)
 
 

@@ -102,6 +102,7 @@ class Component:
     streams: Mapping[str, digests.Stream]
     source: Source | None = None
     definitions: Mapping[int, str] = field(default_factory=dict)
+    needed: Callable[[str], str] = lambda name: ""
 
     @property
     def flaw(self) -> str:
@@ -125,7 +126,7 @@ def describe(component: Component, *, lost: str = "") -> Version:
         types={name: streams[name].kind for name in names},
         shares=None if flaw or len(names) == 1 else digests.shares(streams, names),
         source=component.source.text if component.source else "",
-        needs=tuple(sorted(_needs(component))),
+        needs=_needs(component),
         reads=tuple(sorted({path for s in union for path in s.reads}, key=str)),
         writes=tuple(sorted({name for s in union for name in s.writes})),
         flaw=flaw,
@@ -137,11 +138,12 @@ def _kind(source: Source | None) -> Any:
     return source.kind if source else "value"
 
 
-def _needs(component: Component) -> set[str]:
+def _needs(component: Component) -> dict[str, str]:
+    """The definitions that loading it asks for, and what each is now."""
     needs = {name for s in component.streams.values() for name in s.needs}
     if component.source:
         needs |= set(component.source.needs)
-    return needs - set(component.values)
+    return {name: component.needed(name) for name in sorted(needs - set(component.values))}
 
 
 def keep(
@@ -166,7 +168,7 @@ def keep(
         version,
         stream=stream,
         buffers=buffers,
-        needs=tuple(sorted({*version.needs, *pack.needs})),
+        needs={**{name: component.needed(name) for name in pack.needs}, **version.needs},
         parts=_parts(component, phase),
     )
 

@@ -1,0 +1,249 @@
+"""What everything around a cell works on: one kernel, its namespace, and the job it uses.
+
+A bench looks and judges: which task a cell is, where its step stands, what stands before it, and
+whether a kept record may be restored. It runs nothing, binds nothing and commits nothing; that is
+for `runs`, `restores` and `cascade`, which are handed one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from ..cell import names as cell_names
+from ..cell import source as cell_source
+from ..cell.names import Names
+from ..cell.source import StepLine
+from ..errors import UsageError
+from ..ledger import Ledger
+from ..pipe import graph, places
+from ..pipe.places import Cells
+from ..pipe.status import STEP_VALUE, Reason, World, because, judge
+from ..record import AccessPath, Digest, Record
+from ..store.versions import Phase
+from . import keeping, modules, notebooks, surroundings
+from .namespace import Namespace
+from .outlook import Direction, Outlook
+from .trial import Task
+
+Mode = Literal["manual", "lazy"]
+
+
+@dataclass(slots=True)
+class Settings:
+    """What the user may set; the extension's traits write it."""
+
+    mode: Mode = "lazy"
+    direction: Direction = "in_order"
+    restore: Literal["lazy", "eager"] = "lazy"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the user is told about a step that ran or was restored."""
+
+    step: str
+    event: Literal["ran", "restored"]
+    seconds: float
+    reason: str = ""
+    flaws: tuple[tuple[str, str], ...] = ()
+    is_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """How a bench reaches the user: `tell` shows a line, `show` what became of a step, and
+    `run_body` runs a step's Python as the shell would and gives what it raised."""
+
+    tell: Callable[[str], None]
+    show: Callable[[Told], None]
+    run_body: Callable[[Task], BaseException | None]
+
+
+@dataclass(slots=True)
+class Memory:
+    """What one kernel remembers of the job beside its bindings.
+
+    `set_up` are the setup steps that ran here, `tasks` the analysed steps, `cells` the cell that
+    each step was last met in, `folder` where the kernel was when the extension was loaded.
+    """
+
+    set_up: set[str] = field(default_factory=set)
+    tasks: dict[str, Task] = field(default_factory=dict)
+    cells: dict[str, str] = field(default_factory=dict)
+    folder: str = field(default_factory=os.getcwd)
+    is_remaking: bool = False
+
+
+@dataclass(slots=True)
+class Bench:
+    """One kernel and the job that it works on.
+
+    task, task_of ── place ── outlook ── world ── verdict
+    """
+
+    shell: Any
+    ledger: Ledger
+    settings: Settings
+    doors: Doors
+    space: Namespace
+    memory: Memory = field(default_factory=Memory)
+
+    def tell(self, line: str) -> None:
+        """Show the user a line."""
+        self.doors.tell(line)
+
+    def phase(self) -> Phase:
+        """A phase that only looks: what it puts is never committed."""
+        return Phase(self.ledger.batch().put)
+
+    # --- tasks -----------------------------------------------------------------------------------
+
+    def task(
+        self,
+        line: StepLine,
+        source: str,
+        transformed: str,
+        cell_id: str = "",
+        *,
+        is_asked: bool = True,
+    ) -> Task:
+        """A step's cell with what its text says."""
+        names = cell_names.analyse(transformed)
+        if line.stdin is not None:
+            names = replace(names, reads=names.reads | {AccessPath(STEP_VALUE + line.stdin)})
+        normal = cell_source.normal(transformed)
+        return Task(line, source, transformed, names, normal, cell_id, is_asked)
+
+    def task_of(self, step: str) -> Task:
+        """A step of the job from the source last seen for it."""
+        seen = self.ledger.pipe.seen[step]
+        known = self.memory.tasks.get(step)
+        if known is None or keeping.seen(known) != seen:
+            line = cell_source.parse_line(seen.options)
+            transformed = self.shell.transform_cell(seen.source)
+            known = self.task(line, seen.source, transformed, seen.cell_id, is_asked=False)
+            self.memory.tasks[step] = known
+        return known
+
+    def names_of(self, step: str) -> Names | None:
+        """What the source last seen for a step says, None for a step that no cell made."""
+        return self.task_of(step).names if step in self.ledger.pipe.seen else None
+
+    def is_setup(self, step: str) -> bool:
+        """Whether a step is one of setup, by the line last seen for it."""
+        seen = self.ledger.pipe.seen.get(step)
+        return seen is not None and "--setup" in seen.options.split()
+
+    def modules_of(self, task: Task) -> set[str]:
+        """The modules that the step's source, or the code it reaches, imports."""
+        found = {module_of(line.statement) for line in task.names.imports} | set(task.names.stars)
+        wanted = task.names.mentions | {path.name for path in task.names.reads}
+        for name in graph.reach(wanted, self.reads_of):
+            binding = self.space.bindings.get(name)
+            if binding is not None and binding.version and binding.version.kind == "import":
+                found.add(module_of(binding.version.source))
+            source, value = self.space.sources.get(name, (None, None))
+            if source is not None and source.kind == "import" and self.space.ns.get(name) is value:
+                found.add(module_of(source.text))
+        return found
+
+    def reads_of(self, name: str) -> Iterable[str]:
+        """The names that the code in a name's value reads."""
+        binding = self.space.bindings.get(name)
+        version = binding.version if binding else None
+        return [path.name for path in version.reads] if version else ()
+
+    # --- places ----------------------------------------------------------------------------------
+
+    def place(self, task: Task) -> tuple[str, ...]:
+        """The steps in their places, with the task's among them."""
+        pipe, after = self.ledger.pipe, task.line.after
+        if after is not None and (after not in pipe.order or after == task.step):
+            raise UsageError(
+                f"there is no step `{after}` for {task.step} to stand after",
+                f"the steps are: {', '.join(pipe.order) or 'none yet'}",
+            )
+        ids = {step: seen.cell_id for step, seen in pipe.seen.items()}
+        ids[task.step] = task.cell_id or ids.get(task.step, "")
+        own = {step: name for step, seen in pipe.seen.items() if (name := _after(seen.options))}
+        own.pop(task.step, None)
+        if after is not None:
+            own[task.step] = after
+        saved = notebooks.cell_ids(notebooks.path_of(self.shell.user_ns, self.memory.folder))
+        return places.order_for(task.step, pipe.order, Cells(ids, saved, own))
+
+    def new_order(self, task: Task) -> tuple[str, ...] | None:
+        """The order to write down with the task's run, None where nothing moves."""
+        order = self.place(task)
+        return order if order != self.ledger.pipe.order else None
+
+    def records(self, steps: Iterable[str]) -> list[Record]:
+        """The records in force of those of the steps that have one."""
+        return [record for step in steps if (record := self.ledger.head(step)) is not None]
+
+    # --- judging ---------------------------------------------------------------------------------
+
+    def outlook(self, task: Task) -> Outlook:
+        """What stands before a task's step."""
+        pipe, record = self.ledger.pipe, self.ledger.record
+        order = self.place(task)
+        return Outlook(
+            task.step,
+            self.space,
+            graph.standing(graph.above(order, task.step), pipe.heads, record),
+            order,
+            self.settings.direction,
+            self.phase(),
+            self.ledger.head,
+            record,
+            graph.givens((*pipe.order, task.step), pipe.heads, record),
+        )
+
+    def world(self, task: Task, outlook: Outlook) -> World:
+        """What a task's records are judged against."""
+        steps = graph.above(outlook.order, task.step)
+        above, below = self.records(steps), self.records(outlook.order[len(steps) + 1 :])
+        settings = surroundings.standing(above)
+        return World(
+            normal=task.normal,
+            lookup=outlook.lookup,
+            joint=outlook.joint,
+            mates=outlook.mates,
+            packages=modules.stamps,
+            files=lambda record: surroundings.judge_files(record, above, below),
+            ambient={key: setting.digest for key, setting in settings.items()},
+        )
+
+    def verdict(self, task: Task, outlook: Outlook) -> Reason | tuple[Digest, Record]:
+        """The record to restore, or why the body runs."""
+        line = task.line
+        for kind, is_so in (
+            ("forced", line.force),
+            ("setup", line.setup),
+            ("always", line.always),
+        ):
+            if is_so:
+                return because(kind)
+        if outlook.is_dynamic(task.names):
+            return because("dynamic", "eval, exec or globals()")
+        first: Reason | None = None
+        world = self.world(task, outlook)
+        for digest, record in self.ledger.candidates(task.step):
+            reason = judge(record, world)
+            if reason is None:
+                return digest, record
+            first = first or reason
+        return first or because("new")
+
+
+def _after(options: str) -> str:
+    """The step after which a line's `--after` says that its step stands."""
+    return cell_source.parse_line(options).after or "" if "--after" in options else ""
+
+
+def module_of(statement: str) -> str:
+    """The module that an import statement imports from."""
+    return statement.split()[1]

@@ -1,0 +1,144 @@
+"""What names come to mean by a run: worked out before the commit, put in place after it.
+
+A run gives a meaning to what it made. A name that it only read goes back to what it meant; one that
+its last run made and this one did not means again what the steps before made of it, or nothing. A
+component that came out equal keeps the objects it had: one version, one object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from ..record import VALUE, Digest, Version
+from ..store import digests
+from .namespace import Binding
+from .trial import Outcome, Trial, visible
+
+
+def meanings(trial: Trial, result: Outcome) -> dict[str, Binding | None]:
+    """What each name comes to mean by the run (None: nothing). Nothing is changed yet.
+
+    The bindings' records are filled in by `adopt`, once the record has a digest.
+    """
+    task = trial.task
+    old = {**trial.aside, **trial.own}
+    held = _unchanged(trial, result, old)
+    changes: dict[str, Binding | None] = {}
+    for component, version in result.versions:
+        for name, value in component.values.items():
+            if name == VALUE or not _takes(trial, result, name):
+                continue
+            known = old.get(name) if name in held else None
+            if known is not None and known.maker != task.step:
+                continue
+            obj = known.obj if known is not None and known.is_resident else value
+            changes[name] = Binding(task.step, "", version, obj)
+    for name in result.gone - result.made:
+        if _takes(trial, result, name):
+            changes.setdefault(name, None)
+    for name in trial.own.keys() - changes.keys() - result.made:
+        changes[name] = trial.outlook.wanted(name)
+    return changes
+
+
+def adopt(trial: Trial, changes: Mapping[str, Binding | None], record: Digest) -> None:
+    """Give the names their meanings, and put back what was put aside for the run."""
+    space, step = trial.outlook.space, trial.task.step
+    for name, binding in changes.items():
+        if binding is None:
+            space.drop(name)
+        elif binding.maker == step:
+            space.bind(name, replace(binding, record=record))
+        else:
+            space.bind(name, binding)
+    for name, known in trial.aside.items():
+        if name not in changes:
+            if known is None:
+                space.drop(name)
+            else:
+                space.bind(name, known)
+
+
+def _takes(trial: Trial, result: Outcome, name: str) -> bool:
+    """Whether a name that the run made or changed moves to what the run left.
+
+    Asked for, the run gives a meaning to what it bound, and to what it changed where that was what
+    it saw. Run for another's sake, only to what meant its own earlier version, or nothing.
+    """
+    if name in trial.own:
+        return True
+    if name not in trial.aside:
+        return trial.task.is_asked or _was_free(trial, name)
+    if trial.task.is_asked:
+        return name in result.bound | result.gone | (result.changed & trial.named)
+    return trial.aside[name] is None
+
+
+def _was_free(trial: Trial, name: str) -> bool:
+    if name in trial.placed or name not in trial.objects:
+        return True
+    known = trial.outlook.space.bindings.get(name)
+    return known is None or known.maker == trial.task.step
+
+
+def _unchanged(trial: Trial, result: Outcome, old: Mapping[str, Binding | None]) -> frozenset[str]:
+    """The names whose old meaning holds what the run left unchanged: they keep their objects.
+
+    A class or function only stays where everything that names it stays too, else instances made
+    by this run would belong to another class than the one that is bound.
+    """
+    held: set[str] = set()
+    fresh_needs: set[str] = set()
+    for component, version in result.versions:
+        names = [name for name in component.values if name != VALUE]
+        if names and holds(old, version, names):
+            held.update(names)
+        else:
+            fresh_needs.update(version.needs)
+    return frozenset(held - fresh_needs)
+
+
+def holds(old: Mapping[str, Binding | None], version: Version, names: list[str]) -> bool:
+    """Whether what `names` mean holds this version unchanged, be it as part of a larger one."""
+    bindings = [old.get(name) for name in names]
+    if version.kind == "lost" or any(b is None or b.version is None or b.amended for b in bindings):
+        return False
+    known = [b for b in bindings if b is not None]
+    versions_known = [b.version for b in known if b.version is not None]
+    if any(
+        v.names.get(name) != version.names[name]
+        for name, v in zip(names, versions_known, strict=True)
+    ):
+        return False
+    first = versions_known[0]
+    if any((b.maker, b.record) != (known[0].maker, known[0].record) for b in known):
+        return False
+    if len(names) == 1:
+        return True
+    return digests.joint_of(first.names, first.shares, sorted(names)) == digests.joint_of(
+        version.names, version.shares, sorted(names)
+    )
+
+
+def abandon(trial: Trial) -> None:
+    """After a failure: plain cells see what the body did, and no step will."""
+    space = trial.outlook.space
+    now = visible(space.ns)
+    for name, binding in trial.placed.items():
+        if name not in now and binding.version is not None:
+            space.bindings[name] = replace(binding, obj=Binding().obj)
+    for name, value in now.items():
+        known = trial.placed.get(name)
+        unchanged = name in trial.objects and trial.objects[name] is value
+        if unchanged and (known is None or known.version is None or not known.version.mutable):
+            continue
+        if known is not None:
+            space.bindings[name] = replace(known, obj=Binding().obj)
+            space.junk[name] = value
+        elif not unchanged:
+            space.bindings.pop(name, None)
+            space.junk[name] = value
+    for name, meant in {**trial.aside, **trial.own}.items():
+        if name not in space.junk and meant is not None and name not in trial.placed:
+            space.bind(name, meant)

@@ -1,0 +1,154 @@
+"""A record instead of a run: its names bound, dormant, and what it showed shown again.
+
+A component is bound whole or not at all. A name keeps its meaning where it means this version
+already, or a later step's version that holds this one unchanged: one version, one object.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import StoreError
+from ..record import VALUE, Digest, Record, Version
+from . import displays, keeping, meanings, outputs, surroundings
+from .bench import Bench, Told
+from .namespace import Binding
+from .runs import set_under
+from .trial import Task
+
+Messages = tuple[dict[str, Any], ...]
+
+
+@dataclass(slots=True)
+class Unders:
+    """What `_` and `Out` will mean once somebody names them: restored results, by cell number."""
+
+    waiting: dict[int, Version] = field(default_factory=dict)
+    last: tuple[int, Any] | None = None
+
+    def load(self, bench: Bench, transformed: str) -> None:
+        """Load the restored results that `_`, `_3` or `Out` in a cell's text would mean."""
+        if not self.waiting or not _UNDERS.search(transformed):
+            return
+        hook, ns = bench.shell.displayhook, bench.shell.user_ns
+        for number, version in self.waiting.items():
+            value = bench.space.values(version)[VALUE]
+            ns[f"_{number}"] = ns["_oh"][number] = value
+            # Where something was displayed since, `_` means that.
+            if self.last is not None and self.last[0] == number and hook._ is self.last[1]:
+                set_under(bench, value)
+        self.waiting, self.last = {}, None
+
+
+_UNDERS = re.compile(r"(?<!\w)(?:_{1,3}|_\d+|_oh|Out)(?!\w)")
+
+
+def shown_by(bench: Bench, record: Record) -> Messages | None:
+    """What a record's run showed, None where that is damaged."""
+    if record.displays is None:
+        return ()
+    try:
+        return displays.from_bytes(bytes(bench.ledger.fetch(record.displays)))
+    except StoreError as error:
+        bench.tell(f"{record.step}: {error}")
+        return None
+
+
+def restore(bench: Bench, task: Task, digest: Digest, record: Record) -> frozenset[str]:
+    """Let a task's step mean what a record holds; the names whose meaning changed."""
+    started = time.time()
+    _make_session(bench, record)
+    changes = _changes(bench, task, digest, record)
+    new = keeping.meanings_of(changes, (), digest)
+    pipe = bench.ledger.pipe
+    heads = {task.step: digest} if pipe.heads.get(task.step) != digest else {}
+    bench.ledger.commit(
+        lambda _: keeping.run_of(
+            task,
+            "restored",
+            started=started,
+            seconds=time.time() - started,
+            record=digest,
+            heads=dict(heads),
+            meanings={n: m for n, m in new.items() if pipe.meanings.get(n) != m},
+            order=bench.new_order(task),
+        )
+    )
+    for name, binding in changes.items():
+        if binding is None:
+            bench.space.drop(name)
+        else:
+            bench.space.bind(name, binding)
+    for line in surroundings.put(surroundings.standing([record]), bench.space):
+        bench.tell(line)
+    return frozenset(changes)
+
+
+def _changes(bench: Bench, task: Task, digest: Digest, record: Record) -> dict[str, Binding | None]:
+    """What restoring changes: whole components, and names that are no longer made."""
+    found = keeping.bindings_of(task, digest, record)
+    head = bench.ledger.head(task.step)
+    outlook = bench.outlook(task)
+    for name in set(head.made if head else ()) - found.keys():
+        now = bench.space.bindings.get(name)
+        if now is not None and now.maker == task.step:
+            found[name] = outlook.wanted(name)
+    changes: dict[str, Binding | None] = {n: None for n, known in found.items() if known is None}
+    for name, known in found.items():
+        if known is not None and known.version is not None and not _stays(bench, known, found):
+            changes[name] = known
+    if not task.is_asked:
+        free = {n for n in changes if _is_free(bench, n, task.step)}
+        changes = {n: b for n, b in changes.items() if n in free}
+    return changes
+
+
+def _stays(bench: Bench, known: Binding, found: Mapping[str, Binding | None]) -> bool:
+    """Whether all names of a component mean this version now, or a later one that holds it."""
+    version, space = known.version, bench.space
+    assert version is not None
+    names = [name for name in version.names if name != VALUE and found.get(name) is not None]
+    space.verify([name for name in names if name in space.suspects], bench.phase())
+    now = [space.bindings.get(name) for name in names]
+    if any(one is None or name in space.junk for name, one in zip(names, now, strict=True)):
+        return False
+    if all(one is not None and one.means(known.maker, version) for one in now):
+        resident = {space.is_current(name) for name in names}
+        records = {one.record for one in now if one is not None}
+        return len(resident) == 1 and (resident == {True} or records == {known.record})
+    order = bench.ledger.pipe.order
+    makers = {one.maker for one in now if one is not None}
+    if any(_index(order, maker) <= _index(order, known.maker) for maker in makers):
+        return False
+    return makers <= set(order) and meanings.holds(space.bindings, version, names)
+
+
+def _index(order: tuple[str, ...], step: str) -> int:
+    return order.index(step) if step in order else -1
+
+
+def _is_free(bench: Bench, name: str, step: str) -> bool:
+    now = bench.space.bindings.get(name)
+    return now is None or now.maker == step
+
+
+def _make_session(bench: Bench, record: Record) -> None:
+    """Run the magics again that set the session up."""
+    for statement in record.session:
+        code = compile(statement, "<pipestate session>", "exec", dont_inherit=True)
+        exec(code, bench.space.ns)
+
+
+def replay(bench: Bench, unders: Unders, record: Record, messages: Messages) -> None:
+    """Show what a run showed, under a badge that says so; `_` and `Out` will have its result."""
+    bench.doors.show(Told(record.step, "restored", record.seconds))
+    outputs.replay(bench.shell, messages)
+    version = record.version_of(VALUE)
+    if version is not None and any(m["output_type"] == "execute_result" for m in messages):
+        hook = bench.shell.displayhook
+        unders.waiting[hook.prompt_count] = version
+        unders.last = (hook.prompt_count, hook._)

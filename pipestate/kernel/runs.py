@@ -1,0 +1,270 @@
+"""One body from start to end: put in place, watched, and then kept, or noted as failed.
+
+    start ── reload edited modules ── prepare the trial ── surroundings ── watch
+       (the body runs)
+    end ──┬─ keep ── outcome ── record ── commit ── adopt the meanings
+          └─ fail ── abandon the trial ── commit the failure
+
+Effects come in one order: blobs while the outcome is worked out, one transaction, and only then
+the bindings of this kernel. What goes wrong on the way leaves the record in force as it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from .. import job
+from ..errors import PackError, StoreError
+from ..ledger import Ledger
+from ..pipe import graph
+from ..pipe.status import STEP_VALUE, Reason, value_found
+from ..record import VALUE, AccessPath, Digest, FileState, Input
+from ..store.folder import Batch
+from ..store.versions import Phase
+from . import ambient, displays, files, keeping, meanings, modules, outputs, surroundings, trial
+from .bench import Bench, Told
+from .keeping import Circumstances
+from .outlook import Outlook
+from .trial import Outcome, Task, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Watchers:
+    """Who watches a body: what it shows, which files it opens, which values it asks a job for."""
+
+    capture: outputs.Capture
+    opened: files.Watch
+    asked: dict[str, Input]
+    hearing: contextlib.ExitStack
+
+    def stop(self) -> tuple[outputs.Shown, files.Touched]:
+        """End the watch."""
+        self.hearing.close()
+        return self.capture.stop(), self.opened.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A step's body on its way: what stood before it, and who watches it."""
+
+    trial: Trial
+    reason: Reason
+    batch: Batch
+    watchers: Watchers
+    ambient: ambient.Ambient
+    settings: surroundings.Settings
+    started: float
+
+
+def start(bench: Bench, task: Task, outlook: Outlook, reason: Reason) -> Running:
+    """Put in place what a body should find, and begin to watch it."""
+    modules.reload_edited(bench.modules_of(task))
+    batch = bench.ledger.batch()
+    prepared = trial.prepare(task, outlook, bench.ledger, Phase(batch.put))
+    _bind_stdin(bench, task)
+    settings = put_surroundings(bench, graph.above(outlook.order, task.step))
+    watchers = _watch(bench)
+    return Running(prepared, reason, batch, watchers, ambient.snapshot(), settings, time.time())
+
+
+def put_surroundings(bench: Bench, steps: tuple[str, ...]) -> surroundings.Settings:
+    """Put in the process what `steps` set there."""
+    settings = surroundings.standing(bench.records(steps))
+    for line in surroundings.put(settings, bench.space):
+        bench.tell(line)
+    return settings
+
+
+def _watch(bench: Bench) -> Watchers:
+    asked: dict[str, Input] = {}
+
+    def hear(ledger: Ledger, step: str) -> None:
+        """A value that the body asks the job for is an input of its step."""
+        if ledger.job == bench.ledger.job and ledger.store.path == bench.ledger.store.path:
+            found = value_found(step, ledger.head(step))
+            path = AccessPath(STEP_VALUE + step)
+            asked[step] = Input(path, found.whole, found.whole, found.maker)
+
+    hearing = contextlib.ExitStack()
+    hearing.enter_context(job.heard_by(hear))
+    capture, watch = outputs.Capture(), files.Watch(bench.ledger.store.path)
+    watch.start()
+    capture.start(bench.shell)
+    return Watchers(capture, watch, asked, hearing)
+
+
+def _bind_stdin(bench: Bench, task: Task) -> None:
+    """Bind `_` to the value of the step after `<`."""
+    head = bench.ledger.head(task.line.stdin) if task.line.stdin is not None else None
+    if head is None:
+        return
+    shown = head.version_of(VALUE)
+    if shown is not None:
+        set_under(bench, bench.space.values(shown)[VALUE])
+    else:
+        set_under(bench, {n: v for one in head.outputs for n, v in bench.space.values(one).items()})
+
+
+def set_under(bench: Bench, value: object) -> None:
+    """Let `_` mean a value, until the next result is displayed."""
+    bench.shell.displayhook._ = value  # IPython's own name for it
+    bench.shell.push({"_": value}, interactive=False)
+
+
+# --- after -----------------------------------------------------------------------------------------
+
+
+def end(bench: Bench, running: Running, error: BaseException | None) -> None:
+    """Keep what a body left, or note that it failed with `error`."""
+    seconds = time.time() - running.started
+    shown, touched = running.watchers.stop()
+    try:
+        if error is None:
+            _keep(bench, running, shown, touched, seconds)
+        else:
+            meanings.abandon(running.trial)
+            note_failure(bench, running.trial.task, error, running.started, seconds, running.batch)
+    except (StoreError, PackError) as problem:
+        step = running.trial.task.step
+        bench.tell(f"{step} was not kept, its values stand in memory: {problem}")
+        bench.space.notice([*trial.visible(bench.space.ns), *running.trial.objects])
+
+
+def note_failure(
+    bench: Bench,
+    task: Task,
+    error: BaseException,
+    started: float = 0.0,
+    seconds: float = 0.0,
+    batch: Batch | None = None,
+) -> None:
+    """Write down that an attempt failed; the record in force stays, its source is the last seen."""
+    bench.ledger.commit(
+        lambda _: keeping.run_of(
+            task,
+            "failed",
+            reason=f"{type(error).__name__}: {error}".splitlines()[0][:200],
+            started=started,
+            seconds=seconds,
+            order=bench.new_order(task),
+        ),
+        batch=batch,
+    )
+
+
+def _keep(
+    bench: Bench,
+    running: Running,
+    shown: outputs.Shown,
+    touched: files.Touched,
+    seconds: float,
+) -> None:
+    before, task = running.trial, running.trial.task
+    phase = Phase(running.batch.put, writes=True)
+    changed = ambient.changes(running.ambient, ambient.snapshot())
+    result = trial.outcome(before, shown.value, shown.has_value, phase)
+    around = _circumstances(bench, running, shown, touched, changed, phase, seconds)
+    record = keeping.record_of(before, result, around)
+    changes = meanings.meanings(before, result)
+    run = bench.ledger.commit(
+        lambda digest: keeping.run_of(
+            task,
+            "ran",
+            reason=str(running.reason),
+            started=running.started,
+            seconds=seconds,
+            record=digest,
+            heads={task.step: digest},
+            meanings=keeping.meanings_of(changes, before.givens, digest or ""),
+            imports=new_imports(bench),
+            order=bench.new_order(task),
+        ),
+        record=record,
+        batch=running.batch,
+    )
+    meanings.adopt(before, changes, run.record or "")
+    _take_givens(bench, before, run.record or "")
+    if task.line.setup:
+        bench.memory.set_up.add(task.step)
+    _tell_outcome(bench, running, result, seconds)
+
+
+def _tell_outcome(bench: Bench, running: Running, result: Outcome, seconds: float) -> None:
+    reason = running.reason
+    step = running.trial.task.step
+    is_first = reason.kind == "new"
+    bench.doors.show(Told(step, "ran", seconds, str(reason), result.flaws, is_first))
+
+
+def _circumstances(
+    bench: Bench,
+    running: Running,
+    shown: outputs.Shown,
+    touched: files.Touched,
+    changed: Mapping[str, object],
+    phase: Phase,
+    seconds: float,
+) -> Circumstances:
+    task, put = running.trial.task, running.batch.put
+    used = bench.modules_of(task)
+    modules.watch(used)
+    left = surroundings.outputs(changed, running.settings, seeds=task.names.seeds)
+    return Circumstances(
+        started=running.started,
+        seconds=seconds,
+        displays=put(displays.to_bytes(shown.messages)) if shown.messages else None,
+        ambient=surroundings.keep(left, phase),
+        moved=surroundings.inputs(running.settings, changed),
+        packages=modules.stamps(used),
+        files_read=_all_read(touched, task),
+        files_written=touched.states_written(),
+        is_done=_is_done(bench, task, shown),
+        is_volatile=running.trial.is_dynamic,
+        asked=tuple(running.watchers.asked.values()),
+    )
+
+
+def _all_read(touched: files.Touched, task: Task) -> tuple[FileState, ...]:
+    seen = {one.path: one for one in touched.states_read()}
+    for path in task.line.reads:
+        one = files.state(path)
+        seen.setdefault(one.path, one)
+    return tuple(seen.values())
+
+
+def _is_done(bench: Bench, task: Task, shown: outputs.Shown) -> bool:
+    key = task.line.done
+    if key is None:
+        return True
+    if shown.has_value and isinstance(shown.value, Mapping) and key in shown.value:
+        return bool(shown.value[key])
+    return bool(bench.space.ns.get(key, False))
+
+
+def _take_givens(bench: Bench, before: Trial, record: Digest) -> None:
+    """What was given to the step is kept with its record now."""
+    bindings = bench.space.bindings
+    for version in before.givens:
+        for name in version.names:
+            known = bindings.get(name)
+            if known is None or known.record or known.version is None:
+                continue
+            if known.version.digest == version.digest:
+                bindings[name] = replace(known, record=record, version=version)
+
+
+def new_imports(bench: Bench) -> dict[str, str]:
+    """The imports of plain cells that the job does not remember yet; a step's are its outputs."""
+    known, space = bench.ledger.pipe.imports, bench.space
+    return {
+        name: source.text
+        for name, (source, value) in space.sources.items()
+        if source.kind == "import"
+        and space.ns.get(name) is value
+        and known.get(name) != source.text
+        and name in space.bindings
+        and not space.bindings[name].maker
+    }
