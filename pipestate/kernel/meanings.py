@@ -27,7 +27,7 @@ def meanings(trial: Trial, result: Outcome) -> dict[str, Binding | None]:
     changes: dict[str, Binding | None] = {}
     for component, version in result.versions:
         for name, value in component.values.items():
-            if name == VALUE or not _takes(trial, result, name):
+            if name == VALUE or not _takes(trial, result, name, version):
                 continue
             known = old.get(name) if name in held else None
             if known is not None and known.maker != task.step:
@@ -60,19 +60,42 @@ def adopt(trial: Trial, changes: Mapping[str, Binding | None], record: Digest) -
                 space.bind(name, known)
 
 
-def _takes(trial: Trial, result: Outcome, name: str) -> bool:
+def _takes(trial: Trial, result: Outcome, name: str, version: Version | None = None) -> bool:
     """Whether a name that the run made or changed moves to what the run left.
 
-    Asked for, the run gives a meaning to what it bound, and to what it changed where that was what
-    it saw. Run for another's sake, only to what meant its own earlier version, or nothing.
+    Asked for, the run gives a meaning to what it bound or changed by name, and to what shares with
+    it where that meant what the run saw. Run for another's sake, only to what meant its own earlier
+    version, or nothing; and a name that the run left as it was may move, to stay with its objects.
     """
     if name in trial.own:
         return True
     if name not in trial.aside:
         return trial.task.is_asked or _was_free(trial, name)
+    known, placed = trial.aside[name], trial.placed.get(name)
+    if known is None:
+        return True
+    if version is not None and _is_equal(known, version, name) and _is_above(trial, known):
+        return True
     if trial.task.is_asked:
-        return name in result.bound | result.gone | (result.changed & trial.named)
-    return trial.aside[name] is None
+        named = result.bound | result.gone | (result.changed & trial.named)
+        seen = placed.version if placed is not None else None
+        return name in named or (seen is not None and _is_equal(known, seen, name))
+    # What cannot be kept is made by a row of steps, each of which goes on with the same object.
+    return known.version is not None and known.version.kind == "lost" and not known.is_resident
+
+
+def _is_equal(known: Binding, version: Version, name: str) -> bool:
+    """Whether a name means a value equal to the one that a version gives it."""
+    return (
+        known.version is not None
+        and not known.amended
+        and known.version.names.get(name) == version.names.get(name)
+    )
+
+
+def _is_above(trial: Trial, known: Binding) -> bool:
+    order = trial.outlook.order
+    return known.maker in order and order.index(known.maker) < order.index(trial.task.step)
 
 
 def _was_free(trial: Trial, name: str) -> bool:

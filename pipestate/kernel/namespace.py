@@ -161,7 +161,6 @@ class Namespace:
             mate
             for mate in version.names
             if (b := self.bindings.get(mate)) is not None
-            and not b.is_resident
             and b.record == binding.record
             and b.version is not None
             and b.version.digest == version.digest

@@ -113,14 +113,12 @@ def prepare(task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase) ->
     wanted = {name: outlook.wanted(name) for name in touched | mine}
     aside: dict[str, Binding | None] = {}
     own: dict[str, Binding | None] = {}
-    for name in sorted(touched | mine):
+    for name in _misplaced(space, wanted):
         now, want = space.bindings.get(name), wanted[name]
-        if name in space.junk and not _is_other(now, want):
-            _put(space, name, want)
-        elif name in space.junk or _is_other(now, want):
+        if name not in space.junk or _is_other(now, want):
             place = own if now is not None and now.maker == task.step else aside
             place[name] = now
-            _put(space, name, want)
+        _put(space, name, want)
     space.load(name for name in touched if wanted[name] is not None)
     placed = {n: space.bindings[n] for n in touched if n in space.bindings}
     givens = _keep_givens(placed, space, batch_phase)
@@ -158,6 +156,31 @@ def visible(ns: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in ns.items()
         if (name[:1] != "_" and name not in IPYTHON_NAMES) or not is_hidden(name)
     }
+
+
+def _misplaced(space: Namespace, wanted: Mapping[str, Binding | None]) -> list[str]:
+    """The names that are not what they should be, and all that share objects with what they
+    should be: a component is loaded as one, or what is shared would come apart."""
+    found = {
+        name
+        for name, want in wanted.items()
+        if name in space.junk or _is_other(space.bindings.get(name), want)
+    }
+    components = [(want.maker, want.version) for name in found if (want := wanted[name])]
+    return sorted(
+        name
+        for name, want in wanted.items()
+        if name in found or (want is not None and _is_in(want, components))
+    )
+
+
+def _is_in(want: Binding, components: list[tuple[str, Version | None]]) -> bool:
+    return (
+        want.version is not None
+        and len(want.version.names) > 1
+        and want.version.kind != "lost"
+        and (want.maker, want.version) in components
+    )
 
 
 def _is_other(now: Binding | None, want: Binding | None) -> bool:

@@ -208,14 +208,24 @@ def _disprove(
             resolve=by_name.__getitem__,
             namespace=namespace,
         )
+        known = {**component.definitions, **_own_definitions(component, again)}
         streams = {
-            name: digests.stream(value, name=name, definitions=component.definitions)
+            name: digests.stream(value, name=name, definitions=known)
             for name, value in again.items()
         }
         same = digests.joint(streams, sorted(streams)) == version.digest
     except Exception as error:  # a user's __setstate__ or __init__ may raise anything
         return f"it does not load again ({type(error).__name__}: {error})"
     return "" if same else "it comes back from pickle as something else"
+
+
+def _own_definitions(component: Component, again: Mapping[str, object]) -> dict[int, str]:
+    """The functions and classes that the component holds itself, as they came back.
+
+    Its other values refer to them by name, as they did to the originals.
+    """
+    named = {name for one in component.streams.values() for name in one.needs}
+    return {id(again[name]): name for name in named & again.keys()}
 
 
 def load(
