@@ -98,6 +98,26 @@ class Ledger:
                     return version
         return None
 
+    def is_same_object(self, name: str, digest: Digest, held_by: Digest) -> bool:
+        """Whether what a record holds of a name is, changed in place since, what had this digest."""
+        record: Record | None = self.record(held_by) if held_by else None
+        for _ in range(len(self.pipe.heads) + 1):
+            if record is None or name in record.bound:
+                return False
+            before = next((i.whole for i in record.inputs if i.path.name == name), "")
+            if before == digest:
+                return True
+            record = next(
+                (
+                    one
+                    for head in self.pipe.heads.values()
+                    if (version := (one := self.record(head)).version_of(name)) is not None
+                    and version.names[name] == before
+                ),
+                None,
+            )
+        return False
+
     def candidates(self, step: str) -> Iterable[tuple[Digest, Record]]:
         """Earlier records of a step that may be restored, the one in force first, then the newest."""
         for digest in dict.fromkeys(

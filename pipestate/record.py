@@ -147,8 +147,8 @@ class Record:
     `normal` is the digest of the source with comments, formatting and docstrings taken out.
     `joint` maps a comma-joined group of input names that shared objects to their joint digest;
     `held` maps each input that the outputs changed or hold to all the names that shared with it.
-    `outputs` are the versions it left; `made` the names it gave a meaning, `gone` those it took
-    away; `givens` the versions of inputs that no step made. `displays` is a blob of Jupyter
+    `outputs` are the versions it left; `made` the names it gave a meaning (`bound` those of
+    them that it bound, the others were changed in place), `gone` those it took away; `givens` the versions of inputs that no step made. `displays` is a blob of Jupyter
     messages. `session` are line magics that are run again on restore. `moved` holds the digests of
     the ambient keys that were inputs. Times are in seconds, `started` since the epoch.
     """
@@ -163,6 +163,7 @@ class Record:
     outputs: tuple[Version, ...] = ()
     givens: tuple[Version, ...] = ()
     made: tuple[str, ...] = ()
+    bound: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
     displays: Blob | None = None
     ambient: Version | None = None

@@ -61,6 +61,7 @@ def record_of(trial: Trial, result: Outcome, around: Circumstances) -> Record:
         outputs=tuple(version for _, version in result.versions),
         givens=trial.givens,
         made=tuple(sorted(result.made)),
+        bound=tuple(sorted(result.bound & result.made)),
         gone=tuple(sorted(result.gone)),
         displays=around.displays,
         ambient=around.ambient,

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from ..record import VALUE, Digest, Version
 from ..store import digests
-from .namespace import Binding
+from .namespace import Binding, Junk
 from .trial import Outcome, Trial, visible
 
 
@@ -81,7 +81,7 @@ def _takes(trial: Trial, result: Outcome, name: str, version: Version | None = N
         seen = placed.version if placed is not None else None
         return name in named or (seen is not None and _is_equal(known, seen, name))
     # What cannot be kept is made by a row of steps, each of which goes on with the same object.
-    return known.version is not None and known.version.kind == "lost" and not known.is_resident
+    return known.version is not None and known.version.kind == "lost"
 
 
 def _is_equal(known: Binding, version: Version, name: str) -> bool:
@@ -147,7 +147,7 @@ def holds(old: Mapping[str, Binding | None], version: Version, names: list[str])
 def abandon(trial: Trial) -> None:
     """After a failure: plain cells see what the body did, and no step will."""
     space = trial.outlook.space
-    now = visible(space.ns)
+    now, step = visible(space.ns), trial.task.step
     for name, binding in trial.placed.items():
         if name not in now and binding.version is not None:
             space.bindings[name] = replace(binding, obj=Binding().obj)
@@ -158,10 +158,10 @@ def abandon(trial: Trial) -> None:
             continue
         if known is not None:
             space.bindings[name] = replace(known, obj=Binding().obj)
-            space.junk[name] = value
+            space.junk[name] = Junk(step, value)
         elif not unchanged:
             space.bindings.pop(name, None)
-            space.junk[name] = value
+            space.junk[name] = Junk(step, value)
     for name, meant in {**trial.aside, **trial.own}.items():
         if name not in space.junk and meant is not None and name not in trial.placed:
             space.bind(name, meant)

@@ -30,6 +30,7 @@ class _Dormant:
 
 
 DORMANT: Final = _Dormant()
+_DEFINITIONS: Final = (types.FunctionType, type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,30 @@ class Binding:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Junk:
+    """What a failed attempt at a step left under a name: plain cells see it, no step does."""
+
+    step: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What the job knows of definitions that mean something else by now.
+
+    `find` gives a version of a name by its digest; `is_same` says whether what a record holds of a
+    name is the object that had a digest once, changed in place since.
+    """
+
+    find: Callable[[str, Digest], Version | None] = lambda name, digest: None
+    is_same: Callable[[str, Digest, Digest], bool] = lambda name, digest, record: False
+
+
+EARLIER: Final = "@"
+"""Between a name and a digest, it names a definition that the name does not mean any more."""
+
+
 @dataclass(slots=True)
 class Namespace:
     """The bindings of one kernel.
@@ -77,11 +102,11 @@ class Namespace:
     fetch: Callable[[Blob], memoryview]
     bindings: dict[str, Binding] = field(default_factory=dict)
     suspects: set[str] = field(default_factory=set)
-    junk: dict[str, Any] = field(default_factory=dict)
+    junk: dict[str, Junk] = field(default_factory=dict)
     sources: dict[str, tuple[Source, Any]] = field(default_factory=dict)
     loading: set[str] = field(default_factory=set)
     earlier: dict[tuple[str, Digest], Any] = field(default_factory=dict)
-    find: Callable[[str, Digest], Version | None] = lambda name, digest: None
+    past: Past = field(default_factory=Past)
 
     # --- asking --------------------------------------------------------------------------------
 
@@ -103,11 +128,13 @@ class Namespace:
         """The notebook's own functions and classes, by id: other values refer to them by name."""
         found: dict[int, str] = {}
         for name, value in self.ns.items():
-            if isinstance(value, (types.FunctionType, type)) and (
+            if isinstance(value, _DEFINITIONS) and (
                 getattr(value, "__module__", None) == "__main__"
             ):
                 if id(value) not in found or value.__name__ == name:
                     found[id(value)] = name
+        for (name, digest), value in self.earlier.items():
+            found.setdefault(id(value), f"{name}{EARLIER}{digest}")
         return found
 
     # --- loading -------------------------------------------------------------------------------
@@ -124,6 +151,8 @@ class Namespace:
             binding = self.bindings.get(name)
             if binding is None or binding.version is None or name in self.junk:
                 continue
+            if binding.version.kind == "lost":
+                continue  # whoever needs it has its steps run again
             if not binding.is_resident and name not in self.loading:
                 self._load_component(name, binding)
             waiting.extend(path.name for path in binding.version.reads)
@@ -134,20 +163,26 @@ class Namespace:
         Loading may run it (a decorator, a base class), so what its code reads is loaded as well.
         A definition that means something else by now is loaded beside it, once.
         """
+        if EARLIER in name:
+            name, _, digest = name.partition(EARLIER)
         binding = self.bindings.get(name)
         version = binding.version if binding else None
         known = version.names.get(name, "") if version else ""
         if known == "" and name in self.ns:
             known = self.digest_of(name)
-        if digest in ("", known):
+        if digest in ("", known) or self._is_same_object(name, digest):
             self.load([name])
             if name in self.ns:
                 return self.ns[name]
         return self._earlier(name, digest)
 
+    def _is_same_object(self, name: str, digest: Digest) -> bool:
+        binding = self.bindings.get(name)
+        return binding is not None and self.past.is_same(name, digest, binding.record)
+
     def _earlier(self, name: str, digest: Digest) -> Any:
         if (name, digest) not in self.earlier:
-            version = self.find(name, digest)
+            version = self.past.find(name, digest)
             if version is None:
                 raise StoreError(f"`{name}`, which a kept value needs, is not there any more")
             self.load(path.name for path in version.reads)
@@ -201,6 +236,8 @@ class Namespace:
     def digest_of(self, name: str) -> Digest:
         """The digest of a definition of the notebook as it is now."""
         value = self.ns.get(name)
+        if EARLIER in name:
+            return name.partition(EARLIER)[2]
         definitions = _without(self.definitions(), name, value)
         return digests.stream(value, name=name, definitions=definitions).digest
 
@@ -237,6 +274,12 @@ class Namespace:
         self._forget(name)
         self.bindings.pop(name, None)
 
+    def clear_junk(self, step: str) -> None:
+        """Take away what failed attempts at a step left: it is being run again."""
+        for name in [name for name, junk in self.junk.items() if junk.step == step]:
+            self.ns.pop(name, None)
+            del self.junk[name]
+
     def unload(self, names: Iterable[str]) -> None:
         """Take components out of memory; their meanings stay."""
         for name in list(names):
@@ -248,6 +291,10 @@ class Namespace:
                     self.bindings[mate] = replace(other, obj=DORMANT)
 
     def _forget(self, name: str) -> None:
+        old = self.bindings.get(name)
+        if old is not None and old.version is not None and isinstance(old.obj, _DEFINITIONS):
+            # Values made of it stay so: an instance of a class that has been defined anew.
+            self.earlier[name, old.version.names[name]] = old.obj
         self.suspects.discard(name)
         self.junk.pop(name, None)
 
@@ -262,7 +309,7 @@ class Namespace:
             binding = self.bindings.get(name)
             if name in self.ns:
                 value = self.ns[name]
-                if name in self.junk and self.junk[name] is value:
+                if name in self.junk and self.junk[name].value is value:
                     continue
                 if binding is None or binding.obj is not value:
                     self._forget(name)

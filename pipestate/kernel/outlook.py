@@ -140,7 +140,7 @@ class Outlook:
             if binding is not None and binding.version is not None:
                 waiting.extend(binding.version.reads)
                 waiting.extend(AccessPath(n) for n in binding.version.writes)
-                waiting.extend(AccessPath(n) for n in binding.version.needs)
+                waiting.extend(AccessPath(n) for n in binding.version.needs if n.isidentifier())
         return _widest(found)
 
     def _may_see_more(self, path: AccessPath, names: Names) -> bool:

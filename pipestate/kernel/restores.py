@@ -78,6 +78,7 @@ def restore(bench: Bench, task: Task, digest: Digest, record: Record) -> frozens
             order=bench.new_order(task),
         )
     )
+    bench.space.clear_junk(task.step)
     for name, binding in changes.items():
         if binding is None:
             bench.space.drop(name)

@@ -29,7 +29,7 @@ from ..pipe.status import Reason, StepStatus, World, because
 from ..record import Digest, Run, Version
 from . import ambient, cascade, keeping, modules, restores, runs, trial
 from .bench import Bench, Doors, Settings
-from .namespace import Binding, Namespace
+from .namespace import Binding, Namespace, Past
 from .restores import Unders
 from .runs import Running
 from .trial import Task
@@ -49,7 +49,10 @@ class Session:
         """A session of this shell with a job; what the namespace holds counts as plain cells'."""
         space = Namespace(shell.user_ns, ledger.fetch)
         session = cls(Bench(shell, ledger, settings, doors, space))
-        space.find = lambda name, digest: session.ledger.definition(name, digest)
+        space.past = Past(
+            lambda name, digest: session.ledger.definition(name, digest),
+            lambda name, digest, record: session.ledger.is_same_object(name, digest, record),
+        )
         space.notice(trial.visible(space.ns))
         session._take_meanings()
         return session

@@ -105,6 +105,7 @@ class Outcome:
 def prepare(task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase) -> Trial:
     """Put in place what the step should find, the rest aside."""
     space = outlook.space
+    space.clear_junk(task.step)
     paths = outlook.paths(task.names)
     touched = outlook.touched(paths)
     inputs = inputs_of(outlook, paths)

@@ -8,6 +8,7 @@ digest of its content is folded in, but the mutable objects in it are not the va
 
 from __future__ import annotations
 
+import abc
 import enum
 import functools
 import types
@@ -168,6 +169,16 @@ def class_items(cls: Any) -> Iterator[object]:
         if key not in skipped and not isinstance(value, SLOT_TYPES)
     ]
     yield from _pairs(b"d", found)
+    if isinstance(cls, abc.ABCMeta):
+        registered = frozenset(one for one in _registered(cls) if one is not None)
+        if registered:
+            yield from (Token(b"r"), registered)
+
+
+def _registered(cls: abc.ABCMeta) -> list[type | None]:
+    """The classes that count as subclasses because `register` was called: known to C alone."""
+    registry, *_ = abc._get_dump(cls)  # type: ignore[attr-defined]  # noqa: SLF001
+    return [reference() for reference in registry]
 
 
 SLOT_TYPES = (types.MemberDescriptorType, types.GetSetDescriptorType)

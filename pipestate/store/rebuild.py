@@ -107,6 +107,24 @@ def set_cell(made: types.CellType, content: tuple[Any]) -> None:
     made.cell_contents = content[0]
 
 
+def set_attributes(made: object, state: Any) -> None:
+    """The attributes of an instance, as pickle sets them, without asking it for `__setstate__`."""
+    attributes, slots = state if isinstance(state, tuple) else (state, None)
+    if attributes:
+        object.__getattribute__(made, "__dict__").update(attributes)
+    for name, value in (slots or {}).items():
+        object.__setattr__(made, name, value)
+
+
+def set_exception(made: BaseException, state: tuple[Any, Any, Any, bool]) -> None:
+    """Attributes of an exception, and what it came from."""
+    attributes, cause, context, suppressed = state
+    if attributes:
+        made.__setstate__(attributes)
+    made.__cause__, made.__context__ = cause, context
+    made.__suppress_context__ = suppressed
+
+
 # --- numpy ---------------------------------------------------------------------------------------
 
 

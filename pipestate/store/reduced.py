@@ -78,6 +78,8 @@ def _is_plain(kind: type) -> bool:
         return False
     if kind.__module__.partition(".")[0] in HOLDERS or kind.__basicsize__ != PLAIN_SIZE:
         return False
+    if not kind.__dictoffset__:  # a type written in C may have the size by chance
+        return False
     return not any(HOOKS & vars(cls).keys() for cls in kind.__mro__[:-1])
 
 
