@@ -87,7 +87,7 @@ class Blobs:
     recall: Callable[[Digest], bytes | None] = _forget
     remember: Callable[[Digest, bytes], None] = _ignore
     _proved: dict[Digest, bytes] = field(default_factory=dict, repr=False)
-    _sizes: set[int] = field(default_factory=set, repr=False)
+    _samples: set[bytes] = field(default_factory=set, repr=False)
 
     def put(self, data: bytes | bytearray | memoryview, *, digest: Digest | None = None) -> Blob:
         """Keep `data` and say by which name. Bytes that are there already are not written again.
@@ -98,12 +98,13 @@ class Blobs:
         """
         view = flat(data)
         with told(self.path):
-            if digest is None and (view.nbytes < BIG or view.nbytes in self._sizes):
+            sample = _sample(view) if view.nbytes >= BIG else b""
+            if digest is None and (not sample or sample in self._samples):
                 digest = _digest(view)
             if digest is not None and self._stands(Blob(digest, view.nbytes)):
                 return Blob(digest, view.nbytes)
-            if view.nbytes >= BIG:
-                self._sizes.add(view.nbytes)
+            if sample:
+                self._samples.add(sample)
             return Blob(self._write(view), view.nbytes)
 
     def map(self, blob: Blob) -> memoryview:
@@ -261,6 +262,15 @@ class Blobs:
         if self.durable:
             _sync_folder(os.path.dirname(file))
         self._proved[digest] = _stamp(os.stat(file))
+
+
+def _sample(view: memoryview) -> bytes:
+    """A few pages of a big buffer: where no earlier one had them, its bytes are new."""
+    step = view.nbytes // 16
+    hasher = blake3(view.nbytes.to_bytes(8, "little"))
+    for start in range(0, view.nbytes, step):
+        hasher.update(view[start : start + 4096])
+    return hasher.digest(length=16)
 
 
 _digest = digest  # `put` has an argument of that name
