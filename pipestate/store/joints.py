@@ -32,6 +32,8 @@ def components(streams: Mapping[str, Stream]) -> list[frozenset[str]]:
     Memory that pandas holds under copy-on-write joins a frame with a plain array over it, but not
     a frame with another frame.
     """
+    if len(streams) == 1:
+        return [frozenset(streams)]  # a million objects need not be numbered to share with none
     leader = {name: name for name in streams}
     firm: dict[int, str] = {}
     for name, one in streams.items():

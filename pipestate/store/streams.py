@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, count
 from types import MappingProxyType
 
 from blake3 import blake3
@@ -34,7 +34,8 @@ class TreeNumbers(Mapping[int, int]):
 
     def _found(self) -> dict[int, int]:
         if self._numbers is None:
-            self._numbers = {id(obj): n for n, obj in enumerate(chain.from_iterable(self._levels))}
+            objects = chain.from_iterable(self._levels)
+            self._numbers = dict(zip(map(id, objects), count()))
         return self._numbers
 
     def __getitem__(self, key: int) -> int:
