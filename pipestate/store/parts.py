@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import sys
 import types
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
@@ -191,14 +192,24 @@ def _of_class(kind: type, name: str) -> object:
     return next((vars(cls)[name] for cls in kind.__mro__ if name in vars(cls)), MISSING)
 
 
+_known_slots: weakref.WeakKeyDictionary[type, tuple[str, ...]] = weakref.WeakKeyDictionary()
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    found = _known_slots.get(kind)
+    if found is None:
+        found = _known_slots[kind] = tuple(
+            name
+            for cls in kind.__mro__
+            for name, held in vars(cls).items()
+            if isinstance(held, types.MemberDescriptorType) and not name.startswith("__")
+        )
+    return found
+
+
 def _instance(value: object) -> dict[str, object]:
     """The attributes that an instance has in its `__dict__` and in its slots."""
-    slots = {
-        name: MISSING
-        for cls in type(value).__mro__
-        for name, held in vars(cls).items()
-        if isinstance(held, types.MemberDescriptorType) and not name.startswith("__")
-    }
+    slots = dict.fromkeys(_slots(type(value)), MISSING)
     try:
         attributes = object.__getattribute__(value, "__dict__")
     except AttributeError:
