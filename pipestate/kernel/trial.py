@@ -269,10 +269,9 @@ def outcome(trial: Trial, value: object, has_value: bool, phase: Phase) -> Outco
         for component, version in found
         if not bound.isdisjoint(component.values) or _has_changed(trial, component, version)
     ]
-    for component, _ in changed:
-        for name in component.values:
-            if name not in bound:
-                space.sources.pop(name, None)
+    changed = [
+        _as_value(c, v, space, lost) if bound.isdisjoint(c.values) else (c, v) for c, v in changed
+    ]
     if has_value:
         changed = _with_value(changed, value, definitions, phase, needed, lost)
     kept = [(c, _keep(c, v, task, space, phase, lost)) for c, v in changed]
@@ -341,6 +340,18 @@ def _has_changed(trial: Trial, component: Component, version: Version) -> bool:
         return True
     joint = digests.joint_of(known.names, known.shares, sorted(version.names))
     return joint is not None and joint != version.digest
+
+
+def _as_value(
+    component: Component, version: Version, space: Namespace, lost: Digest
+) -> tuple[Component, Version]:
+    """A definition or an import that was changed in place: its statement makes it no more."""
+    if component.source is None:
+        return component, version
+    for name in component.values:
+        space.sources.pop(name, None)
+    component = replace(component, source=None)
+    return component, versions.describe(component, lost=lost)
 
 
 def _has_moved(trial: Trial, name: str, version: Version) -> bool:
