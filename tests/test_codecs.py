@@ -163,6 +163,14 @@ def nested() -> list[Any]:
     return outer
 
 
+def caused() -> Exception:
+    """An exception that came from another."""
+    made = KeyError("k")
+    made.__cause__ = OSError(2, "gone")
+    made.note = [1]  # type: ignore[attr-defined]
+    return made
+
+
 def ordered() -> collections.OrderedDict[str, int]:
     """An ordered dict whose order is not that of its making."""
     made = collections.OrderedDict(a=1, b=2)
@@ -223,6 +231,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "module": lambda: [json, os.path],
     "builtin functions": lambda: [len, os.getcwd, str.upper, [1].append],
     "exception": lambda: ValueError("no", 3),
+    "exception with a cause": caused,
     "mapping proxy": lambda: types.MappingProxyType({"a": [1]}),
     "numpy": lambda: np.arange(12.0).reshape(3, 4),
     "numpy big": lambda: np.arange(float(BIG)),
@@ -270,6 +279,7 @@ VALUES: dict[str, Callable[[], Any]] = {
     "pandas multi-index": lambda: frame().set_index(["whole", "text"])[["number"]],
     "pandas series": lambda: pd.Series([1.5, 2.5], name=("a", 1), index=["x", "y"]),
     "pandas text": lambda: pd.Series(["a", None, "c"]),
+    "pandas Arrow numbers": lambda: pd.Series([1.5, None], dtype="float64[pyarrow]"),
     "pandas days": lambda: pd.Series(pd.date_range("2020", periods=3, tz="UTC")),
     "pandas indexes": lambda: [
         pd.Index([1, 2], name="n"),
@@ -830,6 +840,25 @@ def test_pickling_hooks_of_a_class_are_used() -> None:
     )
     made = codecs.pack({"h": space["h"]}, definitions={id(space["H"]): "H"}, namespace=space)
     assert vars(load(made, space, space.__getitem__)["h"]) == {"kept": 1, "set": True}
+
+
+def test_what_an_exception_came_from_comes_back() -> None:
+    """Cause, context and whether it is shown; pickle leaves them out."""
+    made = again_one(caused())
+    assert (repr(made.__cause__), made.__suppress_context__) == (repr(OSError(2, "gone")), True)
+    assert made.note == [1]
+
+
+def test_an_instance_that_passes_every_name_on_comes_back() -> None:
+    """It is not asked for `__setstate__` before it has the attribute that it passes names on to."""
+    space = notebook(
+        "class Proxy:\n"
+        "    def __init__(self):\n        self.inner = [1]\n"
+        "    def __getattr__(self, name):\n        return getattr(self.inner, name)\n"
+        "p = Proxy()"
+    )
+    made = again({"p": space["p"]}, space)["p"]
+    assert (made.inner, made.count(1)) == ([1], 1)
 
 
 def test_a_figure_opens_no_window() -> None:

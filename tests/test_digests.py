@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import abc
 import collections
 import copy
 import dataclasses
 import functools
 import os
 import pickle
+import select
 import subprocess
 import sys
 import threading
@@ -563,6 +565,24 @@ def test_looking_at_a_class_does_not_change_it() -> None:
     digest(cell["c"])
     assert "__slotnames__" in vars(cell["C"])
     assert digest(cell["C"]) == before
+
+
+def test_registering_with_an_abstract_class_changes_it() -> None:
+    """`register` leaves no trace in the class's attributes."""
+
+    class Base(abc.ABC):
+        @abc.abstractmethod
+        def play(self) -> None: ...
+
+    before = digests.stream(Base).digest
+    Base.register(int)
+    assert digests.stream(Base).digest != before
+
+
+def test_an_object_of_c_without_attributes_is_a_flaw_and_no_error() -> None:
+    """Whatever its size, it is not taken for an instance of an ordinary class."""
+    with select.epoll() as poll:
+        assert digests.stream(poll, name="poll").flaw == "epoll at poll"
 
 
 def test_code_facts_are_of_nested_code_too() -> None:
