@@ -29,7 +29,7 @@ PACKAGES = ("ipython", "ipykernel", "numpy", "pandas", "torch", "blake3", "diskc
 
 def _values(name: str) -> Group:
     def run(room: Path, small: bool) -> list[Row]:
-        return values.big_values(room, name, scale=0.1 if small else 1.0, rounds=3 if small else 5)
+        return values.big_values(room, name, scale=0.1 if small else 1.0, rounds=3 if small else 9)
 
     return run
 

@@ -1,7 +1,7 @@
 """Rounds in pairs: the floor and pipestate take turns, so that a busy machine slows down both.
 
 A figure is the median over the rounds, of their ratio or of their difference, never a ratio of
-medians from different minutes. The first round warms memory and page cache and is not counted.
+medians from different minutes. The first rounds warm memory and page cache and are not counted.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ Timed = Callable[[], float]
 """Does something once and says how many seconds the part of interest took."""
 
 CHUNK = 256 << 20
+WARMING = 2
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ class Pair:
 
 def paired(rounds: int, floor: Timed, ours: Timed) -> Pair:
     """Let the two take turns, each going first in every other round."""
-    floor(), ours()
+    for _ in range(WARMING):
+        floor()
+        ours()
     both = []
     for number in range(rounds):
         if number % 2:
