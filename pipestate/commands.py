@@ -133,7 +133,8 @@ def _job(desk: Desk, words: list[str]) -> View:
         raise UsageError(f"{name!r} is no name for a job", "use printable letters")
     desk.use(name)
     pipe = desk.ledger.pipe
-    steps = f"{len(pipe.heads)} steps" if pipe.heads else "new"
+    count = len(pipe.heads)
+    steps = f"{count} step{'s' * (count != 1)}" if count else "new"
     return View(f"job {name}: {steps}")
 
 

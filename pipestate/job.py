@@ -117,7 +117,12 @@ class Job(MutableMapping[str, Any]):
         version = self._keep(step, value, Phase(batch.put, writes=True))
         normal = blobs.digest(f"set {version.digest}".encode())
         made = tuple(name for name in version.names if name != VALUE)
-        record = Record(step, "", normal, SET, outputs=(version,), made=made)
+        head = self._ledger.head(step)
+        # The names that the step's cell bound stay: the value is set, not what stands beside it.
+        beside = [v for v in head.outputs if step not in v.names] if head is not None else []
+        kept = {n for v in beside for n in v.names if n != VALUE}
+        outputs = (version, *beside)
+        record = Record(step, "", normal, SET, outputs=outputs, made=(*made, *sorted(kept)))
         self._ledger.commit(
             lambda digest: Run(
                 0,
@@ -126,7 +131,12 @@ class Job(MutableMapping[str, Any]):
                 "set",
                 record=digest,
                 heads={step: digest},
-                meanings={name: Meaning(step, digest or "", version.digest) for name in made},
+                meanings={
+                    name: Meaning(step, digest or "", one.digest)
+                    for one in outputs
+                    for name in one.names
+                    if name != VALUE
+                },
             ),
             record=record,
             batch=batch,
@@ -268,6 +278,9 @@ class _Names(Mapping[str, Any]):
     def __init__(self, job: Job, names: tuple[str, ...]) -> None:
         self._job = job
         self._names = names
+
+    def __repr__(self) -> str:
+        return f"<names of {self._job!r}: {', '.join(self._names)}>"
 
     def __getitem__(self, name: str) -> Any:
         return self._job.load_name(name)

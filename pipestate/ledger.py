@@ -24,19 +24,26 @@ class Ledger:
     job: str
     pipe: Pipe
     records: dict[Digest, Record] = field(default_factory=dict)
+    news: list[Run] = field(default_factory=list)
 
     @classmethod
     def open(cls, store: Store, job: str) -> Ledger:
         """The job as it stands in the store; an empty one where it has never been written."""
         ledger = cls(store, job, Pipe(job))
         ledger.refresh()
+        ledger.news.clear()
         return ledger
 
-    def refresh(self) -> list[Run]:
-        """Take up what other processes have added since; gives it."""
+    def refresh(self) -> None:
+        """Take up what other processes have added since; `take_news` says what it was."""
         pipe, runs = self.store.index.tail(self.job, self.pipe)
         self.pipe = history.fold(pipe, runs) if runs else pipe
-        return runs
+        self.news.extend(runs)
+
+    def take_news(self) -> list[Run]:
+        """The runs of others that were taken up since the last call, here or while committing."""
+        news, self.news = self.news, []
+        return news
 
     def record(self, digest: Digest) -> Record:
         """A record by its digest; raises DamageError or FormatError where it cannot be read."""

@@ -76,8 +76,11 @@ class Names:
     seeds: bool = False
 
 
+@functools.lru_cache(maxsize=1 << 16)  # a long session has thousands: `_i1`, `_i2`, ...
 def is_hidden(name: str) -> bool:
     """Whether a name is IPython's or Python's own, until a cell's source binds it."""
+    if name[:2] == "__" and name[-2:] == "__":  # Python's own: `__warningregistry__`, `__name__`
+        return True
     return name in IPYTHON_NAMES or _NUMBERED.match(name) is not None
 
 

@@ -45,7 +45,7 @@ class Told:
     """What the user is told about a step that ran or was restored."""
 
     step: str
-    event: Literal["ran", "restored"]
+    event: Literal["ran", "restored", "failed"]
     seconds: float
     reason: str = ""
     flaws: tuple[tuple[str, str], ...] = ()
@@ -228,7 +228,7 @@ class Bench:
             if is_so:
                 return because(kind)
         if outlook.is_dynamic(task.names):
-            return because("dynamic", "eval, exec or globals()")
+            return because("dynamic", "eval, exec, globals() or the like")
         first: Reason | None = None
         world = self.world(task, outlook)
         for digest, record in self.ledger.candidates(task.step):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from ..cell.names import Names
 from ..errors import PipeStateError, UsageError
 from ..pipe import graph
 from ..pipe.graph import Touches
@@ -69,17 +70,31 @@ def touches(bench: Bench, step: str) -> Touches:
         reads |= {one.path.name for one in record.inputs if one.whole != ABSENT}
         reads |= {FILE + one.path for one in record.files_read}
         reads |= {AMBIENT + key for key in record.moved if key.startswith(RANDOM)}
-        changes |= {name for version in record.outputs for name in version.names}
-        changes |= {*record.made, *record.gone}
+        made = {name for version in record.outputs for name in version.names} | {*record.made}
+        changes |= made - _imported(record, bench.names_of(step))
+        changes |= {*record.gone}
         changes |= {FILE + one.path for one in record.files_written}
         changes |= _ambient_of(record)
     names = bench.names_of(step)
     if names is not None:
         reads |= {path.name for path in names.reads}
-        binds |= names.binds
+        binds |= names.binds - _imported(record, names)
         changes |= names.may_bind | names.deletes | names.writes | names.kept
         changes |= _RANDOM_STATES if names.seeds else frozenset()
     return Touches(frozenset(reads), frozenset(binds), frozenset(changes))
+
+
+def _imported(record: Record | None, names: Names | None) -> frozenset[str]:
+    """Names that a step imports as it did when it last ran: whatever else of it is stale, not they."""
+    if record is None or names is None:
+        return frozenset()
+    return frozenset(
+        line.name
+        for line in names.imports
+        if (version := record.version_of(line.name)) is not None
+        and version.kind == "import"
+        and line.statement in version.source.splitlines()
+    )
 
 
 def _ambient_of(record: Record) -> set[str]:
@@ -161,6 +176,15 @@ def bring_up(bench: Bench, task: Task) -> None:
         fresh.clear()
 
 
+def warn(bench: Bench, task: Task) -> None:
+    """Say on what stale step a task stands that runs alone."""
+    found = next_stale(bench, needed_by(bench, task, bench.outlook(task)), set())
+    if found is not None:
+        step, verdict = found
+        why = f": {verdict}" if isinstance(verdict, Reason) else ""
+        bench.tell(f"{task.step} stands on {step}, which is stale{why}")
+
+
 def run_setups(bench: Bench, steps: Iterable[str], names: frozenset[str] | None = None) -> None:
     """Run the setup steps among `steps` that this kernel has not run; or only those for `names`."""
     for step in steps:
@@ -237,7 +261,7 @@ def make_again(bench: Bench, name: str, version: Version, upto: str) -> None:
     is_lost = version.kind == "lost"
     bench.tell(
         f"`{name}` could not be {'kept' if is_lost else 'loaded'} ({version.flaw}): "
-        f"{' and '.join(steps)} runs again to make it"
+        f"{' and '.join(steps)} {'runs' if len(steps) == 1 else 'run'} again to make it"
         + ("; --setup makes it in every kernel" if is_lost else "")
     )
     reason = because("lost", name, detail=version.flaw)
@@ -293,6 +317,14 @@ def plan(bench: Bench, steps: Iterable[str], states: Iterable[StepStatus]) -> li
     ]
 
 
+def _means_its_own(bench: Bench, step: str, record: Record) -> bool:
+    """Whether all that a step made means what it made, a plain cell's changes in place included."""
+    if bench.ledger.head(step) is not record:
+        return False
+    bindings = bench.space.bindings
+    return all(name in bindings and bindings[name].maker == step for name in record.made)
+
+
 def run_steps(
     bench: Bench, steps: Iterable[str], progress: Callable[[str, int, int], None]
 ) -> list[str]:
@@ -309,7 +341,8 @@ def run_steps(
         task = replace(bench.task_of(step), is_asked=True)
         verdict = bench.verdict(task, bench.outlook(task))
         if not isinstance(verdict, Reason):
-            restores.restore(bench, task, *verdict)
+            if not _means_its_own(bench, step, verdict[1]):
+                restores.restore(bench, task, *verdict)
         elif not (task.line.setup and step in bench.memory.set_up):
             if run(bench, task, verdict) is not None:
                 left = ", ".join(wanted[number + 1 :]) or "nothing"

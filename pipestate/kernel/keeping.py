@@ -119,8 +119,9 @@ def run_of(task: Task, event: Any, **rest: Any) -> Run:
 
 
 def seen(task: Task) -> Seen:
-    """The task's cell as last attempted."""
-    return Seen(task.source, cell_source.format_line(task.line), task.cell_id, task.normal)
+    """The task's cell as last attempted; `--force` was for that attempt only."""
+    line = replace(task.line, force=False)
+    return Seen(task.source, cell_source.format_line(line), task.cell_id, task.normal)
 
 
 def import_version(name: str, statement: str) -> Version:

@@ -73,7 +73,7 @@ def _takes(trial: Trial, result: Outcome, name: str, version: Version | None = N
         return trial.task.is_asked or _was_free(trial, name)
     known, placed = trial.aside[name], trial.placed.get(name)
     if known is None:
-        return True
+        return trial.task.is_asked or name not in trial.outlook.deleted_below()
     if version is not None and _is_equal(known, version, name) and _is_above(trial, known):
         return True
     if trial.task.is_asked:
@@ -102,7 +102,9 @@ def _was_free(trial: Trial, name: str) -> bool:
     if name in trial.placed or name not in trial.objects:
         return True
     known = trial.outlook.space.bindings.get(name)
-    return known is None or known.maker == trial.task.step
+    if known is None:
+        return name not in trial.outlook.deleted_below()
+    return known.maker == trial.task.step
 
 
 def _unchanged(trial: Trial, result: Outcome, old: Mapping[str, Binding | None]) -> frozenset[str]:

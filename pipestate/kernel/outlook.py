@@ -110,6 +110,12 @@ class Outlook:
             buffer_digest=self.phase.digest,
         ).digest
 
+    def deleted_below(self) -> frozenset[str]:
+        """The names that a step below deletes: they mean nothing at the end of the pipe."""
+        at = self.order.index(self.step) + 1 if self.step in self.order else len(self.order)
+        heads = [head for step in self.order[at:] if (head := self.head(step)) is not None]
+        return frozenset(name for head in heads for name in head.gone)
+
     def joint(self, names: Iterable[str]) -> Mapping[str, Digest]:
         """The joint digest of each group of `names` that are kept as one component."""
         return joint({name: known for name in names if (known := self.wanted(name)) is not None})
@@ -130,7 +136,8 @@ class Outlook:
             if is_hidden(path.name) and path.name not in names.binds:
                 continue
             if path.parts and path.name in whole and not self._is_module(path.name):
-                path = AccessPath(path.name)
+                if path.name in names.writes or not self._is_immutable(path):
+                    path = AccessPath(path.name)
             elif path.parts and self._may_see_more(path, names):
                 path = AccessPath(path.name, path.parts[:-1])
             if path in found:
@@ -153,6 +160,14 @@ class Outlook:
         binding = self.wanted(name)
         version = binding.version if binding else None
         return version is not None and version.types.get(name) == "module"
+
+    def _is_immutable(self, path: AccessPath) -> bool:
+        """Whether the part is in memory and cannot change: to keep it keeps nothing of the whole."""
+        binding = self.wanted(path.name)
+        if binding is None or not binding.is_resident:
+            return False
+        part = digests.at(binding.obj, path)
+        return type(part) in _IMMUTABLE
 
     def is_dynamic(self, names: Names) -> bool:
         """Whether the cell, or code that it reaches, may look up names that no analysis sees."""
@@ -210,6 +225,9 @@ class Outlook:
             for name in component.values
             if name in kin
         }
+
+
+_IMMUTABLE = frozenset({int, float, complex, bool, str, bytes, type(None)})
 
 
 def joint(bindings: Mapping[str, Binding]) -> dict[str, Digest]:

@@ -144,9 +144,9 @@ def _make_session(bench: Bench, record: Record) -> None:
         exec(code, bench.space.ns)
 
 
-def replay(bench: Bench, unders: Unders, record: Record, messages: Messages) -> None:
+def replay(bench: Bench, unders: Unders, step: str, record: Record, messages: Messages) -> None:
     """Show what a run showed, under a badge that says so; `_` and `Out` will have its result."""
-    bench.doors.show(Told(record.step, "restored", record.seconds))
+    bench.doors.show(Told(step, "restored", record.seconds))
     outputs.replay(bench.shell, messages)
     version = record.version_of(VALUE)
     if version is not None and any(m["output_type"] == "execute_result" for m in messages):

@@ -126,7 +126,9 @@ def end(bench: Bench, running: Running, error: BaseException | None) -> None:
             _keep(bench, running, shown, touched, seconds)
         else:
             meanings.abandon(running.trial)
-            note_failure(bench, running.trial.task, error, running.started, seconds, running.batch)
+            task = running.trial.task
+            note_failure(bench, task, error, running.started, seconds, running.batch)
+            bench.doors.show(Told(task.step, "failed", seconds))
     except (StoreError, PackError) as problem:
         step = running.trial.task.step
         bench.tell(f"{step} was not kept, its values stand in memory: {problem}")
@@ -146,13 +148,19 @@ def note_failure(
         lambda _: keeping.run_of(
             task,
             "failed",
-            reason=f"{type(error).__name__}: {error}".splitlines()[0][:200],
+            reason=kind_of(error),
             started=started,
             seconds=seconds,
             order=bench.new_order(task),
         ),
         batch=batch,
     )
+
+
+def kind_of(error: BaseException) -> str:
+    """An error in a line."""
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}{': ' if lines else ''}{lines[0] if lines else ''}"[:200]
 
 
 def _keep(
@@ -196,7 +204,12 @@ def _tell_outcome(bench: Bench, running: Running, result: Outcome, seconds: floa
     reason = running.reason
     step = running.trial.task.step
     is_first = reason.kind == "new"
-    bench.doors.show(Told(step, "ran", seconds, str(reason), result.flaws, is_first))
+    # That a setup step's values cannot be kept is what makes it one.
+    flaws = () if running.trial.task.line.setup else result.flaws
+    bench.doors.show(Told(step, "ran", seconds, str(reason), flaws, is_first))
+    for name in running.trial.task.line.no_save:
+        if name not in result.made:
+            bench.tell(f"--no-save {name}: {step} makes no such name")
 
 
 def _circumstances(

@@ -26,7 +26,7 @@ from ..ledger import Ledger
 from ..pipe import graph, status
 from ..pipe.graph import Standing
 from ..pipe.status import Reason, StepStatus, World, because
-from ..record import Digest, Run, Version
+from ..record import Digest, Meaning, Run, Version
 from . import ambient, cascade, keeping, modules, restores, runs, trial
 from .bench import Bench, Doors, Settings
 from .namespace import Binding, Namespace, Past
@@ -53,7 +53,8 @@ class Session:
             lambda name, digest: session.ledger.definition(name, digest),
             lambda name, digest, record: session.ledger.is_same_object(name, digest, record),
         )
-        space.notice(trial.visible(space.ns))
+        hidden = shell.user_ns_hidden  # IPython's own: `open`, `exit` and the like
+        space.notice(n for n, v in trial.visible(space.ns).items() if hidden.get(n) is not v)
         session._take_meanings()
         return session
 
@@ -101,13 +102,17 @@ class Session:
 
     def refresh(self) -> None:
         """Take up what other processes have added: names mean what they have made of them."""
-        news = {n: m for run in self.ledger.refresh() for n, m in run.meanings.items()}
+        self.ledger.refresh()
+        news = {n: m for run in self.ledger.take_news() for n, m in run.meanings.items()}
         space = self.space
         replaced = []
         for name, meaning in news.items():
             now = space.bindings.get(name)
             if now is not None and not now.maker and now.is_resident and not now.record:
                 continue  # a plain cell of this kernel made it
+            if meaning is not None and now is not None and _is_equal(now, meaning):
+                space.bindings[name] = replace(now, maker=meaning.maker, record=meaning.record)
+                continue
             if now is not None and now.is_resident:
                 replaced.append(name)
             version = self._version(meaning.record, name, meaning.digest) if meaning else None
@@ -117,7 +122,7 @@ class Session:
                 space.declare(name, meaning.maker, meaning.record, version)
         if replaced:
             names = ", ".join(sorted(replaced))
-            self.bench.tell(f"{names} changed in the store since, by another process")
+            self.bench.tell(f"{names} changed in the store since")
 
     def _version(self, record: Digest, name: str, digest: Digest) -> Version | None:
         try:
@@ -170,7 +175,9 @@ class Session:
         try:
             above = graph.above(bench.place(task), task.step)
             cascade.run_setups(bench, above)
-            if bench.settings.mode != "manual":
+            if bench.settings.mode == "manual":
+                cascade.warn(bench, task)
+            else:
                 cascade.bring_up(bench, task)
             outlook = bench.outlook(task)
             verdict = bench.verdict(task, outlook)
@@ -180,7 +187,7 @@ class Session:
                     changed = restores.restore(bench, task, *verdict)
                     if bench.settings.restore == "eager":
                         cascade.load(bench, changed)
-                    restores.replay(bench, self.unders, verdict[1], messages)
+                    restores.replay(bench, self.unders, task.step, verdict[1], messages)
                     return ast.Module(body=[], type_ignores=[])
                 verdict = because("damaged", detail="what it showed")
             cascade.remake_lost(bench, task, outlook)
@@ -325,3 +332,7 @@ class Session:
     ) -> list[str]:
         """Bring steps up to date; see `cascade.run_steps`."""
         return cascade.run_steps(self.bench, steps, progress)
+
+
+def _is_equal(now: Binding, meaning: Meaning) -> bool:
+    return now.version is not None and not now.amended and now.version.digest == meaning.digest

@@ -39,6 +39,7 @@ _SENTENCES: Mapping[str, str] = {
     "new": "it has never run",
     "source": "its source changed{detail}",
     "input": "`{subject}`{maker} changed{detail}",
+    "value": "the value of {subject} changed",
     "vanished": "`{subject}`{maker} is not there any more",
     "appeared": "`{subject}`{maker} was not there before",
     "shared": "`{subject}` share objects otherwise than before",
@@ -53,7 +54,7 @@ _SENTENCES: Mapping[str, str] = {
     "always": "it runs always (--always)",
     "setup": "it runs once in every kernel (--setup)",
     "done": "`{subject}` is not true yet (--done {subject})",
-    "dynamic": "it may read any name ({subject}), so it is never restored",
+    "dynamic": "it may read any name ({subject}), so it runs every time",
     "failed": "its last run failed ({detail})",
     "lost": "`{subject}` could not be kept: {detail}",
     "damaged": "what it kept is damaged: {detail}",
@@ -67,6 +68,9 @@ def because(kind: str, subject: object = "", *, maker: str = "", detail: str = "
     """A reason whose maker and detail are put into words here, so that all doors say the same."""
     if kind not in _SENTENCES:
         raise KeyError(kind)
+    if str(subject).startswith(STEP_VALUE):
+        return Reason("value", str(subject).removeprefix(STEP_VALUE))
+    maker = "" if maker == str(subject) else maker
     made = f", made by {maker}," if maker and kind in ("input", "vanished", "appeared") else ""
     return Reason(kind, str(subject), made, detail)
 
@@ -103,7 +107,7 @@ def judge(record: Record, world: World) -> Reason | None:
     if record.normal != world.normal:
         return because("source")
     if record.is_volatile:
-        return because("dynamic", "eval, exec or globals()")
+        return because("dynamic", "eval, exec, globals() or the like")
     if not record.is_done:
         return because("done", _done_key(record))
     for one in record.inputs:
@@ -217,7 +221,7 @@ def statuses(
     found = []
     for step in pipe.order:
         head = record(pipe.heads[step]) if step in pipe.heads else None
-        state, reason = _state(pipe, step, head, stale, world(step, held) if head else None)
+        state, reason = _state(pipe, step, head, stale, held, world(step, held) if head else None)
         if state != "fresh":
             stale.add(step)
         if head is not None:
@@ -227,7 +231,12 @@ def statuses(
 
 
 def _state(
-    pipe: Pipe, step: str, head: Record | None, stale: set[str], world: World | None
+    pipe: Pipe,
+    step: str,
+    head: Record | None,
+    stale: set[str],
+    held: Standing,
+    world: World | None,
 ) -> tuple[State, Reason | None]:
     if step in pipe.failed:
         return "failed", because("failed", step, detail=pipe.failed[step])
@@ -237,7 +246,9 @@ def _state(
         return "fresh", None
     reason = judge(head, world)
     if reason is None:
-        waits = next((one.maker for one in head.inputs if one.maker in stale), None)
+        imports = {name for name, known in held.items() if known.version.kind == "import"}
+        inputs = (one for one in head.inputs if one.path.name not in imports)
+        waits = next((one.maker for one in inputs if one.maker in stale), None)
         reason = because("waits", waits) if waits else None
     return ("stale", reason) if reason else ("fresh", None)
 
