@@ -32,7 +32,7 @@ fib(25)
     "pandas calls": """
 import pandas as pd
 frame = pd.DataFrame({"key": [i % 7 for i in range(1000)], "value": range(1000)})
-for i in range(20):
+for i in range(60):
     frame.groupby("key")["value"].sum()
     frame["value"].rolling(5).mean()
 """,
