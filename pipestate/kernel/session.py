@@ -144,7 +144,8 @@ class Session:
         self.refresh()
         split = cell_source.split_cell(raw)
         if split is None:
-            self._enter_plain(transformed)
+            # The words after `%pipe` are for it alone: `%pipe unload df` must not load df first.
+            self._enter_plain("" if _is_pipe_line(raw) else transformed)
             return tree
         line = cell_source.parse_line(split[0])
         task = self.bench.task(line, split[1], transformed, cell_id)
@@ -332,6 +333,11 @@ class Session:
     ) -> list[str]:
         """Bring steps up to date; see `cascade.run_steps`."""
         return cascade.run_steps(self.bench, steps, progress)
+
+
+def _is_pipe_line(raw: str) -> bool:
+    lines = raw.strip().splitlines()
+    return len(lines) == 1 and lines[0].split()[0] == "%pipe"
 
 
 def _is_equal(now: Binding, meaning: Meaning) -> bool:

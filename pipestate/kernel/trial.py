@@ -25,6 +25,7 @@ from ..ledger import Ledger
 from ..record import ABSENT, VALUE, AccessPath, Digest, Input, Version
 from ..store import blobs, digests, versions
 from ..store.versions import Component, Phase, Source
+from . import effects
 from .namespace import Binding, Namespace, look
 from .outlook import Outlook
 
@@ -124,6 +125,7 @@ def prepare(task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase) ->
     placed = {n: space.bindings[n] for n in touched if n in space.bindings}
     givens = _keep_givens(placed, space, batch_phase)
     placed = {n: space.bindings[n] for n in touched if n in space.bindings}
+    placed |= _as_they_look(placed, space, batch_phase)
     for version in givens:
         for name in version.names.keys() & placed.keys():
             if len(version.names) > 1:
@@ -132,6 +134,34 @@ def prepare(task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase) ->
     setups = frozenset(s for s, seen in ledger.pipe.seen.items() if "--setup" in seen.options)
     objects = visible(space.ns)
     return Trial(task, outlook, inputs, placed, aside, own, objects, givens, setups, mates)
+
+
+def _as_they_look(
+    placed: Mapping[str, Binding], space: Namespace, phase: Phase
+) -> dict[str, Binding]:
+    """Bindings whose digest has moved with a definition that they name: what they are now.
+
+    An instance stands for its class too; that the class was changed since is no change by the body.
+    """
+    digest_of = functools.cache(space.digest_of)
+    moved = {
+        name
+        for name, binding in placed.items()
+        if binding.version is not None
+        and space.is_current(name)
+        and any(digest_of(need) != digest for need, digest in binding.version.needs.items())
+    }
+    if not moved:
+        return {}
+    mates = {m for name in moved for m in (placed[name].version or _NONE).names if m in placed}
+    return {
+        name: replace(placed[name], version=version)
+        for component, version in space.look(moved | mates, phase)
+        for name in component.values
+    }
+
+
+_NONE = Version("lost", "", {})
 
 
 def _mates(placed: Mapping[str, Binding], name: str) -> str:
@@ -295,6 +325,9 @@ def _keep(
 ) -> Version:
     if not set(task.line.no_save).isdisjoint(component.values):
         return _as_lost(version, "left out by --no-save", lost)
+    for value in component.values.values():
+        if component.source is None and (actor := effects.of_class(value)):
+            return _as_lost(version, f"making it calls {actor}, which does more", lost)
     done = versions.keep(component, version, namespace=space.ns, phase=phase)
     return _as_lost(done, done.flaw, lost) if done.kind == "lost" else done
 
@@ -430,7 +463,8 @@ def _is_reproducible(source: Source, name: str, space: Namespace) -> bool:
 
     It is only run again where all that it names is an import or a definition kept in this way.
     """
-    for need in source.needs:
-        if need not in space.sources:
-            return False
+    if any(need not in space.sources for need in source.needs):
+        return False
+    if effects.of_statement(space.ns[name], source.needs, space.ns):
+        return False
     return versions.same_after([source], name, space.ns[name], space.ns)

@@ -198,6 +198,8 @@ def _disprove(
 ) -> str:
     """Why the pack does not give the same values again, or "". Loading it is the only proof."""
     size = len(pack.stream) + sum(buffer.nbytes for buffer in pack.buffers)
+    if any(hasattr(namespace.get(name), "__del__") for name in pack.needs):
+        return ""  # dropping the copy would run the user's code
     if size > PROOF_BYTES or all(type(v) in _PLAIN for v in component.values.values()):
         return ""
     by_name = {name: namespace.get(name) for name in pack.needs}
