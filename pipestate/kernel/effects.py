@@ -40,7 +40,8 @@ def of_class(value: object) -> str:
 def _makers(cls: type) -> Iterator[types.FunctionType]:
     """The functions of the notebook that run when a class statement does."""
     attributes = [type(one) for one in vars(cls).values()]
-    owners: list[type] = [*type(cls).__mro__, *cls.__mro__[1:], *attributes]
+    metaclass: type = type(cls)
+    owners = [*metaclass.__mro__, *cls.__mro__[1:], *attributes]
     for owner in owners:
         if getattr(owner, "__module__", None) != "__main__":
             continue

@@ -58,8 +58,8 @@ def shown_by(bench: Bench, record: Record) -> Messages | None:
         return None
 
 
-def restore(bench: Bench, task: Task, digest: Digest, record: Record) -> frozenset[str]:
-    """Let a task's step mean what a record holds; the names whose meaning changed."""
+def restore(bench: Bench, task: Task, digest: Digest, record: Record) -> None:
+    """Let the names of a task's step mean what a record holds."""
     started = time.time()
     _make_session(bench, record)
     changes = _changes(bench, task, digest, record)
@@ -86,7 +86,6 @@ def restore(bench: Bench, task: Task, digest: Digest, record: Record) -> frozens
             bench.space.bind(name, binding)
     for line in surroundings.put(surroundings.standing([record]), bench.space):
         bench.tell(line)
-    return frozenset(changes)
 
 
 def _changes(bench: Bench, task: Task, digest: Digest, record: Record) -> dict[str, Binding | None]:

@@ -185,9 +185,9 @@ class Session:
             if not isinstance(verdict, Reason):
                 messages = restores.shown_by(bench, verdict[1])
                 if messages is not None:
-                    changed = restores.restore(bench, task, *verdict)
+                    restores.restore(bench, task, *verdict)
                     if bench.settings.restore == "eager":
-                        cascade.load(bench, changed)
+                        cascade.load(bench, verdict[1].made)
                     restores.replay(bench, self.unders, task.step, verdict[1], messages)
                     return ast.Module(body=[], type_ignores=[])
                 verdict = because("damaged", detail="what it showed")
