@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from statistics import median
 from unittest.mock import patch
@@ -13,6 +14,7 @@ from .rounds import Row, fresh, pair, seconds
 
 def start(room: Path) -> tuple[float, float, float, float]:
     """In a new process: seconds for IPython and a shell, our import, %load_ext, %pipe job."""
+    sys.dont_write_bytecode = False
     shell: list[Shell] = []
     bare = seconds(lambda: shell.append(Shell(room)))
     imported = seconds(lambda: __import__("pipestate"))
@@ -21,8 +23,8 @@ def start(room: Path) -> tuple[float, float, float, float]:
 
 def starts(room: Path, *, rounds: int) -> list[Row]:
     """What a session waits for before its first cell."""
-    compiled = {"PYTHONPYCACHEPREFIX": str(room / "compiled"), "PYTHONDONTWRITEBYTECODE": ""}
-    with patch.dict(os.environ, compiled):  # as installed: nothing is compiled at each start
+    # As installed: nothing is compiled at each start.
+    with patch.dict(os.environ, PYTHONPYCACHEPREFIX=str(room / "compiled")):
         fresh(start, room)
         times = [fresh(start, room) for _ in range(rounds)]
     bare = median(one[0] for one in times)
