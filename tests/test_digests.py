@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import types
+import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -577,6 +578,14 @@ def test_registering_with_an_abstract_class_changes_it() -> None:
     before = digests.stream(Base).digest
     Base.register(int)
     assert digests.stream(Base).digest != before
+
+
+def test_a_type_variable_is_its_name_and_bounds_wherever_it_was_made() -> None:
+    """What loads one makes it in a module of its own."""
+    here, there = typing.TypeVar("T", bound=int), typing.TypeVar("T", bound=int)
+    there.__module__ = "elsewhere"
+    assert digests.stream(here).digest == digests.stream(there).digest
+    assert digests.stream(here).digest != digests.stream(typing.TypeVar("T")).digest
 
 
 def test_an_object_of_c_without_attributes_is_a_flaw_and_no_error() -> None:

@@ -235,7 +235,15 @@ def walk_buffer(walk: Walk, obj: object) -> None:
     walk.emit(walk.content(obj.raw()))
 
 
+def walk_type_variable(walk: Walk, obj: object) -> None:
+    """A type variable: its name and bounds. Its module is that of whoever made it, loaders too."""
+    names = ("__bound__", "__constraints__", "__covariant__", "__contravariant__")
+    kind = Token(b"v" + text(f"{type(obj).__name__} {obj.__name__}"))  # type: ignore[attr-defined]
+    walk.seal(obj, [kind, *(getattr(obj, name, None) for name in names)])
+
+
 OTHERS: dict[type, Handler] = {
+    **dict.fromkeys((typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple), walk_type_variable),
     PickleBuffer: walk_buffer,
     bytearray: arrays.walk_buffer,
     buffers.array: arrays.walk_buffer,
