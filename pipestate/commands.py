@@ -17,6 +17,7 @@ from . import job as jobs
 from . import view
 from .errors import UsageError
 from .ledger import Ledger
+from .pipe import slices
 from .pipe.status import StepStatus
 
 
@@ -67,6 +68,8 @@ class Desk(Protocol):
     def plan(self, steps: Sequence[str]) -> Sequence[Planned]: ...
 
     def run(self, steps: Sequence[str]) -> Sequence[str]: ...
+
+    def code(self, name: str) -> str: ...
 
     def configure(self, trait: str, value: str) -> None: ...
 
@@ -184,6 +187,25 @@ def _run(desk: Desk, words: list[str]) -> View:
     return View(f"ran {', '.join(ran)}" if ran else "everything is up to date; nothing ran")
 
 
+def _code(desk: Desk, words: list[str]) -> View:
+    name = _one(words, "code NAME")
+    _known_names(desk, [name])
+    return View(desk.code(name).rstrip() or f"no step makes `{name}`")
+
+
+def _links(deep_word: str, find: Callable[..., list[slices.Link]]) -> Callable[..., View]:
+    def run(desk: Desk, words: list[str]) -> View:
+        deep = "--all" in words
+        name = _one([word for word in words if word != "--all"], f"{deep_word} NAME [--all]")
+        _known_names(desk, [name])
+        ledger = desk.ledger
+        found = find(ledger.pipe.order, ledger.head, name, deep=deep)
+        lines = [f"{link.step}: {', '.join(link.names)}" for link in found]
+        return View("\n".join(lines) if lines else f"no step has to do with `{name}`")
+
+    return run
+
+
 def _load(desk: Desk, words: list[str]) -> View:
     _known_names(desk, words)
     loaded = desk.load(words)
@@ -285,6 +307,23 @@ COMMANDS: dict[str, Command] = {
             "bring steps up to date, with the stale ones they need",
             _run,
             lambda desk: [*desk.ledger.pipe.order, "--all", "--dry-run"],
+        ),
+        Command(
+            "code", "NAME", "the smallest program that makes NAME", _code, lambda desk: desk.names()
+        ),
+        Command(
+            "deps",
+            "NAME [--all]",
+            "the steps and names that NAME comes from; --all: theirs too",
+            _links("deps", slices.makers),
+            lambda desk: [*desk.names(), "--all"],
+        ),
+        Command(
+            "users",
+            "NAME [--all]",
+            "the steps that use NAME; --all: what uses those too",
+            _links("users", slices.users),
+            lambda desk: [*desk.names(), "--all"],
         ),
         Command("load", "[NAME ...]", "load dormant names now", _load, lambda desk: desk.names()),
         Command(

@@ -268,6 +268,10 @@ class PipeState(Configurable):
         """The imports of the job, and those of this kernel that are not kept yet."""
         return self.session.imports()
 
+    def code(self, name: str) -> str:
+        """The smallest program that makes what a name means."""
+        return self.session.code(name)
+
     def configure(self, trait: str, value: str) -> None:
         """Set a trait."""
         setattr(self, trait, value)

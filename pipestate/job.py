@@ -15,7 +15,7 @@ from typing import Any
 
 from .errors import StoreError, UsageError
 from .ledger import Ledger
-from .pipe import status
+from .pipe import slices, status
 from .pipe.graph import Held, Standing
 from .pipe.status import StepStatus, World
 from .record import SET, VALUE, Digest, Meaning, Record, Run, Version
@@ -187,6 +187,20 @@ class Job(MutableMapping[str, Any]):
         raise UsageError(
             f"job {self.name!r} has no step {step!r}", f"its steps are: {', '.join(self) or 'none'}"
         )
+
+    def code(self, name: str) -> str:
+        """The smallest program that makes what a name means, from the sources last seen.
+
+        Raises UsageError where no step makes it.
+        """
+        self._ledger.refresh()
+        pipe = self._ledger.pipe
+        if name not in pipe.meanings:
+            known = ", ".join(sorted(pipe.meanings)) or "none"
+            raise UsageError(f"job {self.name!r} has no name {name!r}", f"its names are: {known}")
+        steps = [step for step in pipe.order if step in pipe.seen]
+        text = slices.pieces(steps, self._ledger.head, lambda step: pipe.seen[step].source)
+        return slices.code(text, [name])
 
     def load_name(self, name: str) -> Any:
         """What a name of the notebook means now. Raises KeyError where it means nothing."""

@@ -105,6 +105,7 @@ class Namespace:
     junk: dict[str, Junk] = field(default_factory=dict)
     sources: dict[str, tuple[Source, Any]] = field(default_factory=dict)
     loading: set[str] = field(default_factory=set)
+    origins: dict[str, str] = field(default_factory=dict)
     earlier: dict[tuple[str, Digest], Any] = field(default_factory=dict)
     past: Past = field(default_factory=Past)
 
@@ -300,7 +301,9 @@ class Namespace:
 
     # --- plain cells ---------------------------------------------------------------------------
 
-    def notice(self, names: Iterable[str], kin: frozenset[str] = frozenset()) -> list[str]:
+    def notice(
+        self, names: Iterable[str], kin: frozenset[str] = frozenset(), text: str = ""
+    ) -> list[str]:
         """Take up what a plain cell that named `kin` bound, rebound or deleted; the changed names."""
         changed = []
         for name in names:
@@ -314,6 +317,7 @@ class Namespace:
                 if binding is None or binding.obj is not value:
                     self._forget(name)
                     self.bindings[name] = Binding(obj=value, kin=kin)
+                    self.origins[name] = text
                     changed.append(name)
             elif binding is not None and binding.is_resident:
                 self.drop(name)

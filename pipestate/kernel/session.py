@@ -23,7 +23,7 @@ from ..cell.names import Names
 from ..cell.source import StepLine
 from ..errors import StoreError, UsageError
 from ..ledger import Ledger
-from ..pipe import graph, status
+from ..pipe import graph, slices, status
 from ..pipe.graph import Standing
 from ..pipe.status import Reason, StepStatus, World, because
 from ..record import Digest, Meaning, Run, Version
@@ -41,7 +41,7 @@ class Session:
 
     bench: Bench
     running: Running | None = None
-    plain: tuple[Names, frozenset[str]] | None = None
+    plain: tuple[Names, frozenset[str], str] | None = None
     unders: Unders = field(default_factory=Unders)
 
     @classmethod
@@ -161,7 +161,7 @@ class Session:
         cascade.run_setups(self.bench, self.ledger.pipe.order, wanted)
         cascade.load(self.bench, wanted)
         self.unders.load(self.bench, transformed)
-        self.plain = (names, graph.reach(wanted, self.bench.reads_of))
+        self.plain = (names, graph.reach(wanted, self.bench.reads_of), transformed)
 
     def _check(self, task: Task) -> None:
         """Refuse a line that names steps which are not there, before anything changes."""
@@ -245,12 +245,12 @@ class Session:
             running, self.running = self.running, None
             runs.end(self.bench, running, error)
         elif self.plain is not None:
-            (names, reached), self.plain = self.plain, None
-            self._leave_plain(names, reached)
+            plain, self.plain = self.plain, None
+            self._leave_plain(*plain)
         for line in ambient.apply_pending():
             self.bench.tell(line)
 
-    def _leave_plain(self, names: Names, reached: frozenset[str]) -> None:
+    def _leave_plain(self, names: Names, reached: frozenset[str], text: str) -> None:
         space = self.space
         may = set(names.binds | names.may_bind | names.deletes | names.mentions)
         if names.is_dynamic or names.stars or "get_ipython" in names.mentions:
@@ -259,7 +259,7 @@ class Session:
             binding = space.bindings.get(name)
             if binding is not None and binding.version is not None:
                 may |= set(binding.version.writes)
-        changed = space.notice(may, reached)
+        changed = space.notice(may, reached, text)
         space.suspect(reached - set(changed))
         if names.imports or names.definitions or names.stars:
             task = Task(StepLine("plain"), "", "", names, "")
@@ -323,6 +323,13 @@ class Session:
             for name in version.names
         }
         return {**self.ledger.pipe.imports, **runs.new_imports(self.bench), **made}
+
+    def code(self, name: str) -> str:
+        """The smallest program that makes what a name means."""
+        order = self.ledger.pipe.order
+        steps = [step for step in order if step in self.ledger.pipe.seen]
+        text = lambda step: self.bench.task_of(step).transformed  # noqa: E731
+        return slices.code(slices.pieces(steps, self.ledger.head, text), [name])
 
     def plan(self, steps: Iterable[str]) -> list[cascade.Planned]:
         """What bringing steps up to date would do."""

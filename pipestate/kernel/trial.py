@@ -267,6 +267,10 @@ def _keep_givens(
         if unkept.isdisjoint(component.values):
             continue
         done = versions.keep(component, version, namespace=space.ns, phase=phase)
+        if done.kind == "value":
+            # The plain cells' own text, for whoever asks for the code that makes it.
+            texts = dict.fromkeys(space.origins.get(name, "") for name in component.values)
+            done = replace(done, source="\n".join(text for text in texts if text))
         found[done.digest] = done
         for name in unkept & component.values.keys():
             space.bindings[name] = replace(space.bindings[name], version=done)
