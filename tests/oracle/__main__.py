@@ -1,0 +1,36 @@
+"""`python -m tests.oracle --programs 1000 [--seed N] [--jobs N]`: a long run, and what differs."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import multiprocessing
+import sys
+
+from .hunt import many
+from .play import Count
+
+
+def main() -> None:
+    """See the top of the package."""
+    parser = argparse.ArgumentParser(description="Judge random sessions by runs from the top.")
+    parser.add_argument("--programs", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--limit", type=int, default=20)
+    options = parser.parse_args()
+    seeds = range(options.seed, options.seed + options.programs)
+    shares = [seeds[number :: options.jobs] for number in range(options.jobs)]
+    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
+        total = Count()
+        for count, found in pool.imap(functools.partial(many, limit=options.limit), shares):
+            total.add(count)
+            for one in found:
+                sys.stdout.write(f"{one}\n")
+    sys.stdout.write(f"{total}\n")
+    for example in total.examples[:10]:
+        sys.stdout.write(f"  needless: {example}\n")
+
+
+if __name__ == "__main__":
+    main()

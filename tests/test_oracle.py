@@ -1,0 +1,69 @@
+"""Random sessions agree with runs from the top; `tests/oracle/` says how that is judged.
+
+A few hundred sessions by default; PIPESTATE_ORACLE_PROGRAMS=10000 for a long run, and
+PIPESTATE_ORACLE_SEED to begin elsewhere. What differs is shown as the smallest program that does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from oracle.canon import canon
+from oracle.hunt import check
+from oracle.kernel import Kernel
+from oracle.play import Count, Play
+
+PROGRAMS = int(os.environ.get("PIPESTATE_ORACLE_PROGRAMS", "0"))
+SEED = int(os.environ.get("PIPESTATE_ORACLE_SEED", "0"))
+BRIEF = 25.0
+"""Seconds that the run takes where nobody asked for a number of programs."""
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Kernel]:
+    """One shell for all sessions of this file."""
+    main = sys.modules["__main__"]
+    made = Kernel()
+    sys.modules["__main__"] = main
+    yield made
+    sys.modules["__main__"] = main
+
+
+@pytest.mark.timeout(0 if PROGRAMS else 120)
+def test_sessions_bind_and_show_what_a_run_from_the_top_would(kernel: Kernel) -> None:
+    """Whatever was run, edited, restarted and run again before: the same as from the top."""
+    count, started, seed, found = Count(), time.monotonic(), SEED, []
+    while seed - SEED < PROGRAMS or (not PROGRAMS and time.monotonic() - started < BRIEF):
+        one = check(kernel, seed, count, is_small=bool(PROGRAMS))
+        seed += 1
+        if one is not None:
+            found.append(one)
+            if not PROGRAMS or len(found) == 20:
+                break
+    assert not found, "\n".join([str(count), *map(str, found)])
+    assert count.restored, "nothing was ever restored: the sessions test nothing"
+    sys.stdout.write(f"{count}\n")
+
+
+def test_a_traceback_on_the_page_does_not_stop_later_cells() -> None:
+    """IPython's tracebacks leave marks on Python's own syntax trees, which all trees share."""
+    main = sys.modules["__main__"]
+    try:
+        kernel = Kernel(xmode="Context")
+        actions = [("run", "a", ("1 / 0",)), ("run", "b", ("half = lambda x: x / 2", "half(4)"))]
+        assert Play(kernel).play([actions[0]]) is None
+        assert Play(kernel).play([actions[1]]) is None
+    finally:
+        sys.modules["__main__"] = main
+
+
+def test_the_oracle_sees_what_differs() -> None:
+    """The form tells sharing from equality, and content from sharing."""
+    xs = [1]
+    assert canon({"a": xs, "b": [xs]}) != canon({"a": [1], "b": [[1]]})
+    assert canon({"a": [1], "b": [[1]]}) == canon({"a": [1], "b": [[1]]})
+    assert canon({"a": [1]}) != canon({"a": [True]})
