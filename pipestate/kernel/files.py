@@ -245,7 +245,6 @@ class Watch:
         self._copies = os.path.abspath(copies) if copies else ""
         self._bound, self._base_given = bound, base
         self._lock = threading.RLock()
-        self._forget()
 
     def _forget(self) -> None:
         self._traces: dict[str, _Trace] = {}

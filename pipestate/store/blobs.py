@@ -35,6 +35,9 @@ from .faults import told
 BIG: Final = 1 << 20
 """From here on a blob is hashed while it is written, and by more than one thread when read."""
 
+THREADED: Final = 16 << 20
+"""From this size on, a buffer is hashed by a thread of its own while it is written."""
+
 COPIED: Final = 64 << 10
 """Files below this are read, not mapped: a mapping costs a descriptor and a page table."""
 
@@ -283,6 +286,13 @@ def _write_hashing(fd: int, view: memoryview) -> Digest:
         _write_all(fd, view)
         return digest(view)
     hasher = blake3()
+    if view.nbytes < THREADED:
+        # While one piece is in the processor's cache, hashing it costs less than a thread does.
+        for start in range(0, view.nbytes, BIG):
+            piece = view[start : start + BIG]
+            _write_all(fd, piece)
+            hasher.update(piece)
+        return hasher.hexdigest(length=20)
     thread = threading.Thread(target=hasher.update, args=(view,), name="pipestate-digest")
     thread.start()
     try:

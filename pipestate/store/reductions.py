@@ -14,6 +14,7 @@ from __future__ import annotations
 # ruff: noqa: SLF001 - how memory lies in a library's value is rarely to be had in public
 import array as arrays
 import builtins
+import copyreg
 import dataclasses
 import functools
 import gc
@@ -196,10 +197,22 @@ def _series(obj: Any) -> Reduction | None:
 
 def _without_caches(obj: Any) -> Reduction:
     """As the type itself does, without what it only remembers from being looked at."""
+    if type(obj).__getstate__.__qualname__ == "ArrowExtensionArray.__getstate__":
+        return _arrow_backed(obj)
     made = obj.__reduce_ex__(5)
     if isinstance(made, str):
         return made  # type: ignore[return-value]  # a name: no state to clean
     return tuple(_without_memories(part) for part in made)
+
+
+def _arrow_backed(obj: Any) -> Reduction:
+    """As pandas does, but one chunk goes as it is: combining copies it, even where it is alone."""
+    chunks = obj._pa_array
+    is_whole = chunks.num_chunks == 1 and chunks.chunk(0).offset == 0
+    array = chunks.chunk(0) if is_whole else chunks.combine_chunks()
+    state = {**vars(obj), "_pa_array": array}
+    state.pop("_cache", None)
+    return copyreg.__newobj__, (type(obj),), state  # type: ignore[attr-defined]
 
 
 def _without_memories(part: Any) -> Any:
