@@ -149,7 +149,8 @@ class Record:
     `held` maps each input that the outputs changed or hold to all the names that shared with it.
     `outputs` are the versions it left; `made` the names it gave a meaning (`bound` those of
     them that it bound, the others were changed in place), `gone` those it took away; `givens` the versions of inputs that no step made. `displays` is a blob of Jupyter
-    messages. `session` are line magics that are run again on restore. `moved` holds the digests of
+    messages. `files_before` holds what files were that it changed in place (None: not there), so
+    that they can be put back before it runs again. `session` are line magics that are run again on restore. `moved` holds the digests of
     the ambient keys that were inputs. Times are in seconds, `started` since the epoch.
     """
 
@@ -170,6 +171,7 @@ class Record:
     moved: dict[str, Digest] = field(default_factory=dict)
     files_read: tuple[FileState, ...] = ()
     files_written: tuple[FileState, ...] = ()
+    files_before: dict[str, Blob | None] = field(default_factory=dict)
     packages: dict[str, str] = field(default_factory=dict)
     session: tuple[str, ...] = ()
     python: str = ""
@@ -202,6 +204,7 @@ class Record:
         """Every blob that it names."""
         versions = (*self.outputs, *self.givens, *((self.ambient,) if self.ambient else ()))
         found = tuple(blob for version in versions for blob in version.blobs)
+        found += tuple(blob for blob in self.files_before.values() if blob is not None)
         return found + ((self.displays,) if self.displays else ())
 
     def version_of(self, name: str) -> Version | None:

@@ -40,6 +40,7 @@ class Circumstances:
     packages: Mapping[str, str]
     files_read: tuple[FileState, ...]
     files_written: tuple[FileState, ...]
+    files_before: Mapping[str, Blob | None]
     is_done: bool
     is_volatile: bool
     asked: tuple[Input, ...] = ()
@@ -68,6 +69,7 @@ def record_of(trial: Trial, result: Outcome, around: Circumstances) -> Record:
         moved=dict(around.moved),
         files_read=around.files_read,
         files_written=around.files_written,
+        files_before=dict(around.files_before),
         packages=dict(around.packages),
         session=task.names.session,
         python=platform.python_version(),

@@ -12,9 +12,12 @@ the bindings of this kernel. What goes wrong on the way leaves the record in for
 from __future__ import annotations
 
 import contextlib
+import os
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from .. import job
 from ..errors import PackError, StoreError
@@ -22,10 +25,11 @@ from ..ledger import Ledger
 from ..pipe import graph
 from ..pipe.status import STEP_VALUE, Reason, value_found
 from ..record import VALUE, AccessPath, Digest, FileState, Input
+from ..store import versions
 from ..store.folder import Batch
 from ..store.versions import Phase
 from . import ambient, displays, files, keeping, meanings, modules, outputs, surroundings, trial
-from .bench import Bench, Told
+from .bench import Bench, Told, module_of
 from .keeping import Circumstances
 from .outlook import Outlook
 from .trial import Outcome, Task, Trial
@@ -61,13 +65,45 @@ class Running:
 
 def start(bench: Bench, task: Task, outlook: Outlook, reason: Reason) -> Running:
     """Put in place what a body should find, and begin to watch it."""
-    modules.reload_edited(bench.modules_of(task))
+    _import_anew(bench, modules.reload_edited(bench.modules_of(task)))
+    _put_files_back(bench, task)
     batch = bench.ledger.batch()
     prepared = trial.prepare(task, outlook, bench.ledger, Phase(batch.put))
     _bind_stdin(bench, task)
     settings = put_surroundings(bench, graph.above(outlook.order, task.step))
     watchers = _watch(bench)
     return Running(prepared, reason, batch, watchers, ambient.snapshot(), settings, time.time())
+
+
+def _import_anew(bench: Bench, reloaded: tuple[str, ...]) -> None:
+    """Names imported from modules that were edited mean what the new source makes of them."""
+    space = bench.space
+    for name, (source, value) in list(space.sources.items()):
+        is_ours = source.kind == "import" and space.ns.get(name) is value
+        if is_ours and module_of(source.text) in reloaded:
+            new = versions.execute(source.text, name, space.ns)
+            space.ns[name] = new
+            space.sources[name] = (source, new)
+            if name in space.bindings:
+                space.bindings[name] = replace(space.bindings[name], obj=new)
+
+
+def _put_files_back(bench: Bench, task: Task) -> None:
+    """Undo what the step's last run did to files in place, where nobody else has touched them."""
+    head = bench.ledger.head(task.step)
+    if head is None or not head.files_before:
+        return
+    left = {one.path: one for one in head.files_written}
+    for path, blob in head.files_before.items():
+        if path not in left or not files.is_same(left[path]):
+            continue
+        if blob is None:
+            files.put_back(path, None)
+            continue
+        with tempfile.NamedTemporaryFile() as copy:
+            copy.write(bench.ledger.fetch(blob))
+            copy.flush()
+            files.put_back(path, copy.name)
 
 
 def put_surroundings(bench: Bench, steps: tuple[str, ...]) -> surroundings.Settings:
@@ -121,6 +157,27 @@ def end(bench: Bench, running: Running, error: BaseException | None) -> None:
     """Keep what a body left, or note that it failed with `error`."""
     seconds = time.time() - running.started
     shown, touched = running.watchers.stop()
+    with contextlib.ExitStack() as after:
+        after.callback(_remove_copies, touched)
+        _end(bench, running, error, shown, touched, seconds)
+
+
+def _remove_copies(touched: files.Touched) -> None:
+    for copy in filter(None, touched.copies.values()):
+        folder = os.path.dirname(copy)
+        with contextlib.suppress(OSError):
+            os.unlink(copy)
+            os.rmdir(folder)
+
+
+def _end(
+    bench: Bench,
+    running: Running,
+    error: BaseException | None,
+    shown: outputs.Shown,
+    touched: files.Touched,
+    seconds: float,
+) -> None:
     try:
         if error is None:
             _keep(bench, running, shown, touched, seconds)
@@ -234,6 +291,10 @@ def _circumstances(
         packages=modules.stamps(used),
         files_read=_all_read(touched, task),
         files_written=touched.states_written(),
+        files_before={
+            path: None if copy is None else put(Path(copy).read_bytes())
+            for path, copy in touched.copies.items()
+        },
         is_done=_is_done(bench, task, shown),
         is_volatile=running.trial.is_dynamic,
         asked=tuple(running.watchers.asked.values()),

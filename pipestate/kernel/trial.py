@@ -13,7 +13,9 @@ the objects it had, so that there is one object for one version.
 from __future__ import annotations
 
 import functools
+import io
 import sys
+import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -313,7 +315,8 @@ def outcome(trial: Trial, value: object, has_value: bool, phase: Phase) -> Outco
         (name, version.flaw)
         for component, version in kept
         if version.flaw
-        for name in component.values
+        for name, value in component.values.items()
+        if not _is_closed(value)
     )
     moved = frozenset(
         name
@@ -322,6 +325,11 @@ def outcome(trial: Trial, value: object, has_value: bool, phase: Phase) -> Outco
         if name != VALUE and _has_moved(trial, name, version)
     )
     return Outcome(tuple(kept), moved, bound, gone, flaws)
+
+
+def _is_closed(value: object) -> bool:
+    """Whether it is a file that was closed: nobody misses what `with open(...) as f` leaves."""
+    return isinstance(value, io.IOBase) and value.closed
 
 
 def _keep(
@@ -358,6 +366,10 @@ def lost_digest(trial: Trial) -> Digest:
 
 
 def _has_changed(trial: Trial, component: Component, version: Version) -> bool:
+    if component.source is not None and component.source.kind == "import":
+        (value,) = component.values.values()
+        if isinstance(value, (types.FunctionType, types.ModuleType, type)):
+            return False  # a module that was edited makes it another, no body does
     names = trial.task.names
     if version.kind == "lost" and names.is_dynamic:
         # It may look at any name; that alone does not use up what cannot be kept.

@@ -1,0 +1,69 @@
+"""Files are inputs and outputs of steps, and what a step did to them is undone before it runs again."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def job(nb):
+    """A notebook in a job."""
+    nb.load("job")
+    return nb
+
+
+def test_a_step_that_reads_a_file_is_stale_when_it_changes(job, cwd):
+    """The audit hook sees Python's `open`, pandas' readers included."""
+    (cwd / "in.csv").write_text("a\n1\n2\n")
+    cell = "%%step s\nimport pandas as pd\nn = int(pd.read_csv('in.csv').a.sum())\nn"
+    assert job.run(cell).value == "3"
+    assert job.run(cell).states == [("s", "restored")]
+    (cwd / "in.csv").write_text("a\n1\n5\n")
+    told = job.run(cell)
+    assert told.value == "6"
+    assert "in.csv" in told.text
+
+
+def test_a_step_whose_output_file_is_gone_runs_again(job, cwd):
+    """A missing or altered output makes it stale."""
+    cell = "%%step s\nwith open('out.txt', 'w') as f:\n    f.write('made')"
+    job.run(cell)
+    assert job.run(cell).states == [("s", "restored")]
+    (cwd / "out.txt").unlink()
+    assert job.run(cell).states == [("s", "ran")]
+    assert (cwd / "out.txt").read_text() == "made"
+
+
+def test_a_reader_needs_the_step_that_writes_its_file(job, cwd):
+    """A stale writer runs first."""
+    job.run("%%step k\nk = 1")
+    job.run("%%step w\nwith open('f.txt', 'w') as f:\n    _n = f.write(str(k))")
+    assert job.run("%%step r\nwith open('f.txt') as f:\n    got = f.read()\ngot").value == "'1'"
+    job.run("%%step k\nk = 2")
+    again = job.run("%%step r\nwith open('f.txt') as f:\n    got = f.read()\ngot")
+    assert again.value == "'2'"
+    assert ("w", "ran") in again.states
+
+
+def test_appending_twice_means_appending_once(job, cwd):
+    """What the last run appended is taken away before the step runs again."""
+    (cwd / "log.txt").write_text("start\n")
+    cell = "%%step s --force\nwith open('log.txt', 'a') as f:\n    _n = f.write('more\\n')"
+    job.run(cell)
+    job.run(cell)
+    assert (cwd / "log.txt").read_text() == "start\nmore\n"
+
+
+def test_an_edited_project_module_runs_its_users_with_the_new_code(job, cwd):
+    """Whatever way it was imported."""
+    (cwd / "helpers.py").write_text("def f(x):\n    return x + 1\n")
+    job.run("import sys; sys.path.insert(0, '.')")
+    job.run("%%step a\nimport helpers\nfrom helpers import f as g")
+    cell = "%%step b\nu = helpers.f(1), g(1)\nu"
+    assert job.run(cell).value == "(2, 2)"
+    (cwd / "helpers.py").write_text("# a comment\ndef f(x):\n    return x + 1\n")
+    assert job.run(cell).states == [("b", "restored")]
+    (cwd / "helpers.py").write_text("def f(x):\n    return x + 10\n")
+    told = job.run(cell)
+    assert told.value == "(11, 11)"
+    assert "helpers" in told.text
