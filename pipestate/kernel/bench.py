@@ -21,7 +21,7 @@ from ..ledger import Ledger
 from ..pipe import graph, places
 from ..pipe.places import Cells
 from ..pipe.status import STEP_VALUE, Reason, World, because, judge
-from ..record import AccessPath, Digest, Record
+from ..record import AccessPath, Digest, Pipe, Record
 from ..store.versions import Phase
 from . import keeping, modules, notebooks, surroundings
 from .namespace import Namespace
@@ -75,6 +75,7 @@ class Memory:
     cells: dict[str, str] = field(default_factory=dict)
     folder: str = field(default_factory=os.getcwd)
     is_remaking: bool = False
+    placed: tuple[Pipe, Task, tuple[str, ...]] | None = None
 
 
 @dataclass(slots=True)
@@ -160,6 +161,12 @@ class Bench:
 
     def place(self, task: Task) -> tuple[str, ...]:
         """The steps in their places, with the task's among them."""
+        pipe, known = self.ledger.pipe, self.memory.placed
+        if known is None or known[0] is not pipe or known[1] is not task:
+            known = self.memory.placed = (pipe, task, self._place(task))
+        return known[2]
+
+    def _place(self, task: Task) -> tuple[str, ...]:
         pipe, after = self.ledger.pipe, task.line.after
         if after is not None and (after not in pipe.order or after == task.step):
             raise UsageError(
