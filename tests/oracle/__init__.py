@@ -11,5 +11,5 @@ namespace would bind and show. Here that sentence is checked without asking pipe
     play ────── the two held against each other, action by action
     shrink ──── a session that differs, made as small as it can be while it differs in the same way
 
-    python -m tests.oracle --programs 1000 [--seed N] [--jobs N]    a long run, and what differs
+    python -m tests.oracle --programs 1000 [--seed N] [--jobs N] [--dynamic] [--attributes]
 """

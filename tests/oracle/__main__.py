@@ -18,12 +18,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--limit", type=int, default=20)
+    parser.add_argument("--dynamic", action="store_true", help="also eval and globals()")
+    parser.add_argument("--attributes", action="store_true", help="also attributes of functions")
     options = parser.parse_args()
     seeds = range(options.seed, options.seed + options.programs)
     shares = [seeds[number :: options.jobs] for number in range(options.jobs)]
+    also = [diet for diet in ("dynamic", "attributes") if vars(options)[diet]]
+    play = functools.partial(many, limit=options.limit, also=also)
     with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
         total = Count()
-        for count, found in pool.imap(functools.partial(many, limit=options.limit), shares):
+        for count, found in pool.imap(play, shares):
             total.add(count)
             for one in found:
                 sys.stdout.write(f"{one}\n")

@@ -22,13 +22,16 @@ class Canon:
     """Values as nested tuples: equal ones have the same structure, content and inner sharing.
 
     Mutable objects are numbered where they are first met; a second meeting gives the number alone.
-    Several values put through one Canon show what they share.
+    Several values put through one Canon show what they share. Functions and classes count by
+    content: a definition restored twice may be one object or two, as long as it does the same; what
+    they hold (defaults, closures, attributes) counts as any value does.
     """
 
     def __init__(self) -> None:
         self._numbers: dict[int, int] = {}
         self._owners: dict[int, tuple[int, int]] = {}
         self._alive: list[object] = []
+        self._inside: list[int] = []
 
     def of(self, value: Any) -> Any:
         kind = type(value)
@@ -36,6 +39,8 @@ class Canon:
             return (kind.__name__, repr(value))
         if kind in (tuple, frozenset, set) or isinstance(value, types.ModuleType):
             return self._plain(value, kind)
+        if isinstance(value, (types.FunctionType, type)):
+            return self._definition(value)
         if id(value) in self._numbers:
             return ("same", self._numbers[id(value)])
         number = self._numbers[id(value)] = len(self._numbers)
@@ -61,10 +66,6 @@ class Canon:
             return ("list", *(self.of(item) for item in value))
         if kind is dict:
             return ("dict", *((self.of(k), self.of(v)) for k, v in value.items()))
-        if isinstance(value, types.FunctionType):
-            return self._function(value)
-        if isinstance(value, type):
-            return self._class(value)
         if isinstance(value, types.MethodType):
             return ("method", value.__func__.__name__, self.of(value.__self__))
         module = kind.__module__.partition(".")[0]
@@ -77,6 +78,16 @@ class Canon:
         if isinstance(value, types.BuiltinFunctionType):
             return ("builtin", value.__name__)
         return ("opaque", kind.__name__, re.sub(r"0x[0-9a-f]+", "0x", repr(value)))
+
+    def _definition(self, value: types.FunctionType | type) -> Any:
+        if id(value) in self._inside:  # one that names itself, by its closure or its attributes
+            return ("itself", len(self._inside) - self._inside.index(id(value)))
+        self._alive.append(value)
+        self._inside.append(id(value))
+        try:
+            return self._class(value) if isinstance(value, type) else self._function(value)
+        finally:
+            self._inside.pop()
 
     def _function(self, value: types.FunctionType) -> tuple[Any, ...]:
         if value.__module__ != "__main__":

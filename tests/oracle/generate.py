@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import random
 import re
+from collections.abc import Sequence
 
 from .kernel import Action
 from .templates import MARK, POOL, TEMPLATES
@@ -14,15 +15,21 @@ Cell = tuple[Statement, ...]
 
 
 class Draw:
-    """Random notebooks and sessions from one seed."""
+    """Random notebooks and sessions from one seed; `also` names diets beside the usual ones.
 
-    def __init__(self, seed: int) -> None:
+    Cells draw random numbers below a cell that seeds: what nobody seeded is no input, so a run from
+    the top has nothing to say about it.
+    """
+
+    def __init__(self, seed: int, also: Sequence[str] = ()) -> None:
         self._random = random.Random(seed)
         self._env: dict[str, str] = {}
         self._odds = {"basic": 1.0}
         for extra, odds in (("random", 0.12), ("frames", 0.1), ("arrays", 0.1), ("exotic", 0.12)):
             if self._random.random() < odds:
                 self._odds[extra] = 0.3
+        self._odds.update(dict.fromkeys(also, 0.1))
+        self._is_seeded = False
 
     def session(self) -> list[Action]:
         """A notebook and a session over it, as actions."""
@@ -81,14 +88,14 @@ class Draw:
     # --- cells ---
 
     def _variants(self) -> list[Cell]:
-        before = dict(self._env)
+        before, was_seeded = dict(self._env), self._is_seeded
         cell = tuple(self._statement() for _ in range(self._random.randint(1, 4)))
-        after = self._env
+        after, is_seeded = self._env, self._is_seeded
         variants = [cell]
         for _ in range(self._random.randint(0, 2)):
-            self._env = dict(before)
+            self._env, self._is_seeded = dict(before), was_seeded
             variants.append(self._edited(cell))
-        self._env = after
+        self._env, self._is_seeded = after, is_seeded
         return variants
 
     def _edited(self, cell: Cell) -> Cell:
@@ -110,7 +117,10 @@ class Draw:
     def _statement(self) -> Statement:
         for _ in range(60):
             kind = self._random.choices([*self._odds], [*self._odds.values()])[0]
-            text = self._fill(self._random.choice(TEMPLATES[kind]))
+            template = self._random.choice(TEMPLATES[kind])
+            if "randint" in template and not self._is_seeded:
+                continue
+            text = self._fill(template)
             if text is not None:
                 return text
         return f"k = {self._random.randint(0, 6)}"
@@ -144,6 +154,7 @@ class Draw:
             return None
         if text.startswith("import "):
             binds[text.split()[1].strip()] = text.split()[1].strip()
+        self._is_seeded = self._is_seeded or ".seed(" in text
         for one in gone:
             self._env.pop(one, None)
         self._env.update(binds)

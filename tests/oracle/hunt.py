@@ -25,9 +25,11 @@ class Found:
         return f"seed {self.seed}: {self.difference}\n{as_program(self.actions)}\n"
 
 
-def check(kernel: Kernel, seed: int, count: Count, *, is_small: bool = True) -> Found | None:
+def check(
+    kernel: Kernel, seed: int, count: Count, *, also: Sequence[str] = (), is_small: bool = True
+) -> Found | None:
     """Draw a session, play it, and make it small if it differs."""
-    actions = Draw(seed).session()
+    actions = Draw(seed, also).session()
     difference = Play(kernel, count).play(actions, seed)
     if difference is None:
         return None
@@ -38,12 +40,14 @@ def check(kernel: Kernel, seed: int, count: Count, *, is_small: bool = True) -> 
     return Found(seed, actions, difference)
 
 
-def many(seeds: Sequence[int], limit: int = 20) -> tuple[Count, list[Found]]:
+def many(
+    seeds: Sequence[int], limit: int = 20, also: Sequence[str] = ()
+) -> tuple[Count, list[Found]]:
     """Check one session a seed, up to `limit` differences."""
     kernel, count, found = Kernel(), Count(), []
     for seed in seeds:
         try:
-            one = check(kernel, seed, count)
+            one = check(kernel, seed, count, also=also)
         except BaseException:
             traceback.print_exc()
             sys.stderr.write(f"seed {seed}\n")

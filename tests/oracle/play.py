@@ -142,11 +142,9 @@ class Play:
         error: BaseException | None,
     ) -> None:
         """A cell above fails: X is refused, unless nothing of X can depend on that cell."""
-        others = [self._top.run(cells, mend=mend) for mend in ("skip", "stop", "limp")]
-        forms = [
-            repr((one.shown, "" if one.shown.error else canon({n: one.ns[n] for n in one.bound})))
-            for one in others
-        ]
+        ways = ("skip", "stop", "limp")
+        others = [self._top.run(cells, mend=mend) for mend in ways]
+        forms = [_form(one) for one in others]
         is_refused = type(error).__name__ == "StepRefused"
         if is_refused:
             failing = self._failing(cells)
@@ -154,6 +152,8 @@ class Play:
                 raise Difference("refusal", f"{step} is refused, but not for {failing}: {error}")
             self._count.refused += 1
             self._count.overcautious += len(set(forms)) == 1
+        elif self._draws(cells, forms, ways):
+            return
         elif len(set(forms)) > 1:
             raise Difference(
                 "refusal",
@@ -165,6 +165,15 @@ class Play:
         else:
             self._check(step, [c for c in cells if c[0] != want.failed], others[0], events, error)
             self._last = None
+
+    def _draws(
+        self, cells: Sequence[tuple[str, str]], forms: Sequence[str], ways: Sequence[str]
+    ) -> bool:
+        """Whether X draws at random what nobody above has seeded, however the failure is mended."""
+        if not any("random" in source for _, source in cells):
+            return False
+        others = [_form(self._top.run(cells, salt=1, mend=mend)) for mend in ways]
+        return all(form != other for form, other in zip(forms, others, strict=True))
 
     def _failing(self, cells: Sequence[tuple[str, str]]) -> list[str]:
         found = []
@@ -313,7 +322,8 @@ class Play:
             cells = self._down_to(event.step)
             key = (self._sources[event.step], self._inputs(cells))
             is_dynamic = re.search(r"eval\(|globals\(", self._sources[event.step])
-            if event.text == "ran" and key in self._kept and not is_dynamic:
+            is_lost = "could not be kept" in event.why  # then running is the only way
+            if event.text == "ran" and key in self._kept and not is_dynamic and not is_lost:
                 self._count.needless += 1
                 self._count.examples.append(f"{event.step}: {event.why}")
             self._kept.add(key)
@@ -330,6 +340,11 @@ class Play:
                 waiting.extend(globals_in(above[name]))
         seeds = sorted(s for s, source in cells[:-1] if "random" in source)
         return repr((canon({n: above[n] for n in found}), seeds))
+
+
+def _form(one: Bare) -> str:
+    """What a run showed and surely bound."""
+    return repr((one.shown, "" if one.shown.error else canon({n: one.ns[n] for n in one.bound})))
 
 
 def _badges(events: Sequence[Event]) -> str:

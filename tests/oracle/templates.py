@@ -105,8 +105,6 @@ def <+fn>(x):\n    global <list>\n    <list> = [x]\n    return x
 <+fn> = <fn>
 <+fn> = <make>(<i>)
 <fn>(<i>)
-<fn>.calls = <i>
-<fn>.seen = <list>
 def <+make>(n):\n    def inner(x):\n        return x + n\n    return inner
 def <+make>(n):\n    def inner(x):\n        nonlocal n\n        n += x\n        return n\n    return inner
 def <+make>(n):\n    held = <list>\n    def inner(x):\n        held.append(x)\n        return len(held)\n    return inner
@@ -200,8 +198,18 @@ _EXOTIC = """
 <+int> = max([<i>, <c>])
 -<class>
 -<box>
+"""
+
+# Diets of their own. A step that runs code at run time depends on every name and is never restored;
+# attributes that a notebook sets on its functions say little about other values.
+_DYNAMIC = """
 print(eval("<int>"))
 <+int> = globals()["<int>"]
+"""
+
+_ATTRIBUTES = """
+<fn>.calls = <i>
+<fn>.seen = <list>
 """
 
 
@@ -213,5 +221,6 @@ def _lines(text: str) -> tuple[str, ...]:
 TEMPLATES = {
     "basic": _lines(_BASIC), "random": _lines(_RANDOM), "frames": _lines(_FRAMES),
     "arrays": _lines(_ARRAYS), "exotic": _lines(_EXOTIC),
+    "dynamic": _lines(_DYNAMIC), "attributes": _lines(_ATTRIBUTES),
 }  # fmt: skip
 MARK = re.compile(r"<([+-]?)([a-z]+)>")
