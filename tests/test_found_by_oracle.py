@@ -1,0 +1,206 @@
+"""What random sessions found, each as the smallest notebook that shows it (see `tests/oracle/`).
+
+A session is a list of cells: `"s1: xs = [0]"` is `%%step s1` over that source, `RESTART` is a new
+kernel, anything else a plain cell. `play` gives what its last cell showed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+from oracle.kernel import Kernel
+
+RESTART = "restart"
+Player = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Kernel]:
+    """One shell for all sessions of this file."""
+    main = sys.modules["__main__"]
+    made = Kernel()
+    sys.modules["__main__"] = main
+    yield made
+    sys.modules["__main__"] = main
+
+
+@pytest.fixture
+def play(kernel: Kernel) -> Iterator[Player]:
+    """Plays cells in a store of their own; gives the last one's output, or the error's type."""
+
+    def cells(*sources: str) -> str:
+        shown = ""
+        for source in sources:
+            if source == RESTART:
+                kernel.restart()
+                continue
+            step, colon, body = source.partition(": ")
+            is_step = bool(colon) and step.isidentifier()
+            events, error = kernel.cell(f"%%step {step}\n{body}" if is_step else source)
+            shown = "".join(event.text for event in events if event.kind in ("out", "result"))
+            shown = type(error).__name__ if error is not None else shown
+        return shown
+
+    with kernel.session(1):
+        yield cells
+
+
+# --- changes in place ----------------------------------------------------------------------------
+
+
+def test_a_change_in_place_takes_also_where_the_name_meant_something_newer(play: Player) -> None:
+    """A step that appends to a list leaves it appended to, whatever its name meant before."""
+    first = ("s0: ws = [0]", "s1: ws += [1]", "s0: ws = [0]\nk = 0")
+    assert play(*first, "s3: ws.append(k)", "ws") == "[0, 1, 0]"
+
+
+def test_a_change_in_place_takes_after_a_failed_attempt_at_it(play: Player) -> None:
+    """What the failed attempt changed is not there when the step runs again, and no obstacle."""
+    failed = ("s1: xs = [3]", "s4: n = 5 // 0\nxs.append(1)")
+    assert play(*failed, "s4: xs.append(1)", "xs") == "[3, 1]"
+
+
+def test_a_failed_attempt_takes_nothing_away(play: Player) -> None:
+    """A name that it deleted before it raised is there when the step is asked for again."""
+    failed = ("s0: h = 1", "s1: del h\nk = 1 // 0")
+    assert play(*failed, "s1: del h\nprint('ran')") == "ran\n"
+
+
+# --- what shares an object -----------------------------------------------------------------------
+
+
+def test_a_change_in_place_reaches_names_that_came_to_share_the_list_later(play: Player) -> None:
+    """A step above that newly holds the list shows the change as well."""
+    first = ("s0: xs = [0]", "s1: k = 1", "s2: t = (xs, 1)", "s1: zs = [xs]")
+    assert play(*first, "s3: xs.append(1)", "xs, zs, t") == "([0, 1], [[0, 1]], ([0, 1], 1))"
+
+
+def test_a_name_that_left_its_group_is_not_drawn_back_into_it(play: Player) -> None:
+    """Restoring a step that took part of a list leaves alone what no longer shares with it."""
+    first = ("s0: zs = [[6], 1]\nws = zs[0]", "s1: ys = zs[0]")
+    assert play(*first, "s0: zs = [[6], 1]\nws = []", "s1: ys = zs[0]", "ws") == "[]"
+
+
+def test_steps_restored_over_resident_names_share_as_before(play: Player) -> None:
+    """A list of lists restored beside the list that it holds holds that very list."""
+    steps = ("s1: xs = [0]", "s2: zs = [xs]")
+    assert play(*steps, "xs, zs\npass", *steps, "zs[0] is xs") == "True"
+
+
+def test_a_name_restored_after_its_deletion_shares_as_before(play: Player) -> None:
+    """Two names of one dict are two names of one dict again when the step above is restored."""
+    steps = ("s0: e = {}\nd = e", "s1: del e", "s0: e = {}\nd = e")
+    assert play(*steps, "d is e") == "True"
+
+
+def test_a_change_restored_keeps_what_shares_in_one_piece(play: Player) -> None:
+    """The step that changed the list and holds it is restored with both as one."""
+    steps = ("s0: ys = [0]", "s2: qs = [ys]\nys.append(0)")
+    assert play(*steps, *steps, "qs[0] is ys") == "True"
+
+
+def test_edits_and_restores_in_turn_lose_no_change_of_a_shared_list(play: Player) -> None:
+    """A tuple that holds the list shows each step's change once, after any order of runs."""
+    first = ("s1: xs = [0]", "s4: t = (xs, 1)", "s5: xs.append(0)", "s4: del xs[0]\nt = (xs, 1)")
+    again = ("s1: xs = [0]", "s4: del xs[0]\nt = (xs, 1)", "s5: xs.append(0)")
+    assert play(*first, *again, "t, xs, t[0] is xs") == "(([0], 1), [0], True)"
+
+
+# --- functions and classes -----------------------------------------------------------------------
+
+
+def test_a_function_of_several_names_survives_the_kernel(play: Player) -> None:
+    """Whichever of its names is asked for after a restart."""
+    steps = ("s0: g = lambda x: x - 6", "s1: h = g", "s2: f = h")
+    assert play(*steps, RESTART, "f(1)") == "-5"
+
+
+def test_a_function_that_holds_a_list_survives_the_kernel_with_it(play: Player) -> None:
+    """The list that it got as an attribute is the one that its own name means."""
+    step = "s0: xs = [0]\nh = lambda x: x\nh.seen = xs"
+    assert play(step, RESTART, "h.seen is xs") == "True"
+
+
+def test_a_list_given_to_a_function_of_a_step_above_survives_the_kernel(play: Player) -> None:
+    """Setting an attribute of a function is a change in place like any other."""
+    steps = ("s0: xs = [0]\ndef h(x): return x", "s1: h.seen = xs")
+    assert play(*steps, RESTART, "h.seen is xs") == "True"
+
+
+def test_a_name_keeps_the_function_that_it_was_given(play: Player) -> None:
+    """A definition of that name further down is another one, also after a restart."""
+    steps = ("s1: def h(x): return 1", "s2: g = h", "s5: def h(x): return 5")
+    assert play(*steps, RESTART, "g(0)") == "1"
+
+
+def test_an_object_keeps_the_class_that_made_it(play: Player) -> None:
+    """A class of that name further down is another one, also after a restart."""
+    steps = ("s1: class C:\n    n = 1", "s2: o = C()", "s5: class C:\n    n = 5")
+    assert play(*steps, RESTART, "o.n") == "1"
+
+
+# --- random states -------------------------------------------------------------------------------
+
+
+def test_a_seed_set_twice_in_one_kernel_is_kept(play: Player) -> None:
+    """Seeding to the state that is there already seeds for all steps below."""
+    seed = "import random\nrandom.seed(0)"
+    steps = (f"s0: {seed}", f"s0: {seed}\nk = 1")
+    draw = "s3: import random\nrandom.randint(0, 99)"
+    assert play(*steps, RESTART, draw) == "49"
+
+
+def test_a_step_that_draws_has_the_seed_above_brought_up(play: Player) -> None:
+    """A stale step that seeds is run before one that draws from its generator."""
+    seed = "b: import random\nrandom.seed(k)"
+    draw = "c: import random\nn = random.random()\nn"
+    first = play("a: k = 1", seed, draw)
+    second = play("a: k = 2", draw)
+    assert [first[:5], second[:5]] == ["0.134", "0.956"]
+
+
+# --- generators ----------------------------------------------------------------------------------
+
+
+def test_a_generator_made_again_is_drawn_from_once_by_each_step(play: Player) -> None:
+    """After a restart its maker and the steps that drew from it run in order, each once."""
+    below = "s2: b = next(it)\nb"
+    steps = ("s0: it = (x for x in range(9))", "s1: a = next(it)", "s2: b = next(it)")
+    assert play(*steps, RESTART, below) == "1"
+    assert play("b, next(it)") == "(1, 2)"
+
+
+def test_a_step_with_eval_leaves_a_generator_that_it_does_not_name(play: Player) -> None:
+    """It loads all names, yet does not use up what only running can make."""
+    steps = ("s0: it = iter(range(9))\nit = (x for x in it)", 's1: n = eval("1")')
+    assert play(*steps, 's2: m = eval("2")\nm') == "2"
+
+
+# --- failures, refusals and memory ---------------------------------------------------------------
+
+
+def test_a_step_with_eval_does_not_see_what_a_failed_step_left(play: Player) -> None:
+    """What a failed attempt bound is hidden from steps that read by running code, too."""
+    shown = play("s2: n = 0\n1/0", 's4: k = n\neval("1")')
+    assert shown in ("StepRefused", "NameError")
+
+
+def test_a_refused_edit_is_the_source_of_its_step(play: Player) -> None:
+    """Once what it was refused for is mended, the steps below see the edit."""
+    first = ("a: k = 1", "b: m = k + 1", "c: m * 10")
+    refused = ("a: k = 1 // 0", "b: m = k + 5")
+    assert play(*first, *refused, "a: k = 1", "c: m * 10") == "60"
+
+
+def test_a_refused_step_has_its_place(play: Player) -> None:
+    """It is run for the steps below it once what it was refused for is mended."""
+    refused = ("s2: k = ys[-1]", "s3: t = k\nxs = []")
+    assert play(*refused, "s2: k = 1", "s4: xs") == "[]"
+
+
+def test_an_import_that_no_step_has_any_more_is_not_there_for_steps(play: Player) -> None:
+    """A step finds the imports of the notebook as it reads now, not of a page since edited."""
+    edited = ("s0: import math", "s0: k = 1", RESTART)
+    assert play(*edited, "s1: m = math.floor(2.5)") == "NameError"
