@@ -162,7 +162,7 @@ def _why(desk: Desk, words: list[str]) -> View:
     step = _one(words, "why STEP")
     for row in desk.statuses():
         if row.name == step:
-            return View(f"{step} is {row.state}" + (f": {row.reason}" if row.reason else ""))
+            return View(jobs.explain(desk.ledger, row))
     raise _no_step(desk, step)
 
 

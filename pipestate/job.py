@@ -15,7 +15,7 @@ from typing import Any
 
 from .errors import StoreError, UsageError
 from .ledger import Ledger
-from .pipe import slices, status
+from .pipe import slices, status, why
 from .pipe.graph import Held, Standing
 from .pipe.status import StepStatus, World
 from .record import SET, VALUE, Digest, Meaning, Record, Run, Version
@@ -180,10 +180,10 @@ class Job(MutableMapping[str, Any]):
         return [run for run in runs if run.event != "noted"]
 
     def why(self, step: str) -> str:
-        """Why a step is fresh or stale, in a sentence."""
+        """Why a step is fresh or stale: a sentence that names what changed, from where and when."""
         for one in self.status():
             if one.name == step:
-                return f"{step} is {one.state}" + (f": {one.reason}" if one.reason else "")
+                return explain(self._ledger, one)
         raise UsageError(
             f"job {self.name!r} has no step {step!r}", f"its steps are: {', '.join(self) or 'none'}"
         )
@@ -342,6 +342,12 @@ def _mates(held: Standing, name: str) -> str:
     if known is None:
         return ""
     return ",".join(sorted(mate for mate in known.version.names if held.get(mate) == known))
+
+
+def explain(ledger: Ledger, status: StepStatus) -> str:
+    """Why a step is as it is, with the runs between which it came about."""
+    runs = ledger.store.index.runs(ledger.job)
+    return why.explain(status, ledger.pipe, runs, ledger.head(status.name))
 
 
 def drop(ledger: Ledger, step: str) -> None:

@@ -27,6 +27,7 @@ class Reason:
     subject: str = ""
     maker: str = ""
     detail: str = ""
+    source: str = ""
 
     def __str__(self) -> str:
         text = _SENTENCES[self.kind].format(
@@ -69,10 +70,11 @@ def because(kind: str, subject: object = "", *, maker: str = "", detail: str = "
     if kind not in _SENTENCES:
         raise KeyError(kind)
     if str(subject).startswith(STEP_VALUE):
-        return Reason("value", str(subject).removeprefix(STEP_VALUE))
+        step = str(subject).removeprefix(STEP_VALUE)
+        return Reason("value", step, source=step)
     maker = "" if maker == str(subject) else maker
     made = f", made by {maker}," if maker and kind in ("input", "vanished", "appeared") else ""
-    return Reason(kind, str(subject), made, detail)
+    return Reason(kind, str(subject), made, detail, maker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +206,7 @@ class StepStatus:
     reads: tuple[str, ...] = ()
     made: tuple[str, ...] = ()
     started: float = 0.0
+    cause: Reason | None = None
 
 
 def statuses(
@@ -226,7 +229,7 @@ def statuses(
             stale.add(step)
         if head is not None:
             graph.leave(held, step, pipe.heads[step], head)
-        found.append(_status(pipe, step, head, state, str(reason or "")))
+        found.append(_status(pipe, step, head, state, reason))
     return found
 
 
@@ -253,9 +256,12 @@ def _state(
     return ("stale", reason) if reason else ("fresh", None)
 
 
-def _status(pipe: Pipe, step: str, head: Record | None, state: State, reason: str) -> StepStatus:
+def _status(
+    pipe: Pipe, step: str, head: Record | None, state: State, cause: Reason | None
+) -> StepStatus:
+    reason = str(cause or "")
     if head is None:
-        return StepStatus(step, state, reason, runs=pipe.runs.get(step, 0))
+        return StepStatus(step, state, reason, runs=pipe.runs.get(step, 0), cause=cause)
     return StepStatus(
         step,
         state,
@@ -266,4 +272,5 @@ def _status(pipe: Pipe, step: str, head: Record | None, state: State, reason: st
         tuple(sorted({str(one.path) for one in head.inputs if one.whole != ABSENT})),
         head.made,
         head.started,
+        cause,
     )
