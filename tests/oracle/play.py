@@ -6,7 +6,7 @@ import ast
 import re
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .canon import Canon, canon
@@ -20,6 +20,7 @@ class Count:
     """How much was checked, and how many bodies ran although nothing had changed."""
 
     sessions: int = 0
+    actions: int = 0
     runs: int = 0
     restored: int = 0
     others: int = 0
@@ -29,22 +30,16 @@ class Count:
     examples: list[str] = field(default_factory=list)
 
     def add(self, other: Count) -> None:
-        for name in (
-            "sessions",
-            "runs",
-            "restored",
-            "others",
-            "refused",
-            "overcautious",
-            "needless",
-        ):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for counted in fields(self):
+            if counted.name != "examples":
+                total = getattr(self, counted.name) + getattr(other, counted.name)
+                setattr(self, counted.name, total)
         self.examples = [*self.examples, *other.examples][:40]
 
     def __str__(self) -> str:
         return (
-            f"{self.sessions} sessions: {self.runs} bodies ran, {self.restored} restored, "
-            f"{self.others} for another's sake, {self.refused} refused "
+            f"{self.sessions} sessions, {self.actions} actions: {self.runs} bodies ran, "
+            f"{self.restored} restored, {self.others} for another's sake, {self.refused} refused "
             f"({self.overcautious} needlessly), {self.needless} ran needlessly"
         )
 
@@ -75,6 +70,7 @@ class Play:
         self._count.sessions += 1
         with self._kernel.session(salt):
             for self._at, action in enumerate(actions):
+                self._count.actions += 1
                 try:
                     self._act(action)
                 except Difference as found:
@@ -151,7 +147,8 @@ class Play:
             if not any(one in str(error) for one in failing):
                 raise Difference("refusal", f"{step} is refused, but not for {failing}: {error}")
             self._count.refused += 1
-            self._count.overcautious += len(set(forms)) == 1
+            is_harmless = len(set(forms)) == 1 and not others[0].shown.error
+            self._count.overcautious += is_harmless
         elif self._draws(cells, forms, ways):
             return
         elif len(set(forms)) > 1:
