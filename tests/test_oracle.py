@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from oracle.canon import canon
@@ -65,3 +65,16 @@ def test_the_oracle_sees_what_differs() -> None:
     assert canon({"a": xs, "b": [xs]}) != canon({"a": [1], "b": [[1]]})
     assert canon({"a": [1], "b": [[1]]}) == canon({"a": [1], "b": [[1]]})
     assert canon({"a": [1]}) != canon({"a": [True]})
+
+
+def test_the_oracle_takes_definitions_by_content() -> None:
+    """One function or two that do the same are equal, unless they hold a list that one changes."""
+    here: dict[str, object] = {"__name__": "__main__"}
+    exec("def made(n, held):\n    return lambda x, acc=held: x + n", here)
+    made: Callable[[int, object], object] = here["made"]  # type: ignore[assignment]
+    one, xs = made(1, None), [0]
+    assert canon({"f": one, "g": one}) == canon({"f": made(1, None), "g": made(1, None)})
+    assert canon({"f": one}) != canon({"f": made(2, None)})
+    assert canon({"f": made(1, xs), "g": made(1, xs)}) != canon(
+        {"f": made(1, [0]), "g": made(1, xs)}
+    )
