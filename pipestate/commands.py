@@ -125,7 +125,7 @@ def help_text() -> str:
     return "\n".join(["The pipe of this notebook: its steps and what they keep.", "", *lines])
 
 
-# --- the verbs -------------------------------------------------------------------------------------
+# --- the verbs -----------------------------------------------------------------------------------
 
 
 def _job(desk: Desk, words: list[str]) -> View:
@@ -153,7 +153,10 @@ def _status(desk: Desk, words: list[str]) -> View:
     _none(words, "status")
     rows = desk.statuses()
     if not rows:
-        text = f"job {desk.ledger.job} has no steps yet; `%%step NAME` on a cell's first line makes one"
+        text = (
+            f"job {desk.ledger.job} has no steps yet; "
+            "`%%step NAME` on a cell's first line makes one"
+        )
         return View(text, f"<p>{html.escape(text)}</p>")
     return View(view.status_text(rows), view.status_html(rows))
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from IPython.core.error import UsageError as IPythonUsageError
-from traitlets import Bool, Enum, Int, Unicode, observe
+from traitlets import Bool, Enum, Int, TraitError, Unicode, observe
 from traitlets.config import Configurable
 
 from . import commands, view
@@ -209,7 +209,7 @@ class PipeState(Configurable):
             raise IPythonUsageError(str(error)) from None
         self.shell.run_cell(f"%%step {line}\n{cell}")
 
-    # --- what commands ask for ---------------------------------------------------------------------
+    # --- what commands ask for -------------------------------------------------------------------
 
     @property
     def ledger(self) -> Ledger:
@@ -280,7 +280,7 @@ class PipeState(Configurable):
         """A trait's value."""
         return getattr(self, trait)
 
-    # --- telling -----------------------------------------------------------------------------------
+    # --- telling ---------------------------------------------------------------------------------
 
     def tell(self, line: str) -> None:
         """A line for the user, never part of what a step shows."""
@@ -353,8 +353,16 @@ def find(shell: Any) -> PipeState | None:
 
 def load(shell: Any) -> None:
     """Load the extension; a second time changes nothing."""
-    if find(shell) is None:
-        PipeState(shell).install()
+    if find(shell) is not None:
+        return
+    try:
+        extension = PipeState(shell)
+    except TraitError as error:
+        # A wrong `%config` or profile line would keep the extension out of this shell for good.
+        wrong = shell.config.pop("PipeState", None)
+        extension = PipeState(shell)
+        extension.tell(f"{wrong} is not used ({error}); `%config PipeState` lists what may be set")
+    extension.install()
 
 
 def unload(shell: Any) -> None:

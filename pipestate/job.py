@@ -27,7 +27,7 @@ from .store.versions import Component, Phase
 def get(job: str, step: str, default: Any = None, *, store: str | Path | None = None) -> Any:
     """The value of a step, or `default` where the step has none.
 
-    The value is what the step displayed last; if it displayed nothing, a dict of the names it bound.
+    The value is what the step displayed last; if it showed nothing, a dict of the names it bound.
     """
     return Job(job, store=store).get(step, default)
 
@@ -170,7 +170,7 @@ class Job(MutableMapping[str, Any]):
         return _Names(self, tuple(self._ledger.pipe.meanings))
 
     def status(self) -> list[StepStatus]:
-        """One object a step, in their places: `name`, `state`, `reason`, `seconds`, `nbytes`, `runs`."""
+        """One object a step, in order: `name`, `state`, `reason`, `seconds`, `nbytes`, `runs`."""
         self._ledger.refresh()
         return status.statuses(self._ledger.pipe, self._ledger.record, self._world)
 

@@ -106,7 +106,7 @@ class Ledger:
         return None
 
     def is_same_object(self, name: str, digest: Digest, held_by: Digest) -> bool:
-        """Whether what a record holds of a name is, changed in place since, what had this digest."""
+        """Whether a record holds of a name what had this digest, changed in place since."""
         record: Record | None = self.record(held_by) if held_by else None
         for _ in range(len(self.pipe.heads) + 1):
             if record is None or name in record.bound:
@@ -126,7 +126,7 @@ class Ledger:
         return False
 
     def candidates(self, step: str) -> Iterable[tuple[Digest, Record]]:
-        """Earlier records of a step that may be restored, the one in force first, then the newest."""
+        """Earlier records of a step that may be restored: the one in force, then the newest."""
         for digest in dict.fromkeys(
             [*filter(None, [self.pipe.heads.get(step)]), *self.pipe.kept.get(step, ())]
         ):

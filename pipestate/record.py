@@ -85,8 +85,8 @@ class Version:
 
     A `value` has a pickle stream and its out-of-band buffers. A `definition` or an `import` is kept
     as `source`. A `lost` one could not be kept: `flaw` says why, and its maker has to run again.
-    `needs` are the notebook's definitions that loading it asks for, as they were; `reads` and `writes` are the
-    globals that the code in it reads and assigns.
+    `needs` are the notebook's definitions that loading it asks for, as they were; `reads` and
+    `writes` are the globals that the code in it reads and assigns.
     """
 
     kind: Literal["value", "definition", "import", "lost"]
@@ -148,10 +148,12 @@ class Record:
     `joint` maps a comma-joined group of input names that shared objects to their joint digest;
     `held` maps each input that the outputs changed or hold to all the names that shared with it.
     `outputs` are the versions it left; `made` the names it gave a meaning (`bound` those of
-    them that it bound, the others were changed in place), `gone` those it took away; `givens` the versions of inputs that no step made. `displays` is a blob of Jupyter
-    messages. `files_before` holds what files were that it changed in place (None: not there), so
-    that they can be put back before it runs again. `session` are line magics that are run again on restore. `moved` holds the digests of
-    the ambient keys that were inputs. Times are in seconds, `started` since the epoch.
+    them that it bound, the others were changed in place), `gone` those it took away; `givens` the
+    versions of inputs that no step made. `displays` is a blob of Jupyter messages. `files_before`
+    holds what files were that it changed in place (None: not there), so that they can be put back
+    before it runs again. `session` are line magics that are run again on restore. `moved` holds
+    the digests of the ambient keys that were inputs. Times are in seconds, `started` since the
+    epoch.
     """
 
     step: str
@@ -182,6 +184,7 @@ class Record:
     cell_id: str = ""
 
     def to_bytes(self) -> bytes:
+        """The bytes that `from_bytes` reads."""
         return _to_bytes(self)
 
     @classmethod
@@ -268,6 +271,7 @@ class Run:
     is_forced: bool = False
 
     def to_bytes(self) -> bytes:
+        """The bytes that `from_bytes` reads."""
         return _to_bytes(self)
 
     @classmethod
@@ -278,7 +282,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Pipe:
-    """A job at one moment: the fold of its runs up to `number`. Never changed; a run gives the next.
+    """A job at one moment: its runs up to `number`, folded. Never changed; a run gives the next.
 
     `heads` are the records in force by step, `order` the steps in their places, `seen` their cells
     as last attempted, `failed` the error of each step whose last run raised, `runs` how often each
@@ -298,6 +302,7 @@ class Pipe:
     kept: dict[str, tuple[Digest, ...]] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
+        """The bytes that `from_bytes` reads."""
         return _to_bytes(self)
 
     @classmethod

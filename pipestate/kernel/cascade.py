@@ -12,7 +12,7 @@ cut-off). A step whose need failed is noted as failed itself, so that its source
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -22,7 +22,7 @@ from ..pipe import graph
 from ..pipe.graph import Touches
 from ..pipe.status import STEP_VALUE, Reason, StepStatus, because
 from ..record import ABSENT, Digest, Record, Version
-from . import ambient, restores, runs
+from . import ambient, pictures, restores, runs
 from .bench import Bench
 from .outlook import Outlook
 from .surroundings import RANDOM
@@ -46,7 +46,7 @@ class Planned:
     seconds: float
 
 
-# --- who is needed ---------------------------------------------------------------------------------
+# --- who is needed -------------------------------------------------------------------------------
 
 
 def needed_by(bench: Bench, task: Task, outlook: Outlook) -> tuple[str, ...]:
@@ -85,7 +85,7 @@ def touches(bench: Bench, step: str) -> Touches:
 
 
 def _imported(record: Record | None, names: Names | None) -> frozenset[str]:
-    """Names that a step imports as it did when it last ran: whatever else of it is stale, not they."""
+    """Names that a step imports as it did when it last ran: they are not stale, whatever else is."""
     if record is None or names is None:
         return frozenset()
     return frozenset(
@@ -104,16 +104,15 @@ def _ambient_of(record: Record) -> set[str]:
 
 
 def next_stale(
-    bench: Bench, steps: Iterable[str], fresh: set[str]
+    bench: Bench, steps: Iterable[str], done: Collection[str] = ()
 ) -> tuple[str, Reason | tuple[Digest, Record]] | None:
     """The first of `steps` that is not what a run would leave now, and what to do about it.
 
-    Steps found in force are added to `fresh`, so that the next look need not judge them again;
-    whoever runs a step in between clears it.
+    Those in `done` have been seen to.
     """
     for step in steps:
         head = bench.ledger.head(step)
-        if step in fresh or (head is not None and head.is_set):
+        if step in done or (head is not None and head.is_set):
             continue
         task = bench.task_of(step)
         if task.line.setup:
@@ -127,11 +126,10 @@ def next_stale(
         verdict = bench.verdict(task, bench.outlook(task))
         if isinstance(verdict, Reason) or verdict[0] != bench.ledger.pipe.heads.get(step):
             return step, verdict
-        fresh.add(step)
     return None
 
 
-# --- running them ----------------------------------------------------------------------------------
+# --- running them --------------------------------------------------------------------------------
 
 
 def run(bench: Bench, task: Task, reason: Reason) -> BaseException | None:
@@ -162,23 +160,24 @@ def run_other(bench: Bench, step: str, reason: Reason, *, asked: str = "") -> No
 
 def bring_up(bench: Bench, task: Task) -> None:
     """Run the stale steps above that a task needs, in order."""
-    fresh: set[str] = set()
+    done: set[str] = set()
     for _ in range(len(bench.ledger.pipe.order) + 1):
         steps = needed_by(bench, task, bench.outlook(task))
-        found = next_stale(bench, steps, fresh)
+        found = next_stale(bench, steps, done)
         if found is None:
             return
         step, verdict = found
+        # Once is enough, also for a step that would run at every look: those above it are done.
+        done.add(step)
         if isinstance(verdict, Reason):
             run_other(bench, step, verdict, asked=task.step)
         else:
             restores.restore(bench, bench.task_of(step), *verdict)
-        fresh.clear()
 
 
 def warn(bench: Bench, task: Task) -> None:
     """Say on what stale step a task stands that runs alone."""
-    found = next_stale(bench, needed_by(bench, task, bench.outlook(task)), set())
+    found = next_stale(bench, needed_by(bench, task, bench.outlook(task)))
     if found is not None:
         step, verdict = found
         why = f": {verdict}" if isinstance(verdict, Reason) else ""
@@ -197,7 +196,7 @@ def run_setups(bench: Bench, steps: Iterable[str], names: frozenset[str] | None 
             run_other(bench, step, because("setup"))
 
 
-# --- what could not be kept ------------------------------------------------------------------------
+# --- what could not be kept ----------------------------------------------------------------------
 
 
 def load(bench: Bench, names: Iterable[str]) -> None:
@@ -218,6 +217,7 @@ def load(bench: Bench, names: Iterable[str]) -> None:
         except Exception as error:  # noqa: BLE001 - damage, a library gone, a user's __setstate__
             flaw = str(error) if isinstance(error, PipeStateError) else repr(error)
             make_again(bench, name, replace(binding.version, flaw=flaw), binding.maker)
+    pictures.prepare(bench.shell)
     for line in ambient.apply_pending():
         bench.tell(line)
 
@@ -286,7 +286,7 @@ def makers_of(bench: Bench, name: str, upto: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-# --- ranges ----------------------------------------------------------------------------------------
+# --- ranges --------------------------------------------------------------------------------------
 
 
 def with_needs(bench: Bench, steps: Iterable[str]) -> tuple[str, ...]:

@@ -185,6 +185,11 @@ class Page:
             else:
                 self._empty()
 
+    @property
+    def is_clearing(self) -> bool:
+        """Whether the next output will empty the page first."""
+        return self._is_clearing
+
     def messages(self) -> tuple[Message, ...]:
         """What the page holds now, adjacent text of one stream joined."""
         with self._lock:

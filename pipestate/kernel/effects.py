@@ -31,7 +31,7 @@ def of_statement(value: object, needs: Iterable[str], ns: Mapping[str, Any]) -> 
 
 
 def of_class(value: object) -> str:
-    """The method of the notebook that making a class calls, and that acts on more than it; or ""."""
+    """The method of the notebook that making a class calls, if it acts on more than it; or ""."""
     if not isinstance(value, type):
         return ""
     return next((one.__qualname__ for one in _makers(value) if _acts(one)), "")

@@ -15,10 +15,9 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextvars
-import os
+import logging
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -29,6 +28,7 @@ from ..errors import PipeStateError
 from .trial import Task
 
 Undo = Callable[[], None]
+_log = logging.getLogger(__name__)
 Enter = Callable[[str, str, str, ast.Module], ast.Module]
 Leave = Callable[[BaseException | None], None]
 GiveUp = Callable[[Exception], None]
@@ -49,8 +49,9 @@ class CellHooks:
         self._give_up = give_up
         self._enter = enter
         self._leave = leave
-        self._waiting: ExecutionInfo | None = None
-        self._transforming = threading.local()
+        # Cells run cells (`%%capture`, `get_ipython().run_cell`): one entry for each that has
+        # begun and not ended, its info until it is entered, True from then on.
+        self._cells: list[ExecutionInfo | bool] = []
 
     def install(self) -> Undo:
         """Put all hooks in."""
@@ -72,36 +73,36 @@ class CellHooks:
 
     def pre_run_cell(self, info: ExecutionInfo) -> None:
         """A cell begins."""
-        self._waiting = info
+        self._cells.append(info)
 
     def visit(self, tree: ast.Module) -> ast.Module:
         """The body that the session has for the cell that begins."""
-        info, self._waiting = self._waiting, None
-        if info is None:
+        info = self._cells[-1] if self._cells else True
+        if isinstance(info, bool):
             return tree
+        self._cells[-1] = True
         raw = str(info.raw_cell)
         transformed = getattr(info, "transformed_cell", None) or self._shell.transform_cell(raw)
         try:
             return self._enter(raw, transformed, info.cell_id or "", tree)
         except PipeStateError as error:
             raise StepRefused(str(error)) from None
-        except Exception as error:
-            # A mistake of pipestate's own, or what a user's pickling hook raises: IPython would
-            # take the transformer out for good.
-            if os.environ.get("PIPESTATE_DEBUG"):
-                traceback.print_exc()
+        except Exception as error:  # noqa: BLE001 - our own mistake, or a user's pickling hook
+            # IPython would take the transformer out for good.
+            _log.debug("before a cell", exc_info=True)
             self._give_up(error)
             return tree
 
     def post_run_cell(self, result: ExecutionResult) -> None:
         """A cell has ended."""
-        self._waiting = None
+        entered = self._cells.pop() if self._cells else False
+        if entered is not True:
+            return
         try:
             self._leave(result.error_before_exec or result.error_in_exec)
-        except Exception as error:
-            # As above; the values stand in memory, and the record in force as it was.
-            if os.environ.get("PIPESTATE_DEBUG"):
-                traceback.print_exc()
+        except Exception as error:  # noqa: BLE001 - our own mistake, or a user's pickling hook
+            # The values stand in memory, and the record in force as it was.
+            _log.debug("after a cell", exc_info=True)
             self._give_up(error)
 
 

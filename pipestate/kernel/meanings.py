@@ -113,6 +113,8 @@ def _unchanged(trial: Trial, result: Outcome, old: Mapping[str, Binding | None])
     A class or function only stays where everything that names it stays too, else instances made
     by this run would belong to another class than the one that is bound.
     """
+    if any(version.kind == "lost" for _, version in result.versions):
+        return frozenset()  # what was lost may hold the new objects: they stay together
     held: set[str] = set()
     fresh_needs: set[str] = set()
     for component, version in result.versions:

@@ -24,7 +24,7 @@ _imported: dict[str, Digest] = {}  # what each project module's source was when 
 
 
 def stamps(names: Iterable[str]) -> dict[str, str]:
-    """For each module its installed version, or `source:` and a digest; nothing for Python's own."""
+    """Each module's installed version, or `source:` and a digest; nothing for Python's own."""
     found: dict[str, str] = {}
     for name in sorted(set(names)):
         root = name.partition(".")[0]
@@ -146,7 +146,7 @@ def reload_edited(names: Iterable[str]) -> tuple[str, ...]:
     if not edited:
         return ()
     for one, path in _importers_last(family):
-        uses = {m for m in _imports(path, one)}
+        uses = set(_imports(path, one))
         if one in sys.modules and (one in edited or not uses.isdisjoint(done)):
             importlib.reload(sys.modules[one])
             _imported[one] = _source_digest(path)

@@ -51,6 +51,7 @@ class Binding:
 
     @property
     def is_resident(self) -> bool:
+        """Whether the value is in memory."""
         return self.obj is not DORMANT
 
     def means(self, maker: str, version: Version) -> bool:
@@ -129,11 +130,12 @@ class Namespace:
         """The notebook's own functions and classes, by id: other values refer to them by name."""
         found: dict[int, str] = {}
         for name, value in self.ns.items():
-            if isinstance(value, _DEFINITIONS) and (
-                getattr(value, "__module__", None) == "__main__"
+            if (
+                isinstance(value, _DEFINITIONS)
+                and getattr(value, "__module__", None) == "__main__"
+                and (id(value) not in found or value.__name__ == name)
             ):
-                if id(value) not in found or value.__name__ == name:
-                    found[id(value)] = name
+                found[id(value)] = name
         for (name, digest), value in self.earlier.items():
             found.setdefault(id(value), f"{name}{EARLIER}{digest}")
         return found
@@ -232,7 +234,9 @@ class Namespace:
         definitions = self.definitions()
         values = {name: self.ns[name] for name in names if name in self.ns}
         needed = functools.cache(self.digest_of)
-        return look(values, self.sources, definitions, phase, needed=needed, lost=lost)
+        return look(
+            values, self.sources, definitions, phase, needed=needed, resolve=self.need, lost=lost
+        )
 
     def digest_of(self, name: str) -> Digest:
         """The digest of a definition of the notebook as it is now."""
@@ -304,7 +308,7 @@ class Namespace:
     def notice(
         self, names: Iterable[str], kin: frozenset[str] = frozenset(), text: str = ""
     ) -> list[str]:
-        """Take up what a plain cell that named `kin` bound, rebound or deleted; the changed names."""
+        """Take up what a plain cell that named `kin` bound or deleted; the changed names."""
         changed = []
         for name in names:
             if is_hidden(name):
@@ -337,7 +341,7 @@ class Namespace:
                 )
 
     def verify(self, names: Iterable[str], phase: Phase) -> None:
-        """Look at what plain cells made or may have changed; what changed is a version of its own."""
+        """Look at what plain cells made or may have changed; what changed is a new version."""
         unsure = [name for name in names if self.is_current(name) and self._is_unsure(name)]
         if not unsure:
             return
@@ -383,6 +387,7 @@ def look(
     phase: Phase,
     *,
     needed: Callable[[str], str],
+    resolve: Callable[[str], object],
     lost: str = "",
 ) -> list[tuple[Component, Version]]:
     """Values by name, taken apart into components, each with the version that it is now."""
@@ -404,6 +409,7 @@ def look(
             source=_source(sources, names, values),
             definitions={k: n for k, n in definitions.items() if k not in own},
             needed=needed,
+            resolve=resolve,
         )
         found.append((component, versions.describe(component, lost=lost)))
     return found

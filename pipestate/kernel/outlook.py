@@ -54,9 +54,13 @@ class Outlook:
             held = given
         if held is None:
             return None
-        if now is not None and now.maker == held.maker and now.version is not None:
-            if now.amended or now.means(held.maker, held.version):
-                return self._looked_at(name, now)
+        if (
+            now is not None
+            and now.maker == held.maker
+            and now.version is not None
+            and (now.amended or now.means(held.maker, held.version))
+        ):
+            return self._looked_at(name, now)
         return Binding(held.maker, held.record, held.version)
 
     def _is_own(self, given: Held, held: Held) -> bool:
@@ -162,7 +166,7 @@ class Outlook:
         return version is not None and version.types.get(name) == "module"
 
     def _is_immutable(self, path: AccessPath) -> bool:
-        """Whether the part is in memory and cannot change: to keep it keeps nothing of the whole."""
+        """Whether the part is in memory and cannot change: keeping it keeps nothing of the whole."""
         binding = self.wanted(path.name)
         if binding is None or not binding.is_resident:
             return False

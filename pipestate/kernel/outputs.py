@@ -39,13 +39,14 @@ class Shown:
 
     `has_value` tells an object from none; figures that the inline backend shows by itself after
     the body, and widgets, which live in one kernel only, are no value. `flaw` says why the record
-    may be incomplete, "" if it is not.
+    may be incomplete, "" if it is not. With `is_clearing` the next output empties the page.
     """
 
     messages: tuple[Message, ...] = ()
     value: object = None
     has_value: bool = False
     flaw: str = ""
+    is_clearing: bool = False
 
 
 class Capture:
@@ -114,7 +115,9 @@ class Capture:
             except Exception as error:  # noqa: BLE001 - the cell may have replaced what we hooked
                 self._fail(error)
         self._formatted.clear()
-        return Shown(self._page.messages(), self._value, self._has_value, self._flaw)
+        page = self._page
+        found = page.messages()
+        return Shown(found, self._value, self._has_value, self._flaw, page.is_clearing)
 
     def _hook(self, owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
         self._undo.append(_replace(owner, name, wrap))

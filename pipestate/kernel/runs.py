@@ -150,7 +150,7 @@ def set_under(bench: Bench, value: object) -> None:
     bench.shell.push({"_": value}, interactive=False)
 
 
-# --- after -----------------------------------------------------------------------------------------
+# --- after ---------------------------------------------------------------------------------------
 
 
 def end(bench: Bench, running: Running, error: BaseException | None) -> None:
@@ -255,6 +255,8 @@ def _keep(
     if task.line.setup:
         bench.memory.set_up.add(task.step)
     _tell_outcome(bench, running, result, seconds)
+    if shown.is_clearing:  # the badge has emptied the page of what a loop showed last
+        outputs.replay(bench.shell, shown.messages)
 
 
 def _tell_outcome(bench: Bench, running: Running, result: Outcome, seconds: float) -> None:

@@ -35,13 +35,18 @@ from .runs import Running
 from .trial import Task
 
 
+Plain = tuple[Names, frozenset[str], str]
+"""A plain cell on its way: what its text says, the names it reaches, and the text."""
+
+
 @dataclass(slots=True)
 class Session:
     """One kernel and the job that it works on, from cell to cell."""
 
     bench: Bench
     running: Running | None = None
-    plain: tuple[Names, frozenset[str], str] | None = None
+    plain: Plain | None = None
+    outer: list[Plain | bool | None] = field(default_factory=list)
     unders: Unders = field(default_factory=Unders)
 
     @classmethod
@@ -140,7 +145,11 @@ class Session:
 
         Raises PipeStateError for a cell that must not run.
         """
-        self.running = self.plain = None
+        if self.running is not None:  # the body of a step runs a cell: it is part of that body
+            self.outer.append(True)
+            return tree
+        self.outer.append(self.plain)
+        self.plain = None
         self.refresh()
         split = cell_source.split_cell(raw)
         if split is None:
@@ -241,12 +250,16 @@ class Session:
 
     def leave(self, error: BaseException | None) -> None:
         """Called after every cell, with what its body raised."""
+        outer = self.outer.pop() if self.outer else None
+        if outer is True:
+            return
         if self.running is not None:
             running, self.running = self.running, None
             runs.end(self.bench, running, error)
         elif self.plain is not None:
             plain, self.plain = self.plain, None
             self._leave_plain(*plain)
+        self.plain = outer if isinstance(outer, tuple) else None
         for line in ambient.apply_pending():
             self.bench.tell(line)
 

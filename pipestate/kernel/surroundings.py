@@ -115,7 +115,7 @@ def digest_of(value: object) -> Digest:
     return blobs.digest(ambient.digest_key(value))
 
 
-# --- files -----------------------------------------------------------------------------------------
+# --- files ---------------------------------------------------------------------------------------
 
 
 def judge_files(record: Record, above: list[Record], below: list[Record]) -> Reason | None:

@@ -1,12 +1,12 @@
 """One run of a step: what stands before its body, and what is made of it after.
 
-    prepare ── hide what its last run made ── put the state before it in place ── keep what no record holds
+    prepare ── hide what its last run made ── put the state before it in place ── keep what is in no record
        (the body runs)
     settle ─── what it made, by component ── keep ── record ── commit ── meanings ── put the rest back
-    abandon ── after an error or an interrupt: what it touched is put back before any step reads it
+    abandon ── after an error or an interrupt: what it touched is put back before a step reads it
 
-The rules are those of a run from the top: a component is loaded, put back, compared and kept as one;
-a name that the step only read goes back to what it meant; a component that came out equal keeps
+The rules are those of a run from the top: a component is loaded, put back, compared and kept as
+one; a name that the step only read goes back to what it meant; a component that came out equal keeps
 the objects it had, so that there is one object for one version.
 """
 
@@ -46,6 +46,7 @@ class Task:
 
     @property
     def step(self) -> str:
+        """The step's name."""
         return self.line.name
 
 
@@ -87,7 +88,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a body left: versions, with the component each was taken from, and names by their fate."""
+    """What a body left: versions, with the component each came from, and names by their fate."""
 
     versions: tuple[tuple[Component, Version], ...]
     changed: frozenset[str]
@@ -97,12 +98,13 @@ class Outcome:
 
     @property
     def made(self) -> frozenset[str]:
+        """The names that it has a version of, the step's own value aside."""
         return frozenset(
             name for component, _ in self.versions for name in component.values if name != VALUE
         )
 
 
-# --- before ----------------------------------------------------------------------------------------
+# --- before --------------------------------------------------------------------------------------
 
 
 def prepare(task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase) -> Trial:
@@ -279,7 +281,7 @@ def _keep_givens(
     return tuple(found.values())
 
 
-# --- after -----------------------------------------------------------------------------------------
+# --- after ---------------------------------------------------------------------------------------
 
 
 def outcome(trial: Trial, value: object, has_value: bool, phase: Phase) -> Outcome:
@@ -299,7 +301,15 @@ def outcome(trial: Trial, value: object, has_value: bool, phase: Phase) -> Outco
     definitions = space.definitions()
     values = {name: now[name] for name in bound | touched}
     needed = functools.cache(space.digest_of)
-    found = look(values, space.sources, definitions, phase, needed=needed, lost=lost)
+    found = look(
+        values,
+        space.sources,
+        definitions,
+        phase,
+        needed=needed,
+        resolve=space.need,
+        lost=lost,
+    )
     changed = [
         (component, version)
         for component, version in found
@@ -435,7 +445,7 @@ def _touch(streams: Mapping[str, digests.Stream]) -> bool:
 
 
 def sources(task: Task, space: Namespace, bound: frozenset[str]) -> None:
-    """Remember the statements that made imports and definitions, where running them makes the same."""
+    """Remember the statements of imports and definitions, where running them makes the same."""
     note_sources(task.names, space, bound)
     for definition in task.names.definitions:
         name = definition.name

@@ -38,6 +38,7 @@ class Touches:
 
     @property
     def makes(self) -> frozenset[str]:
+        """The names that it binds or changes."""
         return self.binds | self.changes
 
 

@@ -1,8 +1,8 @@
-"""Where a step stands in the pipe: `--after`, else the notebook's order, else the order of first runs.
+"""Where a step stands in the pipe: `--after`, else the notebook's order, else that of first runs.
 
 Pure: what is known of the cells goes in, an order comes out. Steps whose cells the saved notebook
 has stand as it has them; the others keep the slots that their first runs gave them. A cell that has
-an id, but is not in the saved notebook yet, stands above every cell that runs after it, until it is.
+an id but is not in the saved notebook yet stands above every cell that runs after it, until it is.
 """
 
 from __future__ import annotations

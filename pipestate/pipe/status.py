@@ -21,7 +21,7 @@ State = Literal["fresh", "stale", "failed", "new"]
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a step is not fresh: a kind from the table below and the words that go into its sentence."""
+    """Why a step is not fresh: a kind from the table below and the words of its sentence."""
 
     kind: str
     subject: str = ""
@@ -30,10 +30,9 @@ class Reason:
     source: str = ""
 
     def __str__(self) -> str:
-        text = _SENTENCES[self.kind].format(
+        return _SENTENCES[self.kind].format(
             subject=self.subject, maker=self.maker, detail=self.detail
         )
-        return text
 
 
 _SENTENCES: Mapping[str, str] = {
@@ -79,7 +78,7 @@ def because(kind: str, subject: object = "", *, maker: str = "", detail: str = "
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What stands at a path now: its digest (None: not to be told without the value) and around it."""
+    """What stands at a path now: its digest (None: not told without the value) and around it."""
 
     digest: Digest | None
     whole: Digest
@@ -116,6 +115,10 @@ def judge(record: Record, world: World) -> Reason | None:
         reason = judge_input(one, world.lookup(one.path))
         if reason is not None:
             return reason
+    return _judge_sharing(record, world) or _judge_world(record, world)
+
+
+def _judge_sharing(record: Record, world: World) -> Reason | None:
     joint = world.joint(whole_names(record.inputs))
     for names in sorted(joint.keys() | record.joint.keys()):
         if joint.get(names) != record.joint.get(names):
@@ -123,7 +126,7 @@ def judge(record: Record, world: World) -> Reason | None:
     for name, mates in record.held.items():
         if world.mates(name) != mates:
             return because("shared", (mates or name).replace(",", ", "))
-    return _judge_world(record, world)
+    return None
 
 
 def whole_names(inputs: Iterable[Input]) -> tuple[str, ...]:
@@ -195,7 +198,7 @@ def find(held: Standing, path: AccessPath, head: Callable[[str], Record | None])
 
 @dataclass(frozen=True, slots=True)
 class StepStatus:
-    """One step of a job as people see it. `nbytes` is what its record holds, `seconds` its last run."""
+    """A step as people see it. `nbytes` is what its record holds, `seconds` its last run."""
 
     name: str
     state: State

@@ -4,7 +4,7 @@
 packs it as well, `load` gives the objects again. A big buffer is hashed once in a `Phase`, however
 often it is met: by the digest of one name, of another that shares it, and by the pickle.
 
-It does not know what a step or a kernel is; a script keeps and loads values by the same three verbs.
+It does not know what a step or a kernel is; a script keeps and loads values by the same verbs.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _address(view: memoryview) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An `import`, `def` or `class` statement that makes a name's value, and what it needs first."""
+    """An `import`, `def` or `class` statement that makes a name's value, and what it needs."""
 
     kind: str
     text: str
@@ -103,9 +103,11 @@ class Component:
     source: Source | None = None
     definitions: Mapping[int, str] = field(default_factory=dict)
     needed: Callable[[str], str] = lambda name: ""
+    resolve: Callable[[str], object] | None = None
 
     @property
     def flaw(self) -> str:
+        """Why it cannot be kept; or ""."""
         return next((s.flaw for s in self.streams.values() if s.flaw), "")
 
 
@@ -202,12 +204,11 @@ def _disprove(
         return ""  # dropping the copy would run the user's code
     if size > PROOF_BYTES or all(type(v) in _PLAIN for v in component.values.values()):
         return ""
-    by_name = {name: namespace.get(name) for name in pack.needs}
     try:
         again = codecs.unpack(
             pack.stream,
             [memoryview(bytearray(buffer)) for buffer in pack.buffers],
-            resolve=by_name.__getitem__,
+            resolve=component.resolve or namespace.__getitem__,
             namespace=namespace,
         )
         known = {**component.definitions, **_own_definitions(component, again)}
@@ -216,7 +217,7 @@ def _disprove(
             for name, value in again.items()
         }
         same = digests.joint(streams, sorted(streams)) == version.digest
-    except Exception as error:  # a user's __setstate__ or __init__ may raise anything
+    except Exception as error:  # noqa: BLE001 - whatever a user's __setstate__ raises
         return f"it does not load again ({type(error).__name__}: {error})"
     return "" if same else "it comes back from pickle as something else"
 
@@ -264,7 +265,7 @@ def load(
 
 
 def execute(source: str, name: str, namespace: dict[str, Any]) -> Any:
-    """What a statement binds to `name`, run with `namespace` as its globals but binding nothing there.
+    """What a statement binds to `name`, with `namespace` as its globals; it binds nothing there.
 
     The source is put where tracebacks and `inspect.getsource` look for it.
     """
@@ -281,7 +282,7 @@ def same_after(sources: Iterable[Source], name: str, value: object, space: dict[
     for source in sources:
         try:
             again = execute(source.text, name, space)
-        except Exception:  # the statement reads what it should not: then it is kept by value
+        except Exception:  # noqa: BLE001 - what the statement raises: it is kept by value then
             return False
         return digests.stream(again).digest == digests.stream(value).digest
     return False
