@@ -85,7 +85,7 @@ def touches(bench: Bench, step: str) -> Touches:
 
 
 def _imported(record: Record | None, names: Names | None) -> frozenset[str]:
-    """Names that a step imports as it did when it last ran: they are not stale, whatever else is."""
+    """Names that a step imports as it did when it last ran: fresh, whatever else of it is not."""
     if record is None or names is None:
         return frozenset()
     return frozenset(

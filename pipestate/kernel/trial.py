@@ -1,13 +1,13 @@
 """One run of a step: what stands before its body, and what is made of it after.
 
-    prepare ── hide what its last run made ── put the state before it in place ── keep what is in no record
+    prepare ── hide what its last run made ── place the state before it ── keep what is in no record
        (the body runs)
-    settle ─── what it made, by component ── keep ── record ── commit ── meanings ── put the rest back
+    settle ─── the components it made ── keep ── record ── commit ── meanings ── put the rest back
     abandon ── after an error or an interrupt: what it touched is put back before a step reads it
 
 The rules are those of a run from the top: a component is loaded, put back, compared and kept as
-one; a name that the step only read goes back to what it meant; a component that came out equal keeps
-the objects it had, so that there is one object for one version.
+one; a name that the step only read goes back to what it meant; a component that came out equal
+keeps the objects it had, so that there is one object for one version.
 """
 
 from __future__ import annotations
