@@ -166,7 +166,7 @@ class Outlook:
         return version is not None and version.types.get(name) == "module"
 
     def _is_immutable(self, path: AccessPath) -> bool:
-        """Whether the part is in memory and cannot change: keeping it keeps nothing of the whole."""
+        """Whether the part is in memory and cannot change: to keep it keeps none of the whole."""
         binding = self.wanted(path.name)
         if binding is None or not binding.is_resident:
             return False

@@ -34,7 +34,6 @@ from .restores import Unders
 from .runs import Running
 from .trial import Task
 
-
 Plain = tuple[Names, frozenset[str], str]
 """A plain cell on its way: what its text says, the names it reaches, and the text."""
 
