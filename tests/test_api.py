@@ -15,7 +15,8 @@ def test_importing_does_nothing(say, cwd):
     """No file, no thread, neither IPython nor numpy."""
     out = say(
         "import sys, threading, os, pipestate\n"
-        "print(sorted(m for m in ('IPython', 'numpy', 'diskcache', 'traitlets') if m in sys.modules),"
+        "heavy = {'IPython', 'numpy', 'diskcache', 'traitlets'}\n"
+        "print(sorted(heavy & set(sys.modules)),"
         " threading.active_count(), os.path.exists('.pipestate'))"
     )
     assert out == "[] 1 False"

@@ -19,7 +19,9 @@ def job(nb):
 
 def test_the_sentence_names_path_maker_and_runs(job, script):
     """In the notebook and in a script alike."""
-    job.run("%%step load\nimport pandas as pd\ndf = pd.DataFrame({'price': [1, 5], 'other': [3, 4]})")
+    job.run(
+        "%%step load\nimport pandas as pd\ndf = pd.DataFrame({'price': [1, 5], 'other': [3, 4]})"
+    )
     told = 'clean is stale: `df["price"]`, made by load, changed between runs 2 and 4'
     assert job.run("%pipe why clean").stdout.strip() == told
     assert job.run("%pipe why plot").stdout.strip() == (
@@ -30,7 +32,9 @@ def test_the_sentence_names_path_maker_and_runs(job, script):
 
 def test_another_column_is_no_reason(job):
     """A step depends on just the column that it reads."""
-    job.run("%%step load\nimport pandas as pd\ndf = pd.DataFrame({'price': [1, 2], 'other': [9, 9]})")
+    job.run(
+        "%%step load\nimport pandas as pd\ndf = pd.DataFrame({'price': [1, 2], 'other': [9, 9]})"
+    )
     assert job.run("%pipe why clean").stdout.strip() == "clean is fresh"
     assert job.run("%%step clean\nmean = df['price'].mean()").states == [("clean", "restored")]
 
