@@ -1,4 +1,4 @@
-"""Files are inputs and outputs of steps, and what a step did to them is undone before it runs again."""
+"""Files are inputs and outputs of steps, and what a step did to them is undone before a new run."""
 
 from __future__ import annotations
 
