@@ -1,4 +1,4 @@
-"""Plain cells are watched, not kept: what they made counts for steps, and is put back like the rest."""
+"""Plain cells are watched, not kept: what they made counts for steps and is put back too."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 
 @pytest.fixture
 def job(nb):
+    """A notebook that has loaded a job."""
     nb.load("job")
     return nb
 
