@@ -7,11 +7,13 @@ import pytest
 
 @pytest.fixture
 def job(nb):
+    """A notebook that has loaded a job."""
     nb.load("job")
     return nb
 
 
 def again(nb):
+    """Kill the kernel, and load the job in a new one."""
     nb.kill()
     nb.load("job")
 
