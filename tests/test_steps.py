@@ -7,6 +7,7 @@ import pytest
 
 @pytest.fixture
 def job(nb):
+    """A notebook that has loaded a job."""
     nb.load("job")
     return nb
 
