@@ -14,7 +14,7 @@ _INLINE = "inline"
 
 
 def prepare(shell: Any) -> None:
-    """Let the shell draw matplotlib's figures, if one may be in memory and the kernel plots inline."""
+    """Let the shell draw matplotlib's figures, if one may be in memory and it plots inline."""
     if "matplotlib.figure" not in sys.modules or not _is_kernel(shell):
         return
     formatter = shell.display_formatter.formatters.get("image/png")
