@@ -194,3 +194,61 @@ def test_a_cell_is_read_right_after_a_traceback_was_shown(job):
     job.run("def f(n):\n    return f(n - 1) if n else 1 / 0\nf(5)")
     done = job.run("%%step s\nclass C:\n    k = 1\n    def m(self): return self.k\nC().m()")
     assert done.value == "1"
+
+
+def test_a_body_that_runs_cells_itself_is_one_step(job):
+    """`%%capture` and `run_cell` are part of the body that calls them."""
+    assert job.run("%%step a\n%%capture cap\nprint(1); z = 1").states == [("a", "ran")]
+    job.kill()
+    job.load("job")
+    assert job.run("cap.stdout, z").value == "('1\\n', 1)"
+
+
+def test_a_step_that_may_read_any_name_runs_once_for_those_that_need_it(job):
+    """However many steps stand between."""
+    job.run("%%step a\nk = eval('1 + 1'); print('a runs')")
+    job.run("%%step b\nb = k + 1", "%%step c\nc = b + k")
+    assert job.run("%%step d\nd = c + k").stdout.count("a runs") == 1
+
+
+def test_the_last_frame_of_a_loop_stays_on_the_page(job):
+    """A badge does not wipe what `clear_output(wait=True)` left to the next output."""
+    cell = (
+        "%%step d\nfrom IPython.display import clear_output, display\n"
+        "for i in range(3):\n    display(i); clear_output(wait=True)"
+    )
+    assert "2" in [one["data"]["text/plain"] for one in job.run(cell).outputs]
+    again = job.run(cell)
+    assert [one["data"]["text/plain"] for one in again.outputs] == ["2"]
+
+
+def test_a_loaded_figure_shows_as_a_picture(job):
+    """Though nothing in this kernel has plotted yet."""
+    job.run(
+        "%%step a\nimport matplotlib.pyplot as plt\nfig, ax = plt.subplots()\n"
+        "_lines = ax.plot([1, 2, 3]); plt.close(fig)"
+    )
+    job.kill()
+    job.load("job")
+    assert any("image/png" in one.get("data", {}) for one in job.run("fig").outputs)
+
+
+def test_what_a_lost_value_refers_to_is_made_again_with_it(job):
+    """A weak reference and its object come from one run."""
+    job.run("%%step a\nimport weakref\nclass O: pass\no = O(); r = weakref.ref(o)")
+    job.kill()
+    job.load("job")
+    assert job.run("r() is o").value == "True"
+
+
+def test_an_interrupt_leaves_the_record_before_it_in_force(job):
+    """The step is noted as failed, and its last good value stays."""
+    job.run("%%step a\nx = 1")
+    running = job.begin("%%step a\nimport time\nprint('begun', flush=True)\nx = 2\ntime.sleep(60)")
+    job.wait_for(lambda: "begun" in running.stdout)
+    job.interrupt()
+    assert job.wait(running).error == "KeyboardInterrupt"
+    assert "failed" in job.run("%pipe").text
+    job.kill()
+    job.load("job")
+    assert job.run("x").value == "1"
