@@ -321,20 +321,24 @@ def outcome(trial: Trial, value: object, has_value: bool, phase: Phase) -> Outco
     if has_value:
         changed = _with_value(changed, value, definitions, phase, needed, lost)
     kept = [(c, _keep(c, v, task, space, phase, lost)) for c, v in changed]
-    flaws = tuple(
-        (name, version.flaw)
-        for component, version in kept
-        if version.flaw
-        for name, value in component.values.items()
-        if not _is_closed(value)
-    )
     moved = frozenset(
         name
         for component, version in kept
         for name in component.values
         if name != VALUE and _has_moved(trial, name, version)
     )
-    return Outcome(tuple(kept), moved, bound, gone, flaws)
+    return Outcome(tuple(kept), moved, bound, gone, _flaws(kept))
+
+
+def _flaws(kept: Iterable[tuple[Component, Version]]) -> tuple[tuple[str, str], ...]:
+    """The names that could not be kept, with the reason of each."""
+    return tuple(
+        (name, version.flaw)
+        for component, version in kept
+        if version.flaw
+        for name, value in component.values.items()
+        if not _is_closed(value)
+    )
 
 
 def _is_closed(value: object) -> bool:
