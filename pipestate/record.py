@@ -85,7 +85,8 @@ class Version:
 
     A `value` has a pickle stream and its out-of-band buffers. A `definition` or an `import` is kept
     as `source`. A `lost` one could not be kept: `flaw` says why, and its maker has to run again.
-    `needs` are the notebook's definitions that loading it asks for, as they were; `reads` and
+    One that `settles` comes back without what it only remembered (caches), so its digest moves
+    once. `needs` are the notebook's definitions that loading it asks for, as they were; `reads` and
     `writes` are the globals that the code in it reads and assigns.
     """
 
@@ -103,6 +104,7 @@ class Version:
     writes: tuple[str, ...] = ()
     flaw: str = ""
     mutable: bool = True
+    settles: bool = False
 
     @property
     def nbytes(self) -> int:

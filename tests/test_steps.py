@@ -252,3 +252,32 @@ def test_an_interrupt_leaves_the_record_before_it_in_force(job):
     job.kill()
     job.load("job")
     assert job.run("x").value == "1"
+
+
+def test_what_is_kept_out_of_the_store_stays_out(job, cwd):
+    """Also when another step has read it; and that step finds it in a new kernel."""
+    job.run("%%step cred --no-save token\ntoken = 'S3' + 'CRETXYZ'")
+    job.run("%%step use\nlen(token)")
+    job.kill()
+    found = [p for p in (cwd / ".pipestate").rglob("*") if p.is_file()]
+    assert found
+    assert not any(b"S3CRETXYZ" in p.read_bytes() for p in found)
+    job.load("job")
+    assert job.run("%%step use\nlen(token) + 1").value == "10"
+
+
+def test_looking_at_a_time_series_changes_nothing(job):
+    """What pandas remembers of an index is no part of its value."""
+    job.run(
+        "%%step a\nimport pandas as pd\n"
+        "ts = pd.Series(range(5), pd.date_range('2024-01-01', periods=5))"
+    )
+    job.run("%%step b\nlen(ts)")
+    job.run("ts.loc['2024-01-02':].sum()")
+    assert job.run("%%step b\nlen(ts)").states == [("b", "restored")]
+
+
+def test_a_step_is_typed_line_by_line(job):
+    """A front end that asks whether the cell is complete hears that it is not."""
+    asked = "get_ipython().input_transformer_manager.check_complete('%%step a')[0]"
+    assert job.run(asked).value == "'incomplete'"

@@ -57,6 +57,8 @@ def needed_by(bench: Bench, task: Task, outlook: Outlook) -> tuple[str, ...]:
     names |= {name for name in own if name.startswith((FILE, AMBIENT))}
     names |= {FILE + path for path in task.line.reads}
     names.add(_SURROUNDINGS)
+    if bench.ledger.head(task.step) is None:  # whether it draws is not known yet
+        names |= _RANDOM_STATES
     return graph.needed(steps, names, lambda step: touches(bench, step))
 
 

@@ -122,6 +122,10 @@ def take_line_off(lines: list[str]) -> list[str]:
     return ["\n", *rest]
 
 
+# Whether a cell is complete is asked of the text as it stands: a step is typed line by line.
+take_line_off.has_side_effects = True  # type: ignore[attr-defined]
+
+
 def is_step_line(line: str) -> bool:
     """Whether a line begins a step (`%%step?` asks for help instead)."""
     words = line.split(None, 1)

@@ -21,7 +21,7 @@ from ..cell.names import is_hidden
 from ..errors import StoreError
 from ..record import VALUE, Blob, Digest, Version
 from ..store import digests, versions
-from ..store.versions import Component, Phase, Source
+from ..store.versions import Component, Phase, Put, Source
 
 
 class _Dormant:
@@ -40,6 +40,7 @@ class Binding:
     `maker` is the step it comes from, "" for a plain cell; `record` the record that holds the
     version, "" if none does; `amended` says that a plain cell changed the object in place. `kin`
     are the names that the plain cell named which made it: it may share objects with those alone.
+    `looks` is what it looked like when it was loaded, where that is not what was kept: caches.
     """
 
     maker: str = ""
@@ -48,6 +49,7 @@ class Binding:
     obj: Any = DORMANT
     amended: bool = False
     kin: frozenset[str] = frozenset()
+    looks: Version | None = None
 
     @property
     def is_resident(self) -> bool:
@@ -101,6 +103,7 @@ class Namespace:
 
     ns: dict[str, Any]
     fetch: Callable[[Blob], memoryview]
+    put: Put
     bindings: dict[str, Binding] = field(default_factory=dict)
     suspects: set[str] = field(default_factory=set)
     junk: dict[str, Junk] = field(default_factory=dict)
@@ -130,11 +133,7 @@ class Namespace:
         """The notebook's own functions and classes, by id: other values refer to them by name."""
         found: dict[int, str] = {}
         for name, value in self.ns.items():
-            if (
-                isinstance(value, _DEFINITIONS)
-                and getattr(value, "__module__", None) == "__main__"
-                and (id(value) not in found or value.__name__ == name)
-            ):
+            if _is_own(value) and (id(value) not in found or value.__name__ == name):
                 found[id(value)] = name
         for (name, digest), value in self.earlier.items():
             found.setdefault(id(value), f"{name}{EARLIER}{digest}")
@@ -215,6 +214,10 @@ class Namespace:
             if version.kind in ("import", "definition"):
                 source = Source(version.kind, version.source, tuple(version.needs))
                 self.sources[mate] = (source, values[mate])
+        if version.settles:
+            for component, looks in self.look(mates, Phase(self.put)):
+                for mate in component.values:
+                    self.bindings[mate] = replace(self.bindings[mate], looks=looks)
 
     def values(self, version: Version) -> dict[str, Any]:
         """The objects of a version, bound nowhere."""
@@ -297,7 +300,7 @@ class Namespace:
 
     def _forget(self, name: str) -> None:
         old = self.bindings.get(name)
-        if old is not None and old.version is not None and isinstance(old.obj, _DEFINITIONS):
+        if old is not None and old.version is not None and _is_own(old.obj):
             # Values made of it stay so: an instance of a class that has been defined anew.
             self.earlier[name, old.version.names[name]] = old.obj
         self.suspects.discard(name)
@@ -349,7 +352,7 @@ class Namespace:
             for name in component.values:
                 binding = self.bindings[name]
                 self.suspects.discard(name)
-                if _same(binding.version, version, name):
+                if _same(binding.looks or binding.version, version, name):
                     continue
                 amended = bool(binding.maker) or binding.amended
                 self.bindings[name] = replace(binding, version=version, record="", amended=amended)
@@ -366,6 +369,11 @@ class Namespace:
             if version is not None:
                 found |= {m for m in version.names if self.is_current(m)}
         return found
+
+
+def _is_own(value: object) -> bool:
+    """Whether it is a function or a class of the notebook."""
+    return isinstance(value, _DEFINITIONS) and getattr(value, "__module__", None) == "__main__"
 
 
 def _same(known: Version | None, now: Version, name: str) -> bool:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import job
-from ..errors import PackError, StoreError
+from ..errors import PackError, StoreError, UsageError
 from ..ledger import Ledger
 from ..pipe import graph
 from ..pipe.status import STEP_VALUE, Reason, value_found
@@ -65,7 +65,13 @@ class Running:
 
 def start(bench: Bench, task: Task, outlook: Outlook, reason: Reason) -> Running:
     """Put in place what a body should find, and begin to watch it."""
-    _import_anew(bench, modules.reload_edited(bench.modules_of(task)))
+    try:
+        reloaded = modules.reload_edited(bench.modules_of(task))
+    except Exception as error:
+        raise UsageError(
+            f"an edited module cannot be loaded ({kind_of(error)})", "mend it"
+        ) from error
+    _import_anew(bench, reloaded)
     _put_files_back(bench, task)
     batch = bench.ledger.batch()
     prepared = trial.prepare(task, outlook, bench.ledger, Phase(batch.put))

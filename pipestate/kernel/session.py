@@ -27,7 +27,7 @@ from ..pipe import graph, slices, status
 from ..pipe.graph import Standing
 from ..pipe.status import Reason, StepStatus, World, because
 from ..record import Digest, Meaning, Run, Version
-from . import ambient, cascade, keeping, modules, restores, runs, trial
+from . import ambient, cascade, keeping, modules, restores, runs, statements, trial
 from .bench import Bench, Doors, Settings
 from .namespace import Binding, Namespace, Past
 from .restores import Unders
@@ -51,7 +51,9 @@ class Session:
     @classmethod
     def open(cls, shell: Any, ledger: Ledger, settings: Settings, doors: Doors) -> Session:
         """A session of this shell with a job; what the namespace holds counts as plain cells'."""
-        space = Namespace(shell.user_ns, ledger.fetch)
+        space = Namespace(
+            shell.user_ns, ledger.fetch, lambda data: session.ledger.batch().put(data)
+        )
         session = cls(Bench(shell, ledger, settings, doors, space))
         space.past = Past(
             lambda name, digest: session.ledger.definition(name, digest),
@@ -275,7 +277,7 @@ class Session:
         space.suspect(reached - set(changed))
         if names.imports or names.definitions or names.stars:
             task = Task(StepLine("plain"), "", "", names, "")
-            trial.sources(task, space, frozenset(may))
+            statements.note(names, space, frozenset(may))
             modules.watch(self.bench.modules_of(task))
             self._remember_imports()
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 import io
-import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -26,8 +25,8 @@ from ..cell.source import StepLine
 from ..ledger import Ledger
 from ..record import ABSENT, VALUE, AccessPath, Digest, Input, Version
 from ..store import blobs, digests, versions
-from ..store.versions import Component, Phase, Source
-from . import effects
+from ..store.versions import Component, Phase
+from . import effects, statements
 from .namespace import Binding, Namespace, look
 from .outlook import Outlook
 
@@ -148,6 +147,7 @@ def _as_they_look(
     An instance stands for its class too; that the class was changed since is no change by the body.
     """
     digest_of = functools.cache(space.digest_of)
+    looks = {n: replace(b, version=b.looks) for n, b in placed.items() if b.looks is not None}
     moved = {
         name
         for name, binding in placed.items()
@@ -156,7 +156,7 @@ def _as_they_look(
         and any(digest_of(need) != digest for need, digest in binding.version.needs.items())
     }
     if not moved:
-        return {}
+        return looks
     mates = {m for name in moved for m in (placed[name].version or _NONE).names if m in placed}
     return {
         name: replace(placed[name], version=version)
@@ -291,11 +291,15 @@ def outcome(trial: Trial, value: object, has_value: bool, phase: Phase) -> Outco
     rebound = {n for n, v in now.items() if n not in trial.objects or trial.objects[n] is not v}
     bound = frozenset(rebound | (task.names.binds & now.keys()))
     gone = frozenset((trial.objects.keys() | task.names.deletes) - now.keys())
-    sources(task, space, bound)
+    statements.note(task.names, space, bound)
     touched = {
         n
         for n, b in trial.placed.items()
-        if n in now and b.version and b.version.mutable and not trial.is_set_up(n)
+        if n in now
+        and b.version
+        and b.version.mutable
+        and not trial.is_set_up(n)
+        and b.version.flaw != LEFT_OUT
     }
     lost = lost_digest(trial)
     definitions = space.definitions()
@@ -341,6 +345,17 @@ def _flaws(kept: Iterable[tuple[Component, Version]]) -> tuple[tuple[str, str], 
     )
 
 
+LEFT_OUT = "left out by --no-save"
+
+
+def _is_left_out(component: Component, task: Task, space: Namespace) -> bool:
+    """Whether a component is, or holds, what somebody wants kept out of the store."""
+    names = {n for n, b in space.bindings.items() if b.version and b.version.flaw == LEFT_OUT}
+    names |= set(task.line.no_save)
+    secret = {id(space.ns[name]) for name in names if name in space.ns}
+    return any(id(value) in secret for value in component.values.values())
+
+
 def _is_closed(value: object) -> bool:
     """Whether it is a file that was closed: nobody misses what `with open(...) as f` leaves."""
     return isinstance(value, io.IOBase) and value.closed
@@ -349,8 +364,8 @@ def _is_closed(value: object) -> bool:
 def _keep(
     component: Component, version: Version, task: Task, space: Namespace, phase: Phase, lost: Digest
 ) -> Version:
-    if not set(task.line.no_save).isdisjoint(component.values):
-        return _as_lost(version, "left out by --no-save", lost)
+    if _is_left_out(component, task, space):
+        return _as_lost(version, LEFT_OUT, lost)
     for value in component.values.values():
         if component.source is None and (actor := effects.of_class(value)):
             return _as_lost(version, f"making it calls {actor}, which does more", lost)
@@ -446,55 +461,3 @@ def _with_value(
 
 def _touch(streams: Mapping[str, digests.Stream]) -> bool:
     return any(VALUE in names and len(names) > 1 for names in digests.components(streams))
-
-
-def sources(task: Task, space: Namespace, bound: frozenset[str]) -> None:
-    """Remember the statements of imports and definitions, where running them makes the same."""
-    note_sources(task.names, space, bound)
-    for definition in task.names.definitions:
-        name = definition.name
-        if definition.is_plain and name in bound and name in space.ns:
-            needs = {need for need in definition.needs if need in space.ns and need != name}
-            source = Source("definition", definition.source, tuple(sorted(needs)))
-            if _is_reproducible(source, name, space):
-                space.sources[name] = (source, space.ns[name])
-
-
-def note_sources(names: Names, space: Namespace, bound: frozenset[str]) -> None:
-    """Remember the import statements behind `bound`."""
-    for line in names.imports:
-        if line.name in space.ns:
-            statement = _joined(space, line.name, line.statement)
-            space.sources[line.name] = (Source("import", statement), space.ns[line.name])
-    for star in names.stars:
-        module = sys.modules.get(star)
-        for name in bound - {line.name for line in names.imports}:
-            if module is not None and getattr(module, name, _NOTHING) is space.ns.get(name):
-                statement = f"from {star} import {name}"
-                space.sources[name] = (Source("import", statement), space.ns[name])
-
-
-_NOTHING = object()
-
-
-def _joined(space: Namespace, name: str, statement: str) -> str:
-    """`import a.b` and `import a.c` bind the same module: both are needed to have it whole."""
-    source, made = space.sources.get(name, (None, None))
-    if source is None or made is not space.ns[name] or source.kind != "import":
-        return statement
-    lines = source.text.splitlines()
-    if not (statement.startswith("import ") and lines[0].startswith("import ")):
-        return statement
-    return "\n".join(dict.fromkeys([*lines, statement]))
-
-
-def _is_reproducible(source: Source, name: str, space: Namespace) -> bool:
-    """Whether the statement, run again, makes an object equal to the one it made.
-
-    It is only run again where all that it names is an import or a definition kept in this way.
-    """
-    if any(need not in space.sources for need in source.needs):
-        return False
-    if effects.of_statement(space.ns[name], source.needs, space.ns):
-        return False
-    return versions.same_after([source], name, space.ns[name], space.ns)

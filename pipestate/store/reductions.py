@@ -219,7 +219,9 @@ def _without_memories(part: Any) -> Any:
     if type(part) is dict:
         return {key: value for key, value in part.items() if key != "_cache"}
     if type(part) is tuple:
-        return tuple(_without_memories(item) for item in part)
+        # An array that was looked at has a dict for its memories, one that was not has none.
+        kept = (item for item in part if not (type(item) is dict and set(item) == {"_cache"}))
+        return tuple(_without_memories(item) for item in kept)
     return part
 
 

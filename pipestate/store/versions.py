@@ -162,7 +162,7 @@ def keep(
     except PackError as error:
         return _lost(version, f"{error.kind} at {error.where}" if error.where else str(error))
     flaw = _disprove(component, version, pack, namespace)
-    if flaw:
+    if flaw not in ("", SETTLES):
         return _lost(version, flaw)
     stream = phase.put(pack.stream)
     buffers = tuple(phase.put(buffer) for buffer in pack.buffers)
@@ -172,6 +172,7 @@ def keep(
         buffers=buffers,
         needs={**{name: component.needed(name) for name in pack.needs}, **version.needs},
         parts=_parts(component, phase),
+        settles=flaw == SETTLES,
     )
 
 
@@ -195,31 +196,52 @@ def _parts(component: Component, phase: Phase) -> dict[str, str]:
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
 
 
+SETTLES = "settles"
+"""The proof's answer for what comes back without its caches: another digest, but then the same."""
+
+
 def _disprove(
     component: Component, version: Version, pack: codecs.Pack, namespace: dict[str, Any]
 ) -> str:
-    """Why the pack does not give the same values again, or "". Loading it is the only proof."""
+    """Why the pack does not give the same values again, or "". Loading it is the only proof.
+
+    A library's object may remember what it has been asked (pandas' groupers and indexes do) and
+    lose that by pickling: it is good if a second trip changes nothing more. What names a class of
+    the notebook has no such excuse: its own pickling loses what the user put there.
+    """
     size = len(pack.stream) + sum(buffer.nbytes for buffer in pack.buffers)
     if any(hasattr(namespace.get(name), "__del__") for name in pack.needs):
         return ""  # dropping the copy would run the user's code
     if size > PROOF_BYTES or all(type(v) in _PLAIN for v in component.values.values()):
         return ""
     try:
-        again = codecs.unpack(
-            pack.stream,
-            [memoryview(bytearray(buffer)) for buffer in pack.buffers],
-            resolve=component.resolve or namespace.__getitem__,
-            namespace=namespace,
-        )
-        known = {**component.definitions, **_own_definitions(component, again)}
-        streams = {
-            name: digests.stream(value, name=name, definitions=known)
-            for name, value in again.items()
-        }
-        same = digests.joint(streams, sorted(streams)) == version.digest
+        again, digest = _round_trip(component, pack, namespace)
+        if digest == version.digest:
+            return ""
+        if not pack.needs:
+            second = codecs.pack(again, definitions=component.definitions, namespace=namespace)
+            if _round_trip(component, second, namespace)[1] == digest:
+                return SETTLES
     except Exception as error:  # noqa: BLE001 - whatever a user's __setstate__ raises
         return f"it does not load again ({type(error).__name__}: {error})"
-    return "" if same else "it comes back from pickle as something else"
+    return "it comes back from pickle as something else"
+
+
+def _round_trip(
+    component: Component, pack: codecs.Pack, namespace: dict[str, Any]
+) -> tuple[dict[str, Any], str]:
+    """The values of a pack, and their joint digest."""
+    again = codecs.unpack(
+        pack.stream,
+        [memoryview(bytearray(buffer)) for buffer in pack.buffers],
+        resolve=component.resolve or namespace.__getitem__,
+        namespace=namespace,
+    )
+    known = {**component.definitions, **_own_definitions(component, again)}
+    streams = {
+        name: digests.stream(value, name=name, definitions=known) for name, value in again.items()
+    }
+    return again, digests.joint(streams, sorted(streams))
 
 
 def _own_definitions(component: Component, again: Mapping[str, object]) -> dict[int, str]:
