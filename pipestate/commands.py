@@ -29,22 +29,6 @@ class View:
     html: str = ""
 
 
-class Planned(Protocol):
-    """What a run would do with a step."""
-
-    @property
-    def step(self) -> str: ...
-
-    @property
-    def act(self) -> str: ...
-
-    @property
-    def reason(self) -> str: ...
-
-    @property
-    def seconds(self) -> float: ...
-
-
 class Desk(Protocol):
     """What a command works on."""
 
@@ -65,7 +49,7 @@ class Desk(Protocol):
 
     def imports(self) -> dict[str, str]: ...
 
-    def plan(self, steps: Sequence[str]) -> Sequence[Planned]: ...
+    def plan(self, steps: Sequence[str]) -> Sequence[view.PlanRow]: ...
 
     def run(self, steps: Sequence[str]) -> Sequence[str]: ...
 
