@@ -204,3 +204,9 @@ def test_an_import_that_no_step_has_any_more_is_not_there_for_steps(play: Player
     """A step finds the imports of the notebook as it reads now, not of a page since edited."""
     edited = ("s0: import math", "s0: k = 1", RESTART)
     assert play(*edited, "s1: m = math.floor(2.5)") == "NameError"
+
+
+def test_making_a_value_again_leaves_what_later_steps_made(play: Player) -> None:
+    """A step that deletes a name runs for a generator's sake: a later step's equal value stays."""
+    steps = ("s0: m = 0; it = (x for x in range(9))", "s3: del m; k = next(it)", "s4: m = 0")
+    assert play(*steps, RESTART, "s4: m = 0", "it", "m") == "0"

@@ -124,6 +124,8 @@ def prepare(task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase) ->
             place = own if now is not None and now.maker == task.step else aside
             place[name] = now
         _put(space, name, want)
+    if not task.is_asked:
+        aside |= _lend(space, {n: w for n, w in wanted.items() if n not in aside and n not in own})
     space.load(name for name in touched if wanted[name] is not None)
     placed = {n: space.bindings[n] for n in touched if n in space.bindings}
     givens = _keep_givens(placed, space, batch_phase)
@@ -207,6 +209,20 @@ def _misplaced(space: Namespace, wanted: Mapping[str, Binding | None]) -> list[s
         for name, want in wanted.items()
         if name in found or (want is not None and _is_in(want, components))
     )
+
+
+def _lend(space: Namespace, wanted: Mapping[str, Binding | None]) -> dict[str, Binding | None]:
+    """Names that mean an equal value of another step: for the run they mean what they should, so
+    that it may delete or rebind them, and then what they meant."""
+    lent: dict[str, Binding | None] = {}
+    for name, want in wanted.items():
+        now = space.bindings.get(name)
+        if now is None or want is None or now.version is None or now.version.mutable:
+            continue
+        if now.maker != want.maker and (space.is_current(name) or not now.is_resident):
+            lent[name] = now
+            space.bindings[name] = replace(now, maker=want.maker, record=want.record)
+    return lent
 
 
 def _is_in(want: Binding, components: list[tuple[str, Version | None]]) -> bool:
