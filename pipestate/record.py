@@ -56,10 +56,6 @@ class AccessPath:
         """Whether it stands for all of the name's value."""
         return not self.parts
 
-    def covers(self, other: AccessPath) -> bool:
-        """Whether whoever sees this path sees all of `other` too."""
-        return self.name == other.name and self.parts == other.parts[: len(self.parts)]
-
 
 def _quoted(key: Key) -> str:
     return json.dumps(key, ensure_ascii=False) if isinstance(key, str) else repr(key)

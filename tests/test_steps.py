@@ -281,3 +281,12 @@ def test_a_step_is_typed_line_by_line(job):
     """A front end that asks whether the cell is complete hears that it is not."""
     asked = "get_ipython().input_transformer_manager.check_complete('%%step a')[0]"
     assert job.run(asked).value == "'incomplete'"
+
+
+def test_an_equal_value_of_another_name_is_kept(job):
+    """Only the name itself is left out, not every small number that Python shares with it."""
+    job.run("%%step s --no-save few\nfew = 5\nother = 5")
+    job.kill()
+    job.load("job")
+    again = job.run("other")
+    assert (again.value, again.states) == ("5", [])

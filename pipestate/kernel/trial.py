@@ -2,8 +2,9 @@
 
     prepare ── hide what its last run made ── place the state before it ── keep what is in no record
        (the body runs)
-    settle ─── the components it made ── keep ── record ── commit ── meanings ── put the rest back
-    abandon ── after an error or an interrupt: what it touched is put back before a step reads it
+    outcome ── the components that it made or changed ── keep
+
+What the names mean after it, and after a body that failed, is for `meanings`.
 
 The rules are those of a run from the top: a component is loaded, put back, compared and kept as
 one; a name that the step only read goes back to what it meant; a component that came out equal
@@ -51,7 +52,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What stood before the body ran; `settle` compares with it.
+    """What stood before the body ran; `outcome` compares with it.
 
     `placed` are the bindings that the step found, `aside` what these names meant in this kernel
     (None: nothing), `own` what the step's last run had made, taken away before the body.
@@ -340,7 +341,8 @@ def outcome(trial: Trial, value: object, has_value: bool, phase: Phase) -> Outco
     ]
     if has_value:
         changed = _with_value(changed, value, definitions, phase, needed, lost)
-    kept = [(c, _keep(c, v, task, space, phase, lost)) for c, v in changed]
+    secret = _left_out(task, space)
+    kept = [(c, _keep(c, v, task, secret, space, phase, lost)) for c, v in changed]
     moved = frozenset(
         name
         for component, version in kept
@@ -364,12 +366,18 @@ def _flaws(kept: Iterable[tuple[Component, Version]]) -> tuple[tuple[str, str], 
 LEFT_OUT = "left out by --no-save"
 
 
-def _is_left_out(component: Component, task: Task, space: Namespace) -> bool:
-    """Whether a component is, or holds, what somebody wants kept out of the store."""
+def _is_secret(component: Component, name: str, secret: frozenset[int], task: Task) -> bool:
+    """Whether a name is kept out itself, or has the very object of one that is. An immutable that
+    another name has too tells nothing: Python keeps one object for many a small one."""
+    is_telling = name == VALUE or component.streams[name].is_mutable
+    return name in task.line.no_save or (is_telling and id(component.values[name]) in secret)
+
+
+def _left_out(task: Task, space: Namespace) -> frozenset[int]:
+    """The ids of the objects that somebody wants kept out of the store."""
     names = {n for n, b in space.bindings.items() if b.version and b.version.flaw == LEFT_OUT}
     names |= set(task.line.no_save)
-    secret = {id(space.ns[name]) for name in names if name in space.ns}
-    return any(id(value) in secret for value in component.values.values())
+    return frozenset(id(space.ns[name]) for name in names if name in space.ns)
 
 
 def _is_closed(value: object) -> bool:
@@ -378,9 +386,15 @@ def _is_closed(value: object) -> bool:
 
 
 def _keep(
-    component: Component, version: Version, task: Task, space: Namespace, phase: Phase, lost: Digest
+    component: Component,
+    version: Version,
+    task: Task,
+    secret: frozenset[int],
+    space: Namespace,
+    phase: Phase,
+    lost: Digest,
 ) -> Version:
-    if _is_left_out(component, task, space):
+    if any(_is_secret(component, name, secret, task) for name in component.values):
         return _as_lost(version, LEFT_OUT, lost)
     for value in component.values.values():
         if component.source is None and (actor := effects.of_class(value)):

@@ -37,7 +37,6 @@ LINE_NAMES = frozenset({"__doc__", "__firstlineno__", "__static_attributes__", "
 ATTRIBUTES = frozenset({"LOAD_ATTR"})
 METHODS = frozenset({"LOAD_METHOD"})
 CONSTANTS = frozenset({"LOAD_CONST", "LOAD_SMALL_INT"})
-SUBSCRIPTS = frozenset({"BINARY_SUBSCR", "BINARY_OP"})
 KEYS = (str, int, bool, float, bytes, type(None))
 OPERATORS = frozenset({"BINARY_OP", "COMPARE_OP", "IS_OP", "CONTAINS_OP"})
 LOOKS = OPERATORS | frozenset(

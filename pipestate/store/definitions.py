@@ -102,14 +102,6 @@ def _is_imported(obj: Any) -> bool:
     return origins.importable(obj, module, getattr(obj, "__qualname__", None))
 
 
-def _walk_content(walk: Walk, obj: object) -> None:
-    number = walk.number(obj)
-    if number is None:
-        return
-    items = class_items(obj) if isinstance(obj, type) else function_items(walk, obj)
-    walk.push(list(items), parent=number)
-
-
 # --- functions -----------------------------------------------------------------------------------
 
 
