@@ -7,7 +7,7 @@ values, names in a namespace, or why a step is stale.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from .pipe import history
@@ -61,9 +61,9 @@ class Ledger:
         """A unit of work: blobs are put into it, `commit` makes them visible together."""
         return self.store.batch()
 
-    def fetch(self, blob: Blob) -> memoryview:
-        """A blob's bytes, mapped copy-on-write."""
-        return self.store.map(blob)
+    def fetch(self, blobs: Sequence[Blob]) -> list[memoryview]:
+        """The bytes of blobs, mapped copy-on-write."""
+        return self.store.map_all(blobs)
 
     def commit(
         self,

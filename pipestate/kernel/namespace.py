@@ -19,9 +19,9 @@ from typing import Any, Final
 
 from ..cell.names import is_hidden
 from ..errors import StoreError
-from ..record import VALUE, Blob, Digest, Version
+from ..record import VALUE, Digest, Version
 from ..store import digests, versions
-from ..store.versions import Component, Phase, Put, Source
+from ..store.versions import Component, Fetch, Phase, Put, Source
 
 
 class _Dormant:
@@ -102,7 +102,7 @@ class Namespace:
     """
 
     ns: dict[str, Any]
-    fetch: Callable[[Blob], memoryview]
+    fetch: Fetch
     put: Put
     bindings: dict[str, Binding] = field(default_factory=dict)
     suspects: set[str] = field(default_factory=set)

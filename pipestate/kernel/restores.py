@@ -52,7 +52,7 @@ def shown_by(bench: Bench, record: Record) -> Messages | None:
     if record.displays is None:
         return ()
     try:
-        return displays.from_bytes(bytes(bench.ledger.fetch(record.displays)))
+        return displays.from_bytes(bytes(bench.ledger.fetch([record.displays])[0]))
     except StoreError as error:
         bench.tell(f"{record.step}: {error}")
         return None

@@ -107,7 +107,7 @@ def _put_files_back(bench: Bench, task: Task) -> None:
             files.put_back(path, None)
             continue
         with tempfile.NamedTemporaryFile() as copy:
-            copy.write(bench.ledger.fetch(blob))
+            copy.write(bench.ledger.fetch([blob])[0])
             copy.flush()
             files.put_back(path, copy.name)
 

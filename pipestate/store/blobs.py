@@ -13,6 +13,7 @@ The idea: git's object store; the state of a file as proof is redo's and git's i
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import resource
@@ -21,7 +22,7 @@ import struct
 import threading
 import time
 import weakref
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -48,7 +49,7 @@ Verification = Literal["on", "strict", "off"]
 
 _HOME = os.getpid()
 _STAMP = struct.Struct("<qqqQ")
-_live_maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+_live_maps: set[weakref.ref[mmap.mmap]] = set()
 
 
 def digest(data: bytes | bytearray | memoryview) -> Digest:
@@ -68,8 +69,8 @@ def flat(data: bytes | bytearray | memoryview) -> memoryview:
     return view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
 
 
-def _forget(_digest: Digest) -> bytes | None:
-    return None
+def _forget(_digests: Sequence[Digest]) -> Mapping[Digest, bytes]:
+    return {}
 
 
 def _ignore(_digest: Digest, _stamp: bytes) -> None:
@@ -81,13 +82,13 @@ class Blobs:
     """The folder of blobs at `path`, made when the first blob is put.
 
     put -> digest, _stands, _write -> _name
-    map -> _open, _prove -> recall, remember
+    map, map_all -> _open, _prove -> recall, remember
     """
 
     path: Path
     durable: bool = False
     verification: Verification = "on"
-    recall: Callable[[Digest], bytes | None] = _forget
+    recall: Callable[[Sequence[Digest]], Mapping[Digest, bytes]] = _forget
     remember: Callable[[Digest, bytes], None] = _ignore
     _proved: dict[Digest, bytes] = field(default_factory=dict, repr=False)
     _samples: set[bytes] = field(default_factory=set, repr=False)
@@ -116,21 +117,33 @@ class Blobs:
         Mapped copy-on-write from 64 KiB on. Raises DamageError when the bytes are missing, cut
         short or altered.
         """
+        return self.map_all([blob])[0]
+
+    def map_all(self, blobs: Sequence[Blob]) -> list[memoryview]:
+        """The bytes of each of the blobs, as `map` gives them, with one question to the index."""
         with told(self.path):
-            fd, found = self._open(blob)
-            try:
-                if blob.nbytes < COPIED or not _may_map():
-                    view = memoryview(_read(fd, blob.nbytes))
-                    if self.verification != "off":
-                        _match(blob, view)
-                    return view
-                memory = mmap.mmap(fd, blob.nbytes, access=mmap.ACCESS_COPY)
-            finally:
-                os.close(fd)
-            _live_maps.add(memory)
-            view = memoryview(memory)
-            self._prove(blob, view, _stamp(found))
-            return view
+            if self.verification == "on":
+                unknown = [blob.digest for blob in blobs if blob.digest not in self._proved]
+                if unknown:
+                    self._proved.update(self.recall(unknown))
+            room = _room_for_maps()
+            return [self._map(blob, at < room) for at, blob in enumerate(blobs)]
+
+    def _map(self, blob: Blob, may_map: bool) -> memoryview:
+        fd, found = self._open(blob)
+        try:
+            if blob.nbytes < COPIED or not may_map:
+                view = memoryview(_read(fd, blob.nbytes))
+                if self.verification != "off":
+                    _match(blob, view)
+                return view
+            memory = mmap.mmap(fd, blob.nbytes, access=mmap.ACCESS_COPY)
+        finally:
+            os.close(fd)
+        _live_maps.add(weakref.ref(memory, _live_maps.discard))
+        view = memoryview(memory)
+        self._prove(blob, view, _stamp(found))
+        return view
 
     def has(self, blob: Blob) -> bool:
         """Whether a file of that name and size is there; its content is not looked at."""
@@ -209,12 +222,8 @@ class Blobs:
         """Hash the content, unless it was hashed when the file was in this very state."""
         if self.verification == "off":
             return
-        if self.verification == "on":
-            if self._proved.get(blob.digest) == stamp:
-                return
-            if self.recall(blob.digest) == stamp:
-                self._proved[blob.digest] = stamp
-                return
+        if self.verification == "on" and self._proved.get(blob.digest) == stamp:
+            return
         _match(blob, view)
         self._proved[blob.digest] = stamp
         self.remember(blob.digest, stamp)
@@ -325,10 +334,11 @@ def _altered(blob: Blob) -> DamageError:
     return DamageError(f"blob {blob.digest[:12]} does not hold the bytes that were put there")
 
 
-def _may_map() -> bool:
-    """CPython's mmap keeps a descriptor while it lives; leave half of them to the user's files."""
+def _room_for_maps() -> float:
+    """How many more files may be mapped. CPython's mmap keeps a descriptor while it lives; half of
+    them are left to the user's files."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return limit == resource.RLIM_INFINITY or len(_live_maps) < limit // 2
+    return math.inf if limit == resource.RLIM_INFINITY else limit // 2 - len(_live_maps)
 
 
 def _stamp(found: os.stat_result) -> bytes:

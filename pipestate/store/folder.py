@@ -14,7 +14,7 @@ until the first write, and a store that is not there reads as an empty one.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -61,7 +61,7 @@ def open_store(
     path = Path(path).expanduser().absolute()
     _check_format(path)
     index = Index(Rows(path / "index", durable), lambda: _make_folder(path))
-    blobs = Blobs(path / "blobs", durable, verification, index.stamp, index.remember)
+    blobs = Blobs(path / "blobs", durable, verification, index.stamps, index.remember)
     return Store(path, blobs, index)
 
 
@@ -82,24 +82,36 @@ class Store:
 
         Raises DamageError when they are missing, cut short or altered.
         """
-        if blob.nbytes >= ROW:
-            return self.blobs.map(blob)
-        data = self.index.blob(blob.digest)
-        if data is None:
-            raise DamageError(f"blob {blob.digest[:12]} is missing from the store")
-        if len(data) != blob.nbytes or digest(data) != blob.digest:
-            raise DamageError(f"blob {blob.digest[:12]} does not hold the bytes put there")
-        return memoryview(bytearray(data))
+        return self.map_all([blob])[0]
+
+    def map_all(self, blobs: Sequence[Blob]) -> list[memoryview]:
+        """The bytes of each of the blobs, as `map` gives them; a hundred cost little more than one.
+
+        Raises DamageError when any of them is missing, cut short or altered.
+        """
+        small = [blob.digest for blob in blobs if blob.nbytes < ROW]
+        rows = self.index.blobs(small) if small else {}
+        files = iter(self.blobs.map_all([blob for blob in blobs if blob.nbytes >= ROW]))
+        return [next(files) if blob.nbytes >= ROW else _row(blob, rows) for blob in blobs]
 
     def has(self, blob: Blob) -> bool:
         """Whether the blob is there, as far as can be told without reading it."""
         if blob.nbytes >= ROW:
             return self.blobs.has(blob)
-        return self.index.blob(blob.digest) is not None
+        return bool(self.index.blobs([blob.digest]))
 
     def close(self) -> None:
         """Let go of the database; the next use opens it again."""
         self.index.close()
+
+
+def _row(blob: Blob, rows: Mapping[Digest, bytes]) -> memoryview:
+    data = rows.get(blob.digest)
+    if data is None:
+        raise DamageError(f"blob {blob.digest[:12]} is missing from the store")
+    if len(data) != blob.nbytes or digest(data) != blob.digest:
+        raise DamageError(f"blob {blob.digest[:12]} does not hold the bytes put there")
+    return memoryview(bytearray(data))
 
 
 class _Swept(StoreError):  # noqa: N818 (never leaves this module)

@@ -22,7 +22,7 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import quote
@@ -155,16 +155,20 @@ class Index:
             raise DamageError(f"record {digest[:12]} is not the one that was put there")
         return data
 
-    def blob(self, digest: Digest) -> bytes | None:
-        """A small blob, or None; its content is for the caller to verify."""
-        return self.rows.get(f"blob/{digest}")
+    def blobs(self, digests: Sequence[Digest]) -> dict[Digest, bytes]:
+        """Those of the small blobs that are there; their content is for the caller to verify."""
+        return self._many("blob/", digests)
 
-    def stamp(self, digest: Digest) -> bytes | None:
-        """What `remember` was given for a blob's file, or None."""
+    def stamps(self, digests: Sequence[Digest]) -> dict[Digest, bytes]:
+        """What `remember` was given for the files of blobs, where it was given anything."""
         try:
-            return self.rows.get(f"stamp/{digest}")
+            return self._many("stamp/", digests)
         except StoreError:
-            return None  # a damaged stamp proves nothing: the file is hashed, and stamped again
+            return {}  # a damaged stamp proves nothing: the file is hashed, and stamped again
+
+    def _many(self, kind: str, digests: Sequence[Digest]) -> dict[Digest, bytes]:
+        found = self.rows.get_many([kind + digest for digest in digests])
+        return {key.removeprefix(kind): data for key, data in found.items()}
 
     # --- writing
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import array as arrays
 import functools
 import importlib
+import sys
 import types
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -211,23 +212,28 @@ def _described(made: Any, attrs: Any, unique: bool) -> Any:
 
 def flat_tensor(memory: Any) -> Any:
     """The bytes of `memory` as a tensor over them: the storage of those that share it."""
-    torch = importlib.import_module("torch")
-    if not memoryview(memory).nbytes:
-        return torch.empty(0, dtype=torch.uint8)
-    return torch.frombuffer(memory, dtype=torch.uint8)
+    return _flat_tensor(memory, "uint8")
+
+
+def _flat_tensor(memory: Any, dtype: str) -> Any:
+    torch = sys.modules.get("torch") or importlib.import_module("torch")
+    kind = getattr(torch, dtype)
+    return torch.frombuffer(memory, dtype=kind) if len(memory) else torch.empty(0, dtype=kind)
 
 
 def tensor(
     memory: Any, dtype: str, shape: Any, strides: Any, offset: int, device: str, kind: str
 ) -> Any:
     """A tensor over `memory`, bytes or a flat tensor; `offset` and `strides` count elements."""
-    torch = importlib.import_module("torch")
-    flat = memory if isinstance(memory, torch.Tensor) else flat_tensor(memory)
-    empty = torch.empty(0, dtype=getattr(torch, dtype))
-    made = empty.set_(flat.untyped_storage(), offset, shape, strides)
+    if hasattr(memory, "untyped_storage"):
+        made = _flat_tensor(b"", dtype).set_(memory.untyped_storage(), offset, shape, strides)
+    else:
+        made = _flat_tensor(memory, dtype).as_strided_(shape, strides, offset)
     if device != "cpu":
         made = made.to(device)
-    return torch.nn.Parameter(made, requires_grad=False) if kind == "Parameter" else made
+    if kind == "Parameter":
+        made = importlib.import_module("torch").nn.Parameter(made, requires_grad=False)
+    return made
 
 
 def set_tensor(made: Any, state: tuple[bool, Any, Any]) -> None:

@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +33,9 @@ TIMEOUT_SECONDS: Final = 120.0
 
 WAIT_SECONDS: Final = 5.0
 """How long it waits at a stretch, inside SQLite, where an interrupt is not seen."""
+
+_AT_ONCE = 500
+"""How many keys one query asks for: some builds of SQLite take no more than 999."""
 
 _FORMAT = b"\x01"
 _HEAD = 1 + 16
@@ -120,6 +123,16 @@ class Database(diskcache.Cache):  # type: ignore[misc]
             setattr(self, key, value)
         return is_made and all(settings.get(key) == value for key, value in _SETTINGS.items())
 
+    def get_many(self, keys: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """The rows of these keys that are there. Cache asks for one at a time, at ten times the
+        cost."""
+        query = "SELECT key, raw, mode, filename, value FROM Cache WHERE key IN ({})"
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            marks = ",".join("?" * len(some))
+            for key, raw, mode, filename, value in self._sql(query.format(marks), some).fetchall():
+                yield self._disk.get(key, raw), self._disk.fetch(mode, filename, value, False)
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -151,7 +164,15 @@ class Rows:
         """The payload of a row, verified, or None where there is no such row."""
         with self._lock, told(self.path):
             cache = self._cache()
-            return None if cache is None else _unsealed(key, cache.get(key))
+            data = None if cache is None else cache.get(key)
+            return None if data is None else _unsealed(key, data)
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """The payloads of those of the rows that are there, verified."""
+        with self._lock, told(self.path):
+            cache = self._cache()
+            found = () if cache is None else cache.get_many(keys)
+            return {key: _unsealed(key, data) for key, data in found}
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys that begin with `prefix`. Goes over all rows: for upkeep."""
@@ -306,9 +327,7 @@ def _seal(key: str, payload: bytes) -> bytes:
     return blake3(key.encode() + b"\0" + payload).digest(length=16)
 
 
-def _unsealed(key: str, data: bytes | None) -> bytes | None:
-    if data is None:
-        return None
+def _unsealed(key: str, data: bytes) -> bytes:
     if data[:1] != _FORMAT:
         raise FormatError(
             f"row {key[:60]!r} has format {data[:1].hex() or 'none'}, this pipestate reads 01",

@@ -46,7 +46,7 @@ def sweep(store: Store) -> Swept:
         dead = [one for one in _suffixes(index, "record") if one not in wanted]
         rows = [one for one in _suffixes(index, "blob") if one not in keep]
         stamps = [one for one in _suffixes(index, "stamp") if one not in keep]
-        nbytes = sum(len(index.blob(one) or b"") for one in rows)
+        nbytes = sum(len(row) for row in index.blobs(rows).values())
         for kind, names in (("record", dead), ("blob", rows), ("stamp", stamps)):
             for name in names:
                 index.rows.delete(f"{kind}/{name}")

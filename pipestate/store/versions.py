@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import linecache
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ BIG = 1 << 20
 """From this size on, a buffer that is going to be kept is written while it is hashed."""
 
 Put = Callable[[bytes | memoryview], Blob]
+Fetch = Callable[[Sequence[Blob]], Sequence[memoryview]]
 
 
 class Phase:
@@ -256,7 +257,7 @@ def _own_definitions(component: Component, again: Mapping[str, object]) -> dict[
 def load(
     version: Version,
     *,
-    fetch: Callable[[Blob], memoryview],
+    fetch: Fetch,
     resolve: Callable[[str], object],
     namespace: dict[str, Any],
 ) -> dict[str, Any]:
@@ -278,9 +279,10 @@ def load(
         return {name: execute(version.source, name, namespace)}
     if version.stream is None:
         raise DamageError("a version without bytes", "run its step again")
+    stream, *buffers = fetch([version.stream, *version.buffers])
     return codecs.unpack(
-        fetch(version.stream),
-        [fetch(blob) for blob in version.buffers],
+        stream,
+        buffers,
         resolve=resolve,
         namespace=namespace,
     )
