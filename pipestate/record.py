@@ -128,6 +128,18 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """Where a given comes from: the plain cell that made it, and what that cell had read.
+
+    `cell` is the cell's id, "" where the front end tells none; `stood` the digests of the steps'
+    versions that it read, by name.
+    """
+
+    cell: str = ""
+    stood: dict[str, Digest] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class FileState:
     """A file as a step met it. `digest` is `ABSENT` for one that was not there."""
 
@@ -147,11 +159,11 @@ class Record:
     `held` maps each input that the outputs changed or hold to all the names that shared with it.
     `outputs` are the versions it left; `made` the names it gave a meaning (`bound` those of
     them that it bound, the others were changed in place), `gone` those it took away; `givens` the
-    versions of inputs that no step made. `displays` is a blob of Jupyter messages. `files_before`
-    holds what files were that it changed in place (None: not there), so that they can be put back
-    before it runs again. `session` are line magics that are run again on restore. `moved` holds
-    the digests of the ambient keys that were inputs. Times are in seconds, `started` since the
-    epoch.
+    versions of inputs that no step made, `given_by` who made them, by name. `displays` is a blob of
+    Jupyter messages. `files_before` holds what files were that it changed in place (None: not
+    there), so that they can be put back before it runs again. `session` are line magics that are
+    run again on restore. `moved` holds the digests of the ambient keys that were inputs. Times are
+    in seconds, `started` since the epoch.
     """
 
     step: str
@@ -163,6 +175,7 @@ class Record:
     held: dict[str, str] = field(default_factory=dict)
     outputs: tuple[Version, ...] = ()
     givens: tuple[Version, ...] = ()
+    given_by: dict[str, Given] = field(default_factory=dict)
     made: tuple[str, ...] = ()
     bound: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ for `runs`, `restores` and `cascade`, which are handed one.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -19,7 +19,8 @@ from ..cell.source import StepLine
 from ..errors import UsageError
 from ..ledger import Ledger
 from ..pipe import graph, places
-from ..pipe.places import Cells
+from ..pipe.graph import Held
+from ..pipe.places import Cells, Row
 from ..pipe.status import STEP_VALUE, Reason, World, because, judge
 from ..record import AccessPath, Digest, Pipe, Record
 from ..store.versions import Phase
@@ -76,6 +77,7 @@ class Memory:
     folder: str = field(default_factory=os.getcwd)
     is_remaking: bool = False
     placed: tuple[Pipe, Task, tuple[str, ...]] | None = None
+    by_cell: tuple[Pipe, Mapping[str, Mapping[str, Held]]] | None = None
 
 
 @dataclass(slots=True)
@@ -173,6 +175,11 @@ class Bench:
                 f"there is no step `{after}` for {task.step} to stand after",
                 f"the steps are: {', '.join(pipe.order) or 'none yet'}",
             )
+        return places.order_for(task.step, pipe.order, self._cells(task))
+
+    def _cells(self, task: Task) -> Cells:
+        """What is known of the cells: those of the steps, and the saved notebook's."""
+        pipe, after = self.ledger.pipe, task.line.after
         ids = {step: seen.cell_id for step, seen in pipe.seen.items()}
         ids[task.step] = task.cell_id or ids.get(task.step, "")
         own = {step: name for step, seen in pipe.seen.items() if (name := _after(seen.options))}
@@ -180,7 +187,7 @@ class Bench:
         if after is not None:
             own[task.step] = after
         saved = notebooks.cell_ids(notebooks.path_of(self.shell.user_ns, self.memory.folder))
-        return places.order_for(task.step, pipe.order, Cells(ids, saved, own))
+        return Cells(ids, saved, own)
 
     def new_order(self, task: Task) -> tuple[str, ...] | None:
         """The order to write down with the task's run, None where nothing moves."""
@@ -201,13 +208,28 @@ class Bench:
             task.step,
             self.space,
             graph.standing(graph.above(order, task.step), pipe.heads, record),
+            pipe.heads,
             order,
             self.settings.direction,
             self.phase(),
             self.ledger.head,
             record,
             graph.givens((*pipe.order, task.step), pipe.heads, record),
+            *self._plain_places(task, order),
         )
+
+    def _plain_places(
+        self, task: Task, order: tuple[str, ...]
+    ) -> tuple[Row, Mapping[str, Mapping[str, Held]]]:
+        """Where cells stand, and what plain cells left as far as steps have read it."""
+        cells = self._cells(task)
+        if not cells.saved:
+            return Row(), {}
+        pipe, known = self.ledger.pipe, self.memory.by_cell
+        if known is None or known[0] is not pipe:
+            found = graph.by_cell(pipe.heads, self.ledger.record)
+            known = self.memory.by_cell = (pipe, found)
+        return places.row_of(order, cells), known[1]
 
     def world(self, task: Task, outlook: Outlook) -> World:
         """What a task's records are judged against."""
@@ -222,6 +244,7 @@ class Bench:
             packages=modules.stamps,
             files=lambda record: surroundings.judge_files(record, above, below),
             ambient={key: setting.digest for key, setting in settings.items()},
+            plain=outlook.plain,
         )
 
     def verdict(self, task: Task, outlook: Outlook) -> Reason | tuple[Digest, Record]:

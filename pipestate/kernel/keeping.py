@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from ..record import (
     Version,
 )
 from ..store import blobs
-from .namespace import Binding
+from .bindings import Binding
 from .outlook import joint
 from .trial import Outcome, Task, Trial
 
@@ -61,6 +61,7 @@ def record_of(trial: Trial, result: Outcome, around: Circumstances) -> Record:
         held={n: mates for n, mates in trial.mates.items() if mates and n in result.made},
         outputs=tuple(version for _, version in result.versions),
         givens=trial.givens,
+        given_by=dict(trial.given_by),
         made=tuple(sorted(result.made)),
         bound=tuple(sorted(result.bound & result.made)),
         gone=tuple(sorted(result.gone)),
@@ -100,12 +101,16 @@ def _inputs(trial: Trial, result: Outcome) -> tuple[Input, ...]:
 
 
 def meanings_of(
-    changes: Mapping[str, Binding | None], givens: tuple[Version, ...], record: Digest
+    changes: Mapping[str, Binding | None],
+    record: Digest,
+    givens: Iterable[Version] = (),
+    aside: Collection[str] = (),
 ) -> dict[str, Meaning | None]:
-    """What a run makes names mean, for the history; what was given to it means that from now on."""
+    """What a run makes names mean, for the history. What was given to it means that from now on,
+    where it is not for the run alone that the name meant it."""
     found: dict[str, Meaning | None] = {}
     for version in givens:
-        for name in version.names:
+        for name in version.names.keys() - set(aside):
             found[name] = Meaning("", record, version.digest)
     for name, binding in changes.items():
         if binding is None or binding.version is None:

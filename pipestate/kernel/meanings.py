@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from ..record import VALUE, Digest, Version
 from ..store import digests
-from .namespace import Binding, Junk
+from .bindings import Binding
+from .namespace import Junk
 from .trial import Outcome, Trial, visible
 
 

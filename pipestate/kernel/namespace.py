@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -22,49 +22,11 @@ from ..errors import StoreError
 from ..record import VALUE, Digest, Version
 from ..store import digests, versions
 from ..store.versions import Component, Fetch, Phase, Put, Source
+from .bindings import DORMANT, Amendment, Binding, Origin, Plain
 
-
-class _Dormant:
-    def __repr__(self) -> str:
-        return "<dormant>"
-
-
-DORMANT: Final = _Dormant()
 _DEFINITIONS: Final = (types.FunctionType, type)
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """What a name means: a version (None: a plain cell's, not looked at yet) and its object.
-
-    `maker` is the step it comes from, "" for a plain cell; `record` the record that holds the
-    version, "" if none does; `amended` says that a plain cell changed the object in place. `kin`
-    are the names that the plain cell named which made it: it may share objects with those alone.
-    `looks` is what it looked like when it was loaded, where that is not what was kept: caches.
-    """
-
-    maker: str = ""
-    record: Digest = ""
-    version: Version | None = None
-    obj: Any = DORMANT
-    amended: bool = False
-    kin: frozenset[str] = frozenset()
-    looks: Version | None = None
-
-    @property
-    def is_resident(self) -> bool:
-        """Whether the value is in memory."""
-        return self.obj is not DORMANT
-
-    def means(self, maker: str, version: Version) -> bool:
-        """Whether it is this step's version, as the step left it."""
-        return (
-            self.maker == maker
-            and not self.amended
-            and self.version is not None
-            and self.version.digest == version.digest
-            and self.version.names.keys() == version.names.keys()
-        )
+NOWHERE: Final = Origin()
+"""Where a value comes from of which nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +67,14 @@ class Namespace:
     fetch: Fetch
     put: Put
     bindings: dict[str, Binding] = field(default_factory=dict)
-    suspects: set[str] = field(default_factory=set)
+    suspects: dict[str, dict[str, bool]] = field(default_factory=dict)
     junk: dict[str, Junk] = field(default_factory=dict)
     sources: dict[str, tuple[Source, Any]] = field(default_factory=dict)
     loading: set[str] = field(default_factory=set)
     origins: dict[str, str] = field(default_factory=dict)
     earlier: dict[tuple[str, Digest], Any] = field(default_factory=dict)
     past: Past = field(default_factory=Past)
+    plain: Plain = field(default_factory=Plain)
 
     # --- asking --------------------------------------------------------------------------------
 
@@ -210,7 +173,7 @@ class Namespace:
         for mate in mates:
             self.ns[mate] = values[mate]
             self.bindings[mate] = replace(self.bindings[mate], obj=values[mate])
-            self.suspects.discard(mate)
+            self.suspects.pop(mate, None)
             if version.kind in ("import", "definition"):
                 source = Source(version.kind, version.source, tuple(version.needs))
                 self.sources[mate] = (source, values[mate])
@@ -234,11 +197,25 @@ class Namespace:
         self, names: Iterable[str], phase: Phase, *, lost: str = ""
     ) -> list[tuple[Component, Version]]:
         """What resident names hold now, as components with their versions, nothing kept."""
-        definitions = self.definitions()
         values = {name: self.ns[name] for name in names if name in self.ns}
-        needed = functools.cache(self.digest_of)
+        return self._look_at(values, phase, lost)
+
+    def version_at(self, name: str, value: object, phase: Phase) -> Version:
+        """The version that a name would mean with this object."""
+        ((_, version),) = self._look_at({name: value}, phase)
+        return version
+
+    def _look_at(
+        self, values: Mapping[str, object], phase: Phase, lost: str = ""
+    ) -> list[tuple[Component, Version]]:
         return look(
-            values, self.sources, definitions, phase, needed=needed, resolve=self.need, lost=lost
+            values,
+            self.sources,
+            self.definitions(),
+            phase,
+            needed=functools.cache(self.digest_of),
+            resolve=self.need,
+            lost=lost,
         )
 
     def digest_of(self, name: str) -> Digest:
@@ -261,11 +238,11 @@ class Namespace:
 
     # --- changing meanings ---------------------------------------------------------------------
 
-    def declare(self, name: str, maker: str, record: Digest, version: Version) -> None:
+    def declare(self, name: str, binding: Binding) -> None:
         """Let a name mean a version in the store, to be loaded when a cell names it."""
         self.ns.pop(name, None)
         self._forget(name)
-        self.bindings[name] = Binding(maker, record, version)
+        self.bindings[name] = binding
 
     def bind(self, name: str, binding: Binding) -> None:
         """Let a name mean what `binding` says, object and all."""
@@ -303,15 +280,26 @@ class Namespace:
         if old is not None and old.version is not None and _is_own(old.obj):
             # Values made of it stay so: an instance of a class that has been defined anew.
             self.earlier[name, old.version.names[name]] = old.obj
-        self.suspects.discard(name)
+        if old is not None:
+            self.plain.displace(name, old)
+        self.suspects.pop(name, None)
         self.junk.pop(name, None)
 
     # --- plain cells ---------------------------------------------------------------------------
 
-    def notice(
-        self, names: Iterable[str], kin: frozenset[str] = frozenset(), text: str = ""
-    ) -> list[str]:
-        """Take up what a plain cell that named `kin` bound or deleted; the changed names."""
+    def stood(self, names: Iterable[str]) -> dict[str, Digest]:
+        """The digests of the steps' versions that `names` mean, or that they were made from."""
+        found: dict[str, Digest] = {}
+        for name in names:
+            binding = self.bindings.get(name)
+            if binding is not None and not binding.maker:
+                found.update(binding.origin.stood)
+            elif binding is not None and binding.version is not None and not binding.amended:
+                found[name] = binding.version.names[name]
+        return found
+
+    def notice(self, names: Iterable[str], origin: Origin = NOWHERE, text: str = "") -> list[str]:
+        """Take up what a plain cell bound or deleted; the changed names."""
         changed = []
         for name in names:
             if is_hidden(name):
@@ -323,25 +311,27 @@ class Namespace:
                     continue
                 if binding is None or binding.obj is not value:
                     self._forget(name)
-                    self.bindings[name] = Binding(obj=value, kin=kin)
+                    self.bindings[name] = Binding(obj=value, origin=origin)
                     self.origins[name] = text
                     changed.append(name)
             elif binding is not None and binding.is_resident:
                 self.drop(name)
+                self.plain.take_away(name, origin.cell)
                 changed.append(name)
         return changed
 
-    def suspect(self, names: Iterable[str]) -> None:
-        """Remember that a plain cell may have changed the objects of these names in place."""
+    def suspect(self, names: Iterable[str], cell: str, writes: Collection[str]) -> None:
+        """Remember that a plain cell may have changed the objects of these names in place; that it
+        did is likelier of those that it `writes` into."""
         for name in names:
             binding = self.bindings.get(name)
-            if binding is None or not binding.is_resident or name in self.suspects:
+            if binding is None or not binding.is_resident:
                 continue
             if binding.version is None or binding.version.mutable:
-                mates = binding.version.names if binding.version else (name,)
-                self.suspects.update(
-                    m for m in mates if m in self.bindings and self.bindings[m].is_resident
-                )
+                for mate in binding.version.names if binding.version else (name,):
+                    if mate in self.bindings and self.bindings[mate].is_resident:
+                        by = self.suspects.setdefault(mate, {})
+                        by[cell] = by.get(cell, False) or name in writes
 
     def verify(self, names: Iterable[str], phase: Phase) -> None:
         """Look at what plain cells made or may have changed; what changed is a new version."""
@@ -351,10 +341,10 @@ class Namespace:
         for component, version in self.look(self._with_mates(unsure), phase):
             for name in component.values:
                 binding = self.bindings[name]
-                self.suspects.discard(name)
+                by = self.suspects.pop(name, {})
                 if _same(binding.looks or binding.version, version, name):
                     continue
-                amended = bool(binding.maker) or binding.amended
+                amended = _amendment(binding, by)
                 self.bindings[name] = replace(binding, version=version, record="", amended=amended)
 
     def _is_unsure(self, name: str) -> bool:
@@ -369,6 +359,19 @@ class Namespace:
             if version is not None:
                 found |= {m for m in version.names if self.is_current(m)}
         return found
+
+
+def _amendment(binding: Binding, by: Mapping[str, bool]) -> Amendment | None:
+    """What is known of a change in place by some of the cells `by` (whether each wrote visibly);
+    None for an object that is as the plain cell left it which made it, as far as can be told."""
+    known = binding.amended
+    writers = frozenset(cell for cell, wrote in by.items() if wrote)
+    if known is not None:
+        return replace(known, cells=known.cells | (writers or frozenset(by)))
+    if binding.maker or binding.record:
+        return Amendment(writers or frozenset(by), binding.record, binding.version)
+    others = writers - {"", binding.cell}
+    return Amendment(others) if others else None
 
 
 def _is_own(value: object) -> bool:

@@ -8,17 +8,19 @@ it stands. An outlook is a view for one judgement: it is thrown away when a step
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..cell.lookers import DYNAMIC_NAMES
 from ..cell.names import Names, is_hidden
-from ..pipe.graph import Held, Standing
-from ..pipe.status import STEP_VALUE, Found, value_found
+from ..pipe.graph import Held, Standing, in_force
+from ..pipe.places import Row
+from ..pipe.status import STEP_VALUE, Found, Reason, because, judge_stood, value_found
 from ..record import ABSENT, AccessPath, Digest, Record
 from ..store import digests
 from ..store.versions import Phase
-from .namespace import Binding, Namespace
+from .bindings import Amendment, Binding, Origin
+from .namespace import Namespace
 
 Direction = Literal["in_order", "any_order"]
 
@@ -35,12 +37,16 @@ class Outlook:
     step: str
     space: Namespace
     held: Standing
+    heads: Mapping[str, Digest]
     order: tuple[str, ...]
     direction: Direction
     phase: Phase
     head: Callable[[str], Record | None]
     record: Callable[[Digest], Record]
     givens: Standing = field(default_factory=dict)
+    row: Row = field(default_factory=Row)
+    by_cell: Mapping[str, Mapping[str, Held]] = field(default_factory=dict)
+    unheld: set[str] = field(default_factory=set)
     _found: dict[AccessPath, Found] = field(default_factory=dict)
 
     def wanted(self, name: str) -> Binding | None:
@@ -49,7 +55,12 @@ class Outlook:
         held = self.held.get(name)
         if now is not None and self._stands(now):
             return self._looked_at(name, now)
+        cell = self._nearest(name)
+        if cell and (held is None or self.row.cells[cell] > self.row.steps[held.maker]):
+            return self._of_plain(name, cell)
         given = self.givens.get(name)
+        if given is not None and self._place_of(given.record, name) is not None:
+            given = None
         if given is not None and (held is None or self._is_own(given, held)):
             held = given
         if held is None:
@@ -70,15 +81,104 @@ class Outlook:
         return record is own and record.started > self.record(held.record).started
 
     def _stands(self, now: Binding) -> bool:
-        """Whether what the name means now counts whatever the steps above made of it."""
+        """Whether what the name means now counts whatever the cells above made of it."""
         if now.maker == self.step:
             return False
-        return self.direction == "any_order" or not now.maker or now.maker not in self.order
+        if self.direction == "any_order":
+            return True
+        if now.maker:
+            return now.maker not in self.order
+        return self.row.is_above(now.cell, self.step) is None
 
     def _looked_at(self, name: str, now: Binding) -> Binding:
         if now.is_resident and (now.version is None or name in self.space.suspects):
             self.space.verify([name], self.phase)
-        return self.space.bindings[name]
+        now = self.space.bindings[name]
+        return now if now.amended is None else self._before(name, now, now.amended)
+
+    def _before(self, name: str, now: Binding, amended: Amendment) -> Binding:
+        """What a name meant before plain cells below the step changed it in place."""
+        is_above = [self.row.is_above(cell, self.step) for cell in amended.cells]
+        if self.direction == "any_order" or False not in is_above:
+            return now
+        if amended.version is None:
+            self.unheld.add(name)
+            return now
+        if True in is_above:
+            self.unheld.add(name)
+        return Binding(now.maker, amended.record, amended.version, origin=now.origin)
+
+    # --- plain cells -------------------------------------------------------------------------
+
+    def _place_of(self, record: Digest, name: str) -> bool | None:
+        by = self.record(record).given_by.get(name)
+        return self.row.is_above(by.cell, self.step) if by else None
+
+    def _nearest(self, name: str) -> str:
+        """The nearest plain cell above the step that left something of a name, or ""."""
+        if self.direction == "any_order" or self.step not in self.row.sure:
+            return ""
+        now = self.space.bindings.get(name)
+        cells = set(self.space.plain.cells_of(name))
+        cells |= {cell for cell in self.by_cell.get(name, ()) if self._given(name, cell)}
+        if now is not None and now.cell:
+            cells.add(now.cell)
+        above = [cell for cell in cells if self.row.is_above(cell, self.step)]
+        return max(above, key=lambda cell: self.row.cells[cell], default="")
+
+    def _of_plain(self, name: str, cell: str) -> Binding | None:
+        """What a plain cell left of a name; what stands now where that is not to be had."""
+        now, plain = self.space.bindings.get(name), self.space.plain
+        if now is not None and now.cell == cell:
+            return self._looked_at(name, now)
+        left = plain.left.get(cell, {})
+        if name in left:
+            known = left[name]
+            if known is None:
+                return None
+            if known.version is None and known.is_resident:
+                known = left[name] = self._first_look(name, known)
+            if known.version is not None:
+                return known
+        given = self._given(name, cell)
+        if given is not None:
+            return given
+        self.unheld.add(name)
+        return None if now is None else self._looked_at(name, now)
+
+    def _given(self, name: str, cell: str) -> Binding | None:
+        """What a step was given of a name that the cell has not made anew since."""
+        given = self.by_cell.get(name, {}).get(cell)
+        if given is None:
+            return None
+        record = self.record(given.record)
+        if record.started < self.space.plain.ran.get(cell, 0.0):
+            return None
+        origin = Origin(cell, stood=record.given_by[name].stood)
+        return Binding("", given.record, given.version, origin=origin)
+
+    def _first_look(self, name: str, known: Binding) -> Binding:
+        return replace(known, version=self.space.version_at(name, known.obj, self.phase))
+
+    def plain(self, record: Record) -> Reason | None:
+        """Why what plain cells gave a step is not what they would give it now."""
+        for one in record.inputs:
+            if one.path.name in self.unheld:
+                return because("replaced", one.path.name)
+        return judge_stood(record, lambda name: self._stood(record, name), self._holds)
+
+    def _stood(self, record: Record, name: str) -> Mapping[str, Digest]:
+        binding = self.wanted(name)
+        if binding is None or binding.maker:
+            return {}
+        if binding.origin.cell or binding.origin.stood or name not in record.given_by:
+            return binding.origin.stood
+        return record.given_by[name].stood
+
+    def _holds(self, name: str, digest: Digest) -> bool:
+        return in_force(name, digest, self.heads, self.record)
+
+    # --- paths and components ----------------------------------------------------------------
 
     def lookup(self, path: AccessPath) -> Found:
         """The digests of a path and of the object around it, and who made it."""
@@ -212,7 +312,7 @@ class Outlook:
             for name, binding in self.space.bindings.items()
             if not binding.maker
             and name not in names
-            and not binding.kin.isdisjoint(names)
+            and not binding.origin.kin.isdisjoint(names)
             and self.space.is_current(name)
         }
         if not kin:

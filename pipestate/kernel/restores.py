@@ -16,7 +16,7 @@ from ..errors import StoreError
 from ..record import VALUE, Digest, Record, Version
 from . import displays, keeping, meanings, outputs, surroundings
 from .bench import Bench, Told
-from .namespace import Binding
+from .bindings import Binding
 from .runs import set_under
 from .trial import Task
 
@@ -63,7 +63,7 @@ def restore(bench: Bench, task: Task, digest: Digest, record: Record) -> None:
     started = time.time()
     _make_session(bench, record)
     changes = _changes(bench, task, digest, record)
-    new = keeping.meanings_of(changes, (), digest)
+    new = keeping.meanings_of(changes, digest)
     pipe = bench.ledger.pipe
     heads = {task.step: digest} if pipe.heads.get(task.step) != digest else {}
     bench.ledger.commit(

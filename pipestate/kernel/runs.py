@@ -249,7 +249,7 @@ def _keep(
             seconds=seconds,
             record=digest,
             heads={task.step: digest},
-            meanings=keeping.meanings_of(changes, before.givens, digest or ""),
+            meanings=keeping.meanings_of(changes, digest or "", before.givens, before.aside),
             imports=new_imports(bench),
             order=bench.new_order(task),
         ),

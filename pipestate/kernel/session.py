@@ -13,6 +13,7 @@ on its `bench`. It also follows the job: other processes add to it, and the user
 from __future__ import annotations
 
 import ast
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,13 +30,21 @@ from ..pipe.status import Reason, StepStatus, World, because
 from ..record import Digest, Meaning, Run, Version
 from . import ambient, cascade, keeping, modules, restores, runs, statements, trial
 from .bench import Bench, Doors, Settings
-from .namespace import Binding, Namespace, Past
+from .bindings import Binding, Origin
+from .namespace import Namespace, Past
 from .restores import Unders
 from .runs import Running
 from .trial import Task
 
-Plain = tuple[Names, frozenset[str], str]
-"""A plain cell on its way: what its text says, the names it reaches, and the text."""
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """A plain cell on its way: what its text says, the names it reaches, the text, and its id."""
+
+    names: Names
+    reached: frozenset[str]
+    text: str
+    cell: str = ""
 
 
 @dataclass(slots=True)
@@ -88,7 +97,7 @@ class Session:
         space.fetch = ledger.fetch
         space.earlier.clear()
         memory = self.bench.memory
-        for known in (memory.set_up, memory.tasks, memory.cells):
+        for known in (memory.set_up, memory.tasks, memory.cells, space.plain):
             known.clear()
         ambient.drop_pending()
         self._take_meanings()
@@ -100,10 +109,11 @@ class Session:
             if name not in space.bindings and name not in space.ns:
                 version = self._version(meaning.record, name, meaning.digest)
                 if version is not None:
-                    space.declare(name, meaning.maker, meaning.record, version)
+                    self._declare(name, meaning, version)
         for name, statement in pipe.imports.items():
             if name not in space.bindings and name not in space.ns:
-                space.declare(name, "", "", keeping.import_version(name, statement))
+                version = keeping.import_version(name, statement)
+                space.declare(name, Binding(version=version))
         runs.put_surroundings(self.bench, pipe.order)
 
     def refresh(self) -> None:
@@ -124,11 +134,16 @@ class Session:
             version = self._version(meaning.record, name, meaning.digest) if meaning else None
             if meaning is None:
                 space.drop(name)
-            elif version is not None:
-                space.declare(name, meaning.maker, meaning.record, version)
+            elif version is not None and meaning is not None:
+                self._declare(name, meaning, version)
         if replaced:
             names = ", ".join(sorted(replaced))
             self.bench.tell(f"{names} changed in the store since")
+
+    def _declare(self, name: str, meaning: Meaning, version: Version) -> None:
+        by = None if meaning.maker else self.ledger.record(meaning.record).given_by.get(name)
+        origin = Origin(by.cell, stood=by.stood) if by else Origin()
+        self.space.declare(name, Binding(meaning.maker, meaning.record, version, origin=origin))
 
     def _version(self, record: Digest, name: str, digest: Digest) -> Version | None:
         try:
@@ -155,7 +170,7 @@ class Session:
         split = cell_source.split_cell(raw)
         if split is None:
             # The words after `%pipe` are for it alone: `%pipe unload df` must not load df first.
-            self._enter_plain("" if _is_pipe_line(raw) else transformed)
+            self._enter_plain("" if _is_pipe_line(raw) else transformed, cell_id)
             return tree
         line = cell_source.parse_line(split[0])
         task = self.bench.task(line, split[1], transformed, cell_id)
@@ -163,7 +178,7 @@ class Session:
         self._meet_cell(task)
         return self._enter_step(task, tree)
 
-    def _enter_plain(self, transformed: str) -> None:
+    def _enter_plain(self, transformed: str, cell: str) -> None:
         names = cell_names.analyse(transformed)
         wanted = names.mentions | {path.name for path in names.reads}
         if names.is_dynamic:
@@ -171,7 +186,8 @@ class Session:
         cascade.run_setups(self.bench, self.ledger.pipe.order, wanted)
         cascade.load(self.bench, wanted)
         self.unders.load(self.bench, transformed)
-        self.plain = (names, graph.reach(wanted, self.bench.reads_of), transformed)
+        reached = graph.reach(wanted, self.bench.reads_of)
+        self.plain = Plain(names, reached, transformed, cell)
 
     def _check(self, task: Task) -> None:
         """Refuse a line that names steps which are not there, before anything changes."""
@@ -212,6 +228,7 @@ class Session:
         """The same cell under another name is a rename; another cell of the same name is said."""
         if not task.cell_id:
             return
+        self.space.plain.begin(task.cell_id, time.time())  # it may have been a plain cell before
         pipe, met = self.ledger.pipe, self.bench.memory.cells
         if met.get(task.step, task.cell_id) != task.cell_id:
             self.bench.tell(f"two cells are named {task.step}; the one that ran last counts")
@@ -259,13 +276,13 @@ class Session:
             runs.end(self.bench, running, error)
         elif self.plain is not None:
             plain, self.plain = self.plain, None
-            self._leave_plain(*plain)
-        self.plain = outer if isinstance(outer, tuple) else None
+            self._leave_plain(plain)
+        self.plain = outer if isinstance(outer, Plain) else None
         for line in ambient.apply_pending():
             self.bench.tell(line)
 
-    def _leave_plain(self, names: Names, reached: frozenset[str], text: str) -> None:
-        space = self.space
+    def _leave_plain(self, plain: Plain) -> None:
+        space, names, reached = self.space, plain.names, plain.reached
         may = set(names.binds | names.may_bind | names.deletes | names.mentions)
         if names.is_dynamic or names.stars or "get_ipython" in names.mentions:
             may |= trial.visible(space.ns).keys() | space.bindings.keys()
@@ -273,8 +290,11 @@ class Session:
             binding = space.bindings.get(name)
             if binding is not None and binding.version is not None:
                 may |= set(binding.version.writes)
-        changed = space.notice(may, reached, text)
-        space.suspect(reached - set(changed))
+        space.plain.begin(plain.cell, time.time())
+        read = graph.reach({path.name for path in names.reads}, self.bench.reads_of)
+        origin = Origin(plain.cell, reached, space.stood(read))
+        changed = space.notice(may, origin, plain.text)
+        space.suspect(reached - set(changed), plain.cell, names.writes | names.kept)
         if names.imports or names.definitions or names.stars:
             task = Task(StepLine("plain"), "", "", names, "")
             statements.note(names, space, frozenset(may))

@@ -24,11 +24,12 @@ from ..cell.lookers import DYNAMIC_NAMES
 from ..cell.names import IPYTHON_NAMES, Names, is_hidden
 from ..cell.source import StepLine
 from ..ledger import Ledger
-from ..record import ABSENT, VALUE, AccessPath, Digest, Input, Version
+from ..record import ABSENT, VALUE, AccessPath, Digest, Given, Input, Version
 from ..store import blobs, digests, versions
 from ..store.versions import Component, Phase
 from . import effects, statements
-from .namespace import Binding, Namespace, look
+from .bindings import DORMANT, Binding
+from .namespace import Namespace, look
 from .outlook import Outlook
 
 
@@ -66,6 +67,7 @@ class Trial:
     own: Mapping[str, Binding | None]
     objects: Mapping[str, Any]
     givens: tuple[Version, ...]
+    given_by: Mapping[str, Given] = field(default_factory=dict)
     setups: frozenset[str] = frozenset()
     mates: Mapping[str, str] = field(default_factory=dict)
 
@@ -136,10 +138,18 @@ def prepare(task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase) ->
         for name in version.names.keys() & placed.keys():
             if len(version.names) > 1:
                 placed[name] = replace(placed[name], maker="", version=version)
+    given_by = {
+        name: Given(placed[name].cell, dict(placed[name].origin.stood))
+        for version in givens
+        for name in version.names.keys() & placed.keys()
+        if placed[name].cell or placed[name].origin.stood
+    }
     mates = {name: _mates(placed, name) for name in placed}
     setups = frozenset(s for s, seen in ledger.pipe.seen.items() if "--setup" in seen.options)
     objects = visible(space.ns)
-    return Trial(task, outlook, inputs, placed, aside, own, objects, givens, setups, mates)
+    return Trial(
+        task, outlook, inputs, placed, aside, own, objects, givens, given_by, setups, mates
+    )
 
 
 def _as_they_look(
@@ -255,7 +265,7 @@ def _put(space: Namespace, name: str, want: Binding | None) -> None:
     if want is None or want.version is None:
         space.drop(name)
     else:
-        space.bind(name, replace(want, obj=Binding().obj))
+        space.bind(name, replace(want, obj=DORMANT) if want.record else want)
 
 
 def inputs_of(outlook: Outlook, paths: frozenset[AccessPath]) -> tuple[Input, ...]:

@@ -81,6 +81,35 @@ def givens(
     }
 
 
+def by_cell(
+    heads: Mapping[str, Digest], record: Callable[[Digest], Record]
+) -> dict[str, dict[str, Held]]:
+    """What plain cells with an id left, as far as steps have read it: by name, and then by cell.
+
+    Of what one cell left of a name, the version that was read last counts.
+    """
+    found: dict[str, dict[str, Held]] = {}
+    for digest in sorted(set(heads.values()), key=lambda digest: record(digest).started):
+        head = record(digest)
+        for version in head.givens if head.given_by else ():
+            for name in version.names:
+                cell = head.given_by[name].cell if name in head.given_by else ""
+                if cell:
+                    found.setdefault(name, {})[cell] = Held("", digest, version)
+    return found
+
+
+def in_force(
+    name: str, digest: Digest, heads: Mapping[str, Digest], record: Callable[[Digest], Record]
+) -> bool:
+    """Whether some step, by its record in force, left this version of a name."""
+    return any(
+        version.names.get(name) == digest
+        for head in heads.values()
+        for version in record(head).outputs
+    )
+
+
 def reach(names: Iterable[str], reads: Callable[[str], Iterable[str]]) -> frozenset[str]:
     """`names` and all that the code in their values reads in turn."""
     found: set[str] = set()

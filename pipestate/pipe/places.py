@@ -8,7 +8,7 @@ an id but is not in the saved notebook yet stands above every cell that runs aft
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,43 @@ class Cells:
     ids: Mapping[str, str]
     saved: tuple[str, ...] = ()
     after: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Where cells and steps stand in the notebook: the higher the number, the further down.
+
+    `cells` are those that the saved notebook has; `steps` all, beside the cells they follow where
+    their own is not among them; `sure` those whose place is known.
+    """
+
+    cells: Mapping[str, int] = field(default_factory=dict)
+    steps: Mapping[str, float] = field(default_factory=dict)
+    sure: frozenset[str] = frozenset()
+
+    def is_above(self, cell: str, step: str) -> bool | None:
+        """Whether a plain cell stands above a step; None where that is not known."""
+        if cell not in self.cells or step not in self.sure:
+            return None
+        return self.cells[cell] < self.steps[step]
+
+
+def row_of(order: Sequence[str], cells: Cells) -> Row:
+    """The steps in their places, `order`, on one line with the notebook's other cells."""
+    index = {cell: number for number, cell in enumerate(cells.saved)}
+    own = cells.after or {}
+    steps: dict[str, float] = {}
+    sure, last = set(), -1.0
+    for step in order:
+        cell = cells.ids.get(step, "")
+        if cell in index and step not in own:
+            steps[step] = last = float(index[cell])
+            sure.add(step)
+            continue
+        steps[step] = last + 0.5
+        if own.get(step) in sure:
+            sure.add(step)
+    return Row(index, steps, frozenset(sure))
 
 
 def order_for(step: str, order: Sequence[str], cells: Cells) -> tuple[str, ...]:

@@ -60,6 +60,7 @@ _SENTENCES: Mapping[str, str] = {
     "damaged": "what it kept is damaged: {detail}",
     "python": "it was kept by Python {detail}",
     "plain": "`{subject}` was made by a plain cell from an earlier `{detail}`: run that cell again",
+    "replaced": "`{subject}` is not what the plain cell above made of it: run that cell again",
     "set": "its value was set from outside",
 }
 
@@ -99,6 +100,7 @@ class World:
     packages: Callable[[Iterable[str]], Mapping[str, str]]
     files: Callable[[Record], Reason | None]
     ambient: Mapping[str, Digest]
+    plain: Callable[[Record], Reason | None] = lambda record: None
 
 
 def judge(record: Record, world: World) -> Reason | None:
@@ -115,7 +117,7 @@ def judge(record: Record, world: World) -> Reason | None:
         reason = judge_input(one, world.lookup(one.path))
         if reason is not None:
             return reason
-    return _judge_sharing(record, world) or _judge_world(record, world)
+    return _judge_sharing(record, world) or _judge_world(record, world) or world.plain(record)
 
 
 def _judge_sharing(record: Record, world: World) -> Reason | None:
@@ -180,6 +182,23 @@ def value_found(step: str, record: Record | None) -> Found:
         bound = {name: v.names[name] for v in record.outputs for name in v.names}
         digest = " ".join(f"{name}={bound[name]}" for name in sorted(bound))
     return Found(digest, digest, step)
+
+
+def judge_stood(
+    record: Record,
+    stood: Callable[[str], Mapping[str, Digest]],
+    in_force: Callable[[str, Digest], bool],
+) -> Reason | None:
+    """Whether a plain cell made what the step was given from a version that is no longer in force.
+
+    `stood` gives the versions that a name was made from.
+    """
+    for one in record.inputs:
+        if not one.maker and one.whole != ABSENT:
+            for name, digest in stood(one.path.name).items():
+                if not in_force(name, digest):
+                    return because("plain", one.path.name, detail=name)
+    return None
 
 
 def find(held: Standing, path: AccessPath, head: Callable[[str], Record | None]) -> Found:

@@ -1,0 +1,141 @@
+"""What a name means: its binding; and what plain cells had to do with it.
+
+A plain cell has a place where the notebook's file tells it, and what it made counts for the steps
+below it until another cell makes the name anew. So what a cell left is remembered when the name
+comes to mean something else: as the version that a record holds, or as the object itself where that
+cannot change and weighs little. Of the rest only the fact is remembered: plain cells are watched,
+not kept.
+
+Knows neither the namespace nor the places; `namespace` notes here what it sees, `outlook` asks.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ..record import Digest, Version
+
+
+class _Dormant:
+    def __repr__(self) -> str:
+        return "<dormant>"
+
+
+DORMANT: Final = _Dormant()
+
+_LIGHT: Final = frozenset(
+    {type(None), bool, int, float, complex, types.ModuleType, types.FunctionType, type}
+)
+_SIZED: Final = frozenset({str, bytes})
+_SHORT: Final = 10_000
+"""The longest text that is held for the place it was made in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The plain cell that made a value.
+
+    `cell` is its id, "" where nobody tells; `kin` the names that it named: the value may share
+    objects with those alone; `stood` the digests of the steps' versions that it read, by name.
+    """
+
+    cell: str = ""
+    kin: frozenset[str] = frozenset()
+    stood: Mapping[str, Digest] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """A change in place by plain cells: those that may have made it, and what was there before,
+    where a record holds that."""
+
+    cells: frozenset[str]
+    record: Digest = ""
+    version: Version | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a name means: a version (None: a plain cell's, not looked at yet) and its object.
+
+    `maker` is the step it comes from, "" for a plain cell, of which `origin` tells more; `record`
+    the record that holds the version, "" if none does. `amended` says that plain cells changed the
+    object in place. `looks` is what it looked like when it was loaded, where that is not what was
+    kept: caches.
+    """
+
+    maker: str = ""
+    record: Digest = ""
+    version: Version | None = None
+    obj: Any = DORMANT
+    amended: Amendment | None = None
+    origin: Origin = field(default_factory=Origin)
+    looks: Version | None = None
+
+    @property
+    def is_resident(self) -> bool:
+        """Whether the value is in memory."""
+        return self.obj is not DORMANT
+
+    @property
+    def cell(self) -> str:
+        """The plain cell that made it, "" for a step's and where it is not known."""
+        return "" if self.maker else self.origin.cell
+
+    def means(self, maker: str, version: Version) -> bool:
+        """Whether it is this step's version, as the step left it."""
+        return (
+            self.maker == maker
+            and not self.amended
+            and self.version is not None
+            and self.version.digest == version.digest
+            and self.version.names.keys() == version.names.keys()
+        )
+
+
+@dataclass(slots=True)
+class Plain:
+    """What the plain cells of a kernel did: when each ran last, and what it left of names that
+    mean something else by now (None: it took the name away)."""
+
+    ran: dict[str, float] = field(default_factory=dict)
+    left: dict[str, dict[str, Binding | None]] = field(default_factory=dict)
+
+    def begin(self, cell: str, now: float) -> None:
+        """A cell has run: what it left before counts no more."""
+        if cell:
+            self.ran[cell] = now
+            self.left.pop(cell, None)
+
+    def displace(self, name: str, old: Binding) -> None:
+        """A name comes to mean something else than what a plain cell made of it."""
+        if not old.cell:
+            return
+        held = old
+        if old.record or not _is_light(old.obj):
+            held = Binding("", old.record, old.version if old.record else None, origin=old.origin)
+        self.left.setdefault(old.cell, {})[name] = held
+
+    def take_away(self, name: str, cell: str) -> None:
+        """A cell deleted a name."""
+        if cell:
+            self.left.setdefault(cell, {})[name] = None
+
+    def cells_of(self, name: str) -> Iterable[str]:
+        """The cells that left something of a name that means something else by now."""
+        return (cell for cell, names in self.left.items() if name in names)
+
+    def clear(self) -> None:
+        """Forget all of it."""
+        self.ran.clear()
+        self.left.clear()
+
+
+def _is_light(value: object) -> bool:
+    kind = type(value)
+    if kind in _SIZED:
+        return len(value) <= _SHORT  # type: ignore[arg-type]
+    return kind in _LIGHT
