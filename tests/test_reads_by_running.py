@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipestate.cell.names import Names, analyse
@@ -355,6 +355,7 @@ def _unbound(names: Names, namespace: Globals, *, is_done: bool) -> Iterator[str
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 2**64))
+@example(20_922_789_887_999)
 def test_what_a_program_sees_and_changes_is_foretold(seed: int) -> None:
     """No name, no part of a value and no binding that Python meets is missing from the analysis."""
     source = Programs(random.Random(seed)).program()
@@ -366,6 +367,7 @@ def test_what_a_program_sees_and_changes_is_foretold(seed: int) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**64))
+@example(20_922_789_887_999)
 def test_names_are_resolved_as_python_resolves_them(seed: int) -> None:
     """Every global that some block looks up, by Python's symbol table, is known."""
     source = Programs(random.Random(seed)).program()

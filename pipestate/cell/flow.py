@@ -110,17 +110,23 @@ class Flow(Writes):
         """Go on after a loop that ended by itself in one of these states, or was broken out of."""
         broken = [(state, False) for state in self.breaks.pop()]
         self.join(ends)
-        if not self.is_dead:
-            self.block(orelse)
+        self.dead_or_alive(orelse)
         self.join([(self.state, self.is_dead), *broken])
+
+    def dead_or_alive(self, body: Iterable[ast.stmt]) -> None:
+        """Run statements, also where they are out of reach: what they mention counts."""
+        is_dead = self.is_dead
+        self.block(body)
+        self.is_dead |= is_dead
 
     def try_(self, node: ast.Try) -> None:
         """`try`: a handler may start from anywhere in the body; `finally` from anywhere at all."""
         entry, since = dict(self.state), len(self.log)
         jumps = self.jumps()
-        body, is_dead = self.branch(entry, node.body)
+        self.branch(entry, node.body)
         start = self.weakened(entry, since)
-        ends = [(body, True) if is_dead else self.branch(body, node.orelse)]
+        self.dead_or_alive(node.orelse)
+        ends = [(self.state, self.is_dead)]
         ends.extend(self.handler(handler, start) for handler in node.handlers)
         self.join(ends)
         if node.finalbody:
