@@ -8,10 +8,11 @@ not used.
 from __future__ import annotations
 
 import ast
+import contextlib
 import html
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from IPython.core.error import UsageError as IPythonUsageError
@@ -22,11 +23,12 @@ from . import commands, view
 from . import job as jobs
 from .cell.source import parse_line
 from .errors import PipeStateError
-from .kernel import ambient, completion, notebooks, outputs
+from .kernel import ambient, completion, notebooks, outputs, pages
 from .kernel.bench import Doors, Settings, Told
 from .kernel.cascade import Planned
 from .kernel.hooks import CellHooks, run_body
 from .kernel.session import Session
+from .kernel.trial import Task
 from .ledger import Ledger
 from .pipe.status import StepStatus
 from .store.folder import locate, open_store
@@ -93,6 +95,8 @@ class PipeState(Configurable):
         self._settings = Settings()
         self._undo: list[Callable[[], None]] = []
         self._shown = 0
+        self._pages = pages.Pages()
+        self._elsewhere: list[list[Told]] = []
         self._take_settings()
 
     # --- the session -----------------------------------------------------------------------------
@@ -101,7 +105,9 @@ class PipeState(Configurable):
     def session(self) -> Session:
         """The kernel's session with its job, opened at the first need."""
         if self._session is None:
-            doors = Doors(self.tell, self.show, lambda task: run_body(self.shell, task))
+            doors = Doors(
+                self.tell, self.show, lambda task: run_body(self.shell, task), self._at_home
+            )
             ledger = self._open(self.job or default_job(self.shell))
             self._session = Session.open(self.shell, ledger, self._settings, doors)
         return self._session
@@ -155,7 +161,26 @@ class PipeState(Configurable):
             self._session.ledger.store.close()
 
     def _enter(self, raw: str, transformed: str, cell_id: str, tree: ast.Module) -> ast.Module:
+        self._pages.meet(self.shell, cell_id if raw.lstrip().startswith("%%step") else "")
         return self.session.enter(raw, transformed, cell_id, tree)
+
+    @contextlib.contextmanager
+    def _at_home(self, task: Task) -> Iterator[None]:
+        """What a step shows that runs for another's sake goes under its own cell, and one line
+        under the cell that runs."""
+        page = self._pages.find(self.shell, task.cell_id)
+        if page is None:
+            yield
+            return
+        told: list[Told] = []
+        self._elsewhere.append(told)
+        try:
+            with pages.opened(self.shell, page):
+                yield
+        finally:
+            self._elsewhere.remove(told)
+            for one in told:
+                self._show(one)
 
     def _leave(self, error: BaseException | None) -> None:
         if self._session is not None:
@@ -294,6 +319,11 @@ class PipeState(Configurable):
                     f"`{name}` of {told.step} cannot be kept: {flaw}; "
                     f"a cell that needs it in another kernel makes {told.step} run again"
                 )
+        self._show(told)
+        if self._elsewhere:
+            self._elsewhere[-1].append(told)
+
+    def _show(self, told: Told) -> None:
         if self.badge:
             reason = "" if told.is_first else told.reason
             words = (told.step, told.event, told.seconds, reason)

@@ -118,6 +118,7 @@ _TOLD: Final = {
     "ran": "ran in {time}",
     "restored": "restored, its run took {time}",
     "failed": "failed after {time}",
+    "needed": "runs first, its last run took {time}",
 }
 # Each sign differs in shape, and the word stands beside it: colour only helps.
 _SIGNS: Final = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -43,10 +44,10 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the user is told about a step that ran or was restored."""
+    """What the user is told about a step that ran or was restored, or runs now (`needed`)."""
 
     step: str
-    event: Literal["ran", "restored", "failed"]
+    event: Literal["ran", "restored", "failed", "needed"]
     seconds: float
     reason: str = ""
     flaws: tuple[tuple[str, str], ...] = ()
@@ -56,11 +57,13 @@ class Told:
 @dataclass(frozen=True, slots=True)
 class Doors:
     """How a bench reaches the user: `tell` shows a line, `show` what became of a step, and
-    `run_body` runs a step's Python as the shell would and gives what it raised."""
+    `run_body` runs a step's Python as the shell would and gives what it raised. What is shown
+    inside `at_home` goes under the step's own cell where that can be reached."""
 
     tell: Callable[[str], None]
     show: Callable[[Told], None]
     run_body: Callable[[Task], BaseException | None]
+    at_home: Callable[[Task], AbstractContextManager[None]]
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 from ..cell.names import Names
 from ..errors import PipeStateError, UsageError
@@ -23,10 +23,13 @@ from ..pipe.graph import Touches
 from ..pipe.status import STEP_VALUE, Reason, StepStatus, because
 from ..record import ABSENT, Digest, Record, Version
 from . import ambient, pictures, restores, runs
-from .bench import Bench
+from .bench import Bench, Told
 from .outlook import Outlook
 from .surroundings import RANDOM
 from .trial import Task
+
+LONG_SECONDS: Final = 5.0
+"""A step whose last run took so long is announced before it runs for another's sake."""
 
 FILE = "file:"
 AMBIENT = "ambient:"
@@ -138,15 +141,16 @@ def run(bench: Bench, task: Task, reason: Reason) -> BaseException | None:
     """Run a step inside the cell that runs now; what it raised."""
     outlook = bench.outlook(task)
     remake_lost(bench, task, outlook)
-    running = runs.start(bench, task, outlook, reason)
-    error: BaseException | None = None
-    try:
-        error = bench.doors.run_body(task)
-    except BaseException as interrupt:
-        error = interrupt
-        raise
-    finally:
-        runs.end(bench, running, error)
+    with bench.doors.at_home(task):
+        running = runs.start(bench, task, outlook, reason)
+        error: BaseException | None = None
+        try:
+            error = bench.doors.run_body(task)
+        except BaseException as interrupt:
+            error = interrupt
+            raise
+        finally:
+            runs.end(bench, running, error)
     return error
 
 
@@ -155,6 +159,10 @@ def run_other(bench: Bench, step: str, reason: Reason, *, asked: str = "") -> No
 
     Raises UsageError where it fails: what asked for it does not run.
     """
+    head = bench.ledger.head(step)
+    if head is not None and head.seconds >= LONG_SECONDS:
+        why = f"{asked or 'this cell'} needs it"
+        bench.doors.show(Told(step, "needed", head.seconds, why))
     if run(bench, bench.task_of(step), reason) is not None:
         who = f"{asked} did not run" if asked else "this cell did not run"
         raise UsageError(f"{who}: {step}, which it needs, failed", f"mend {step} and run it")
