@@ -231,12 +231,14 @@ class Meaning:
     """What a name means in a job: the version with this digest that this step's record holds.
 
     `record` is the record that holds the version, among its outputs or its givens. `maker` is the
-    step it comes from: equal versions of two steps fall back differently.
+    step it comes from: equal versions of two steps fall back differently. `is_outgrown` says that a
+    plain cell has given the name another value since, or worked on it, which nothing keeps.
     """
 
     maker: str
     record: Digest
     digest: Digest
+    is_outgrown: bool = False
 
 
 @dataclass(frozen=True, slots=True)

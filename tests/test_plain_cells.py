@@ -76,3 +76,27 @@ def test_what_a_later_step_made_of_a_given_is_put_aside(job):
     job.run("%%step z\nk = 5")
     assert job.run("%%step a --force\nu = k\nu").value == "1"
     assert job.run("k").value == "5"
+
+
+def test_after_a_restart_a_name_says_if_a_plain_cell_had_made_more_of_it(job):
+    """It means what was last kept, and the first cell that names it is told."""
+    job.run("%%step a\nxs = [1]\nk = 1\nsame = 5")
+    job.run("xs.append(2)\nk = 2")
+    job.run("same = 5")
+    job.kill()
+    job.load("job")
+    first = job.run("xs, k")
+    assert first.value == "([1], 1)"
+    assert "`xs` is as it was last kept; a plain cell had worked on it since" in first.text
+    assert "`k` is as it was last kept" in first.text
+    assert "as it was last kept" not in job.run("xs, k, same").text
+
+
+def test_a_value_that_a_step_has_made_anew_is_not_told_of(job):
+    """What is kept is what it means."""
+    job.run("%%step a\nxs = [1]")
+    job.run("xs.append(2)")
+    job.run("%%step a --force\nxs = [1]")
+    job.kill()
+    job.load("job")
+    assert "as it was last kept" not in job.run("xs").text

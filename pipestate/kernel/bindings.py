@@ -115,7 +115,7 @@ class Plain:
         if not old.cell:
             return
         held = old
-        if old.record or not _is_light(old.obj):
+        if old.record or not is_light(old.obj):
             held = Binding("", old.record, old.version if old.record else None, origin=old.origin)
         self.left.setdefault(old.cell, {})[name] = held
 
@@ -134,7 +134,8 @@ class Plain:
         self.left.clear()
 
 
-def _is_light(value: object) -> bool:
+def is_light(value: object) -> bool:
+    """Whether a value cannot change, in a way that counts, and weighs little."""
     kind = type(value)
     if kind in _SIZED:
         return len(value) <= _SHORT  # type: ignore[arg-type]

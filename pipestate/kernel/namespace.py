@@ -75,6 +75,7 @@ class Namespace:
     earlier: dict[tuple[str, Digest], Any] = field(default_factory=dict)
     past: Past = field(default_factory=Past)
     plain: Plain = field(default_factory=Plain)
+    outgrown: set[str] = field(default_factory=set)
 
     # --- asking --------------------------------------------------------------------------------
 
@@ -282,6 +283,7 @@ class Namespace:
             self.earlier[name, old.version.names[name]] = old.obj
         if old is not None:
             self.plain.displace(name, old)
+        self.outgrown.discard(name)
         self.suspects.pop(name, None)
         self.junk.pop(name, None)
 

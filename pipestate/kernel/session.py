@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ast
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from ..pipe import graph, slices, status
 from ..pipe.graph import Standing
 from ..pipe.status import Reason, StepStatus, World, because
 from ..record import Digest, Meaning, Run, Version
-from . import ambient, cascade, keeping, modules, restores, runs, statements, trial
+from . import ambient, bindings, cascade, keeping, modules, restores, runs, statements, trial
 from .bench import Bench, Doors, Settings
 from .bindings import Binding, Origin
 from .namespace import Namespace, Past
@@ -144,6 +144,8 @@ class Session:
         by = None if meaning.maker else self.ledger.record(meaning.record).given_by.get(name)
         origin = Origin(by.cell, stood=by.stood) if by else Origin()
         self.space.declare(name, Binding(meaning.maker, meaning.record, version, origin=origin))
+        if meaning.is_outgrown:
+            self.space.outgrown.add(name)
 
     def _version(self, record: Digest, name: str, digest: Digest) -> Version | None:
         try:
@@ -295,11 +297,29 @@ class Session:
         origin = Origin(plain.cell, reached, space.stood(read))
         changed = space.notice(may, origin, plain.text)
         space.suspect(reached - set(changed), plain.cell, names.writes | names.kept)
+        self._note_outgrown({*changed, *(reached & (names.writes | names.kept))})
         if names.imports or names.definitions or names.stars:
             task = Task(StepLine("plain"), "", "", names, "")
             statements.note(names, space, frozenset(may))
             modules.watch(self.bench.modules_of(task))
             self._remember_imports()
+
+    def _note_outgrown(self, names: Collection[str]) -> None:
+        """Write down, once, that what is kept of these names is not what they mean now."""
+        known = self.ledger.pipe.meanings
+        found = {n: known[n] for n in names if n in known and not known[n].is_outgrown}
+        news = {n: replace(m, is_outgrown=True) for n, m in found.items() if self._differs(n, m)}
+        if news:
+            self.ledger.commit(lambda _: Run(0, "", "", "noted", meanings=dict(news)))
+
+    def _differs(self, name: str, meaning: Meaning) -> bool:
+        """Whether a name may mean something else; a plain cell that ran again often means the
+        same."""
+        now = self.space.bindings.get(name)
+        if now is None or now.version is not None or not bindings.is_light(now.obj):
+            return True
+        version = self.space.version_at(name, now.obj, self.bench.phase())
+        return version.digest != meaning.digest
 
     def _remember_imports(self) -> None:
         """Keep new imports, in a job that has begun; else they go along with its first step."""
