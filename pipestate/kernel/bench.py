@@ -8,7 +8,7 @@ for `runs`, `restores` and `cascade`, which are handed one.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -19,15 +19,15 @@ from ..cell.names import Names
 from ..cell.source import StepLine
 from ..errors import UsageError
 from ..ledger import Ledger
-from ..pipe import graph, places
-from ..pipe.graph import Held
+from ..pipe import graph, layers, places
+from ..pipe.layers import Layers, Makers
 from ..pipe.places import Cells, Row
 from ..pipe.status import STEP_VALUE, Reason, World, because, judge
-from ..record import AccessPath, Digest, Pipe, Record
+from ..record import AccessPath, Digest, Pipe, Record, Seen
 from ..store.versions import Phase
-from . import keeping, modules, notebooks, surroundings
+from . import modules, notebooks, surroundings
 from .namespace import Namespace
-from .outlook import Direction, Outlook
+from .outlook import Direction, Outlook, Site
 from .trial import Task
 
 Mode = Literal["manual", "lazy"]
@@ -75,12 +75,21 @@ class Memory:
     """
 
     set_up: set[str] = field(default_factory=set)
-    tasks: dict[str, Task] = field(default_factory=dict)
+    tasks: dict[str, tuple[Seen, Task]] = field(default_factory=dict)
     cells: dict[str, str] = field(default_factory=dict)
     folder: str = field(default_factory=os.getcwd)
     is_remaking: bool = False
-    placed: tuple[Pipe, Task, tuple[str, ...]] | None = None
-    by_cell: tuple[Pipe, Mapping[str, Mapping[str, Held]]] | None = None
+    site: Site | None = None
+    sited: Task | None = None
+    makers: Makers = field(default_factory=Makers)
+    made_for: Pipe | None = None
+
+    def clear(self) -> None:
+        """Forget the job: another one, or another store of it, is gone over to."""
+        for known in (self.set_up, self.tasks, self.cells):
+            known.clear()
+        self.site = self.sited = self.made_for = None
+        self.makers = Makers()
 
 
 @dataclass(slots=True)
@@ -127,12 +136,12 @@ class Bench:
         """A step of the job from the source last seen for it."""
         seen = self.ledger.pipe.seen[step]
         known = self.memory.tasks.get(step)
-        if known is None or keeping.seen(known) != seen:
+        if known is None or known[0] != seen:
             line = cell_source.parse_line(seen.options)
             transformed = self.shell.transform_cell(seen.source)
-            known = self.task(line, seen.source, transformed, seen.cell_id, is_asked=False)
-            self.memory.tasks[step] = known
-        return known
+            task = self.task(line, seen.source, transformed, seen.cell_id, is_asked=False)
+            known = self.memory.tasks[step] = (seen, task)
+        return known[1]
 
     def names_of(self, step: str) -> Names | None:
         """What the source last seen for a step says, None for a step that no cell made."""
@@ -141,7 +150,7 @@ class Bench:
     def is_setup(self, step: str) -> bool:
         """Whether a step is one of setup, by the line last seen for it."""
         seen = self.ledger.pipe.seen.get(step)
-        return seen is not None and "--setup" in seen.options.split()
+        return seen is not None and "--setup" in seen.options and "--setup" in seen.options.split()
 
     def modules_of(self, task: Task) -> set[str]:
         """The modules that the step's source, or the code it reaches, imports."""
@@ -164,25 +173,38 @@ class Bench:
 
     # --- places ----------------------------------------------------------------------------------
 
+    def site(self, task: Task) -> Site:
+        """Where a task stands, with all that lies around it in the job as it is now.
+
+        Raises UsageError for a task that wants to stand after a step which is not there.
+        """
+        pipe, known = self.ledger.pipe, self.memory.site
+        if known is not None and known.pipe is pipe and self.memory.sited is task:
+            return known
+        cells = self._cells(task)
+        order = places.order_for(task.step, pipe.order, cells)
+        row = places.row_of(order, cells) if cells.saved else Row()
+        self.memory.sited, self.memory.site = task, Site(pipe, order, self.layers(order), row)
+        return self.memory.site
+
+    def layers(self, order: tuple[str, ...]) -> Layers:
+        """What each step of the job left, in this order."""
+        site = self.memory.site
+        known = site.layers if site is not None else Layers()
+        return layers.moved(known, order, self.ledger.pipe.heads, self.ledger.record)
+
     def place(self, task: Task) -> tuple[str, ...]:
         """The steps in their places, with the task's among them."""
-        pipe, known = self.ledger.pipe, self.memory.placed
-        if known is None or known[0] is not pipe or known[1] is not task:
-            known = self.memory.placed = (pipe, task, self._place(task))
-        return known[2]
+        return self.site(task).order
 
-    def _place(self, task: Task) -> tuple[str, ...]:
+    def _cells(self, task: Task) -> Cells:
+        """What is known of the cells: those of the steps, and the saved notebook's."""
         pipe, after = self.ledger.pipe, task.line.after
         if after is not None and (after not in pipe.order or after == task.step):
             raise UsageError(
                 f"there is no step `{after}` for {task.step} to stand after",
                 f"the steps are: {', '.join(pipe.order) or 'none yet'}",
             )
-        return places.order_for(task.step, pipe.order, self._cells(task))
-
-    def _cells(self, task: Task) -> Cells:
-        """What is known of the cells: those of the steps, and the saved notebook's."""
-        pipe, after = self.ledger.pipe, task.line.after
         ids = {step: seen.cell_id for step, seen in pipe.seen.items()}
         ids[task.step] = task.cell_id or ids.get(task.step, "")
         own = {step: name for step, seen in pipe.seen.items() if (name := _after(seen.options))}
@@ -203,42 +225,25 @@ class Bench:
 
     # --- judging ---------------------------------------------------------------------------------
 
-    def outlook(self, task: Task) -> Outlook:
-        """What stands before a task's step."""
-        pipe, record = self.ledger.pipe, self.ledger.record
-        order = self.place(task)
+    def outlook(self, task: Task, site: Site | None = None) -> Outlook:
+        """What stands before a task's step; at the site of another task, if that is given."""
+        site = site or self.site(task)
         return Outlook(
             task.step,
             self.space,
-            graph.standing(graph.above(order, task.step), pipe.heads, record),
-            pipe.heads,
-            order,
+            site,
             self.settings.direction,
             self.phase(),
             self.ledger.head,
-            record,
-            graph.givens((*pipe.order, task.step), pipe.heads, record),
-            *self._plain_places(task, order),
+            self.ledger.record,
         )
-
-    def _plain_places(
-        self, task: Task, order: tuple[str, ...]
-    ) -> tuple[Row, Mapping[str, Mapping[str, Held]]]:
-        """Where cells stand, and what plain cells left as far as steps have read it."""
-        cells = self._cells(task)
-        if not cells.saved:
-            return Row(), {}
-        pipe, known = self.ledger.pipe, self.memory.by_cell
-        if known is None or known[0] is not pipe:
-            found = graph.by_cell(pipe.heads, self.ledger.record)
-            known = self.memory.by_cell = (pipe, found)
-        return places.row_of(order, cells), known[1]
 
     def world(self, task: Task, outlook: Outlook) -> World:
         """What a task's records are judged against."""
-        steps = graph.above(outlook.order, task.step)
-        above, below = self.records(steps), self.records(outlook.order[len(steps) + 1 :])
-        settings = surroundings.standing(above)
+        now = outlook.site.layers
+        at = now.place_of(task.step)
+        above, below = layers.above(now.writers, at), layers.below(now.writers, at)
+        settings = surroundings.standing(layers.above(now.ambient, at))
         return World(
             normal=task.normal,
             lookup=outlook.lookup,
@@ -260,8 +265,6 @@ class Bench:
         ):
             if is_so:
                 return because(kind)
-        if outlook.is_dynamic(task.names):
-            return because("dynamic", "eval, exec, globals() or the like")
         first: Reason | None = None
         world = self.world(task, outlook)
         for digest, record in self.ledger.candidates(task.step):
@@ -269,6 +272,8 @@ class Bench:
             if reason is None:
                 return digest, record
             first = first or reason
+        if outlook.is_dynamic(task.names):
+            return because("dynamic", "eval, exec, globals() or the like")
         return first or because("new")
 
 

@@ -18,13 +18,14 @@ from typing import Final, Literal
 
 from ..cell.names import Names
 from ..errors import PipeStateError, UsageError
-from ..pipe import graph
+from ..pipe import graph, layers
 from ..pipe.graph import Touches
+from ..pipe.layers import Makers
 from ..pipe.status import STEP_VALUE, Reason, StepStatus, because
 from ..record import ABSENT, Digest, Record, Version
 from . import ambient, pictures, restores, runs
 from .bench import Bench, Told
-from .outlook import Outlook
+from .outlook import Outlook, Site
 from .surroundings import RANDOM
 from .trial import Task
 
@@ -54,7 +55,7 @@ class Planned:
 
 def needed_by(bench: Bench, task: Task, outlook: Outlook) -> tuple[str, ...]:
     """The steps above a task that may have a part in what it reads, in order."""
-    steps = graph.above(outlook.order, task.step)
+    now = _makers(bench, outlook.order)
     own = touches(bench, task.step).reads
     names = {path.name for path in outlook.paths(task.names)}
     names |= {name for name in own if name.startswith((FILE, AMBIENT))}
@@ -62,7 +63,18 @@ def needed_by(bench: Bench, task: Task, outlook: Outlook) -> tuple[str, ...]:
     names.add(_SURROUNDINGS)
     if bench.ledger.head(task.step) is None:  # whether it draws is not known yet
         names |= _RANDOM_STATES
-    return graph.needed(steps, names, lambda step: touches(bench, step))
+    return now.needed(task.step, names)
+
+
+def _makers(bench: Bench, order: tuple[str, ...]) -> Makers:
+    """What each step of the job does to which names; only what has moved is looked at anew."""
+    pipe, known = bench.ledger.pipe, bench.memory.makers
+    if bench.memory.made_for is pipe and known.order == order:
+        return known
+    marks = {step: (pipe.heads.get(step), pipe.seen.get(step)) for step in order}
+    bench.memory.makers = layers.makers(known, order, marks, lambda step: touches(bench, step))
+    bench.memory.made_for = pipe
+    return bench.memory.makers
 
 
 def touches(bench: Bench, step: str) -> Touches:
@@ -109,7 +121,7 @@ def _ambient_of(record: Record) -> set[str]:
 
 
 def next_stale(
-    bench: Bench, steps: Iterable[str], done: Collection[str] = ()
+    bench: Bench, steps: Iterable[str], site: Site, done: Collection[str] = ()
 ) -> tuple[str, Reason | tuple[Digest, Record]] | None:
     """The first of `steps` that is not what a run would leave now, and what to do about it.
 
@@ -128,7 +140,7 @@ def next_stale(
                 raise UsageError(str(reason), f"run {step} until it is done")
             if task.line.always:
                 continue
-        verdict = bench.verdict(task, bench.outlook(task))
+        verdict = bench.verdict(task, bench.outlook(task, site))
         if isinstance(verdict, Reason) or verdict[0] != bench.ledger.pipe.heads.get(step):
             return step, verdict
     return None
@@ -173,7 +185,7 @@ def bring_up(bench: Bench, task: Task) -> None:
     done: set[str] = set()
     for _ in range(len(bench.ledger.pipe.order) + 1):
         steps = needed_by(bench, task, bench.outlook(task))
-        found = next_stale(bench, steps, done)
+        found = next_stale(bench, steps, bench.site(task), done)
         if found is None:
             return
         step, verdict = found
@@ -187,7 +199,8 @@ def bring_up(bench: Bench, task: Task) -> None:
 
 def warn(bench: Bench, task: Task) -> None:
     """Say on what stale step a task stands that runs alone."""
-    found = next_stale(bench, needed_by(bench, task, bench.outlook(task)))
+    steps = needed_by(bench, task, bench.outlook(task))
+    found = next_stale(bench, steps, bench.site(task))
     if found is not None:
         step, verdict = found
         why = f": {verdict}" if isinstance(verdict, Reason) else ""

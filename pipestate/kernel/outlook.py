@@ -14,9 +14,10 @@ from typing import Literal
 from ..cell.lookers import DYNAMIC_NAMES
 from ..cell.names import Names, is_hidden
 from ..pipe.graph import Held, Standing, in_force
+from ..pipe.layers import Layers
 from ..pipe.places import Row
 from ..pipe.status import STEP_VALUE, Found, Reason, because, judge_stood, value_found
-from ..record import ABSENT, AccessPath, Digest, Record
+from ..record import ABSENT, AccessPath, Digest, Pipe, Record
 from ..store import digests
 from ..store.versions import Phase
 from .bindings import Amendment, Binding, Origin
@@ -25,29 +26,51 @@ from .namespace import Namespace
 Direction = Literal["in_order", "any_order"]
 
 
+@dataclass(frozen=True, slots=True)
+class Site:
+    """The job around a step, at one moment: its steps in their places, what each left, and where
+    the notebook's other cells stand among them."""
+
+    pipe: Pipe
+    order: tuple[str, ...]
+    layers: Layers
+    row: Row
+
+
 @dataclass(slots=True)
 class Outlook:
     """What names stand for before `step`, in one kernel.
 
     `head` gives the record in force of a step, for values that are read by their step's name.
-    `givens` are what plain cells had made of names when this step or others read them: they stand
-    in where the name has since come to mean what this step or a later one made.
+    What plain cells had made of names when this step or others read them stands in where the name
+    has since come to mean what this step or a later one made. `unheld` are the names whose version
+    is not to be had: what stands now stands in.
     """
 
     step: str
     space: Namespace
-    held: Standing
-    heads: Mapping[str, Digest]
-    order: tuple[str, ...]
+    site: Site
     direction: Direction
     phase: Phase
     head: Callable[[str], Record | None]
     record: Callable[[Digest], Record]
-    givens: Standing = field(default_factory=dict)
-    row: Row = field(default_factory=Row)
-    by_cell: Mapping[str, Mapping[str, Held]] = field(default_factory=dict)
     unheld: set[str] = field(default_factory=set)
     _found: dict[AccessPath, Found] = field(default_factory=dict)
+
+    @property
+    def held(self) -> Standing:
+        """What the steps above leave."""
+        return self.site.layers.before(self.step)
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The steps in their places."""
+        return self.site.order
+
+    @property
+    def row(self) -> Row:
+        """Where the notebook's cells stand."""
+        return self.site.row
 
     def wanted(self, name: str) -> Binding | None:
         """The binding that the step should find; None where the name stands for nothing."""
@@ -58,7 +81,7 @@ class Outlook:
         cell = self._nearest(name)
         if cell and (held is None or self.row.cells[cell] > self.row.steps[held.maker]):
             return self._of_plain(name, cell)
-        given = self.givens.get(name)
+        given = self.site.layers.given(name, self.step)
         if given is not None and self._place_of(given.record, name) is not None:
             given = None
         if given is not None and (held is None or self._is_own(given, held)):
@@ -87,7 +110,7 @@ class Outlook:
         if self.direction == "any_order":
             return True
         if now.maker:
-            return now.maker not in self.order
+            return now.maker not in self.site.layers.places
         return self.row.is_above(now.cell, self.step) is None
 
     def _looked_at(self, name: str, now: Binding) -> Binding:
@@ -120,7 +143,8 @@ class Outlook:
             return ""
         now = self.space.bindings.get(name)
         cells = set(self.space.plain.cells_of(name))
-        cells |= {cell for cell in self.by_cell.get(name, ()) if self._given(name, cell)}
+        given = self.site.layers.given_by(name, self.record)
+        cells |= {cell for cell in given if self._given(name, cell)}
         if now is not None and now.cell:
             cells.add(now.cell)
         above = [cell for cell in cells if self.row.is_above(cell, self.step)]
@@ -148,7 +172,7 @@ class Outlook:
 
     def _given(self, name: str, cell: str) -> Binding | None:
         """What a step was given of a name that the cell has not made anew since."""
-        given = self.by_cell.get(name, {}).get(cell)
+        given = self.site.layers.given_by(name, self.record).get(cell)
         if given is None:
             return None
         record = self.record(given.record)
@@ -176,7 +200,7 @@ class Outlook:
         return record.given_by[name].stood
 
     def _holds(self, name: str, digest: Digest) -> bool:
-        return in_force(name, digest, self.heads, self.record)
+        return in_force(name, digest, self.site.pipe.heads, self.record)
 
     # --- paths and components ----------------------------------------------------------------
 

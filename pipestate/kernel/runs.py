@@ -22,7 +22,8 @@ from pathlib import Path
 from .. import job
 from ..errors import PackError, StoreError, UsageError
 from ..ledger import Ledger
-from ..pipe import graph
+from ..pipe import layers
+from ..pipe.layers import Layers
 from ..pipe.status import STEP_VALUE, Reason, value_found
 from ..record import VALUE, AccessPath, Digest, FileState, Input
 from ..store import versions
@@ -76,7 +77,7 @@ def start(bench: Bench, task: Task, outlook: Outlook, reason: Reason) -> Running
     batch = bench.ledger.batch()
     prepared = trial.prepare(task, outlook, bench.ledger, Phase(batch.put))
     _bind_stdin(bench, task)
-    settings = put_surroundings(bench, graph.above(outlook.order, task.step))
+    settings = put_surroundings(bench, outlook.site.layers, task.step)
     watchers = _watch(bench)
     return Running(prepared, reason, batch, watchers, ambient.snapshot(), settings, time.time())
 
@@ -112,9 +113,9 @@ def _put_files_back(bench: Bench, task: Task) -> None:
             files.put_back(path, copy.name)
 
 
-def put_surroundings(bench: Bench, steps: tuple[str, ...]) -> surroundings.Settings:
-    """Put in the process what `steps` set there."""
-    settings = surroundings.standing(bench.records(steps))
+def put_surroundings(bench: Bench, now: Layers, step: str = "") -> surroundings.Settings:
+    """Put in the process what the steps above `step` set there; all steps for "" ."""
+    settings = surroundings.standing(layers.above(now.ambient, now.place_of(step)))
     for line in surroundings.put(settings, bench.space):
         bench.tell(line)
     return settings

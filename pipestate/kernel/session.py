@@ -96,9 +96,8 @@ class Session:
         self.bench.ledger = ledger
         space.fetch = ledger.fetch
         space.earlier.clear()
-        memory = self.bench.memory
-        for known in (memory.set_up, memory.tasks, memory.cells, space.plain):
-            known.clear()
+        space.plain.clear()
+        self.bench.memory.clear()
         ambient.drop_pending()
         self._take_meanings()
 
@@ -114,7 +113,7 @@ class Session:
             if name not in space.bindings and name not in space.ns:
                 version = keeping.import_version(name, statement)
                 space.declare(name, Binding(version=version))
-        runs.put_surroundings(self.bench, pipe.order)
+        runs.put_surroundings(self.bench, self.bench.layers(pipe.order))
 
     def refresh(self) -> None:
         """Take up what other processes have added: names mean what they have made of them."""

@@ -1,10 +1,10 @@
-"""Who makes a name, what it stands for at a place, and which steps another one needs.
+"""Who makes a name, and what it stands for at a place.
 
 Pure: records in, answers out. A job is a row of steps in their places. What a name *stands for*
 before a step is the version that the nearest step above it left of it, found by folding the
-records in force from the top. Which steps a step needs is found backwards from the names it reads,
-by what each step above left last time and by what its source, as last seen, could bind or change.
-The unit is the version of a component, after Kishu's co-variables (Li et al., VLDB 2024).
+records in force from the top (`layers` finds it without). What a step may do to a name is told by
+what it left last time and by what its source, as last seen, could bind or change. The unit is the
+version of a component, after Kishu's co-variables (Li et al., VLDB 2024).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Held:
     version: Version
 
 
-Standing = dict[str, Held]
+Standing = Mapping[str, Held]
 """What each name stands for at a place; a name that is missing stands for nothing."""
 
 
@@ -47,18 +47,7 @@ def above(order: Sequence[str], step: str | None) -> tuple[str, ...]:
     return tuple(order[: order.index(step)]) if step in order else tuple(order)
 
 
-def standing(
-    steps: Iterable[str], heads: Mapping[str, Digest], record: Callable[[Digest], Record]
-) -> Standing:
-    """What the names stand for after `steps`, in this order, by their records in force."""
-    held: Standing = {}
-    for step in steps:
-        if step in heads:
-            leave(held, step, heads[step], record(heads[step]))
-    return held
-
-
-def leave(held: Standing, step: str, digest: Digest, record: Record) -> None:
+def leave(held: dict[str, Held], step: str, digest: Digest, record: Record) -> None:
     """Change `held` as running the step that left `record` would."""
     for name in record.gone:
         held.pop(name, None)
@@ -66,37 +55,6 @@ def leave(held: Standing, step: str, digest: Digest, record: Record) -> None:
         for name in version.names:
             if name != VALUE:
                 held[name] = Held(step, digest, version)
-
-
-def givens(
-    steps: Iterable[str], heads: Mapping[str, Digest], record: Callable[[Digest], Record]
-) -> Standing:
-    """What no step made and these steps read, by their records in force; the last one counts."""
-    return {
-        name: Held("", heads[step], version)
-        for step in steps
-        if step in heads
-        for version in record(heads[step]).givens
-        for name in version.names
-    }
-
-
-def by_cell(
-    heads: Mapping[str, Digest], record: Callable[[Digest], Record]
-) -> dict[str, dict[str, Held]]:
-    """What plain cells with an id left, as far as steps have read it: by name, and then by cell.
-
-    Of what one cell left of a name, the version that was read last counts.
-    """
-    found: dict[str, dict[str, Held]] = {}
-    for digest in sorted(set(heads.values()), key=lambda digest: record(digest).started):
-        head = record(digest)
-        for version in head.givens if head.given_by else ():
-            for name in version.names:
-                cell = head.given_by[name].cell if name in head.given_by else ""
-                if cell:
-                    found.setdefault(name, {})[cell] = Held("", digest, version)
-    return found
 
 
 def in_force(
@@ -120,18 +78,3 @@ def reach(names: Iterable[str], reads: Callable[[str], Iterable[str]]) -> frozen
             found.add(name)
             waiting.extend(reads(name))
     return frozenset(found)
-
-
-def needed(
-    steps: Sequence[str], names: Iterable[str], touches: Callable[[str], Touches]
-) -> tuple[str, ...]:
-    """Those of `steps`, in order, that may have a part in what `names` stand for after them."""
-    wanted = set(names)
-    found: list[str] = []
-    for step in reversed(steps):
-        touched = touches(step)
-        if not wanted.isdisjoint(touched.makes):
-            found.append(step)
-            wanted -= touched.binds - touched.reads
-            wanted |= touched.reads
-    return tuple(reversed(found))

@@ -14,7 +14,7 @@ from typing import Literal
 
 from ..record import ABSENT, VALUE, AccessPath, Digest, Input, Pipe, Record
 from . import graph
-from .graph import Standing
+from .graph import Held, Standing
 
 State = Literal["fresh", "stale", "failed", "new"]
 
@@ -241,7 +241,7 @@ def statuses(
     `world` says what a step's record is judged against, given what stands before it. What lies
     below a stale step is stale as well, and says that it only waits for that one.
     """
-    held: Standing = {}
+    held: dict[str, Held] = {}
     stale: set[str] = set()
     found = []
     for step in pipe.order:
@@ -271,11 +271,15 @@ def _state(
         return "fresh", None
     reason = judge(head, world)
     if reason is None:
-        imports = {name for name, known in held.items() if known.version.kind == "import"}
-        inputs = (one for one in head.inputs if one.path.name not in imports)
-        waits = next((one.maker for one in inputs if one.maker in stale), None)
+        waiting = (one for one in head.inputs if one.maker in stale and not _is_import(held, one))
+        waits = next((one.maker for one in waiting), None)
         reason = because("waits", waits) if waits else None
     return ("stale", reason) if reason else ("fresh", None)
+
+
+def _is_import(held: Standing, one: Input) -> bool:
+    known = held.get(one.path.name)
+    return known is not None and known.version.kind == "import"
 
 
 def _status(
