@@ -110,9 +110,10 @@ class Flow(Writes):
         """Go on after a loop that ended by itself in one of these states, or was broken out of."""
         broken = [(state, False) for state in self.breaks.pop()]
         self.join(ends)
-        if not self.is_dead:
-            self.block(orelse)
-        self.join([(self.state, self.is_dead), *broken])
+        end, is_dead = self.state, self.is_dead
+        self.block(orelse)
+        # One that is out of reach is read like all such code, and leads nowhere.
+        self.join([(end, True) if is_dead else (self.state, self.is_dead), *broken])
 
     def try_(self, node: ast.Try) -> None:
         """`try`: a handler may start from anywhere in the body; `finally` from anywhere at all."""
@@ -120,7 +121,8 @@ class Flow(Writes):
         jumps = self.jumps()
         body, is_dead = self.branch(entry, node.body)
         start = self.weakened(entry, since)
-        ends = [(body, True) if is_dead else self.branch(body, node.orelse)]
+        end = self.branch(body, node.orelse)
+        ends = [(body, True) if is_dead else end]
         ends.extend(self.handler(handler, start) for handler in node.handlers)
         self.join(ends)
         if node.finalbody:
