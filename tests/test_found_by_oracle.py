@@ -141,6 +141,18 @@ def test_an_object_keeps_the_class_that_made_it(play: Player) -> None:
     assert play(*steps, RESTART, "o.n") == "1"
 
 
+def test_lists_that_a_later_step_made_one_are_two_again(play: Player) -> None:
+    """A step is asked for again after one below made its two equal lists a single one."""
+    two = "s0: ws = []\nxs = []"
+    assert play(two, "s1: ws, xs = ws, ws", two, "ws.append(1)\nxs") == "[]"
+
+
+def test_a_list_that_a_later_step_put_into_another_is_apart_again(play: Player) -> None:
+    """Equal to an element of the other, and yet an object of its own."""
+    two = "s0: qs = [[2], [5]]\nws = [2]"
+    assert play(two, "s1: ws = qs[0]", two, "ws is qs[0]") == "False"
+
+
 # --- random states -------------------------------------------------------------------------------
 
 
