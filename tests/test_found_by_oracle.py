@@ -153,6 +153,12 @@ def test_a_list_that_a_later_step_put_into_another_is_apart_again(play: Player) 
     assert play(two, "s1: ws = qs[0]", two, "ws is qs[0]") == "False"
 
 
+def test_a_step_edited_to_an_equal_end_takes_its_lists_apart(play: Player) -> None:
+    """So too where the step runs again and only comes out equal."""
+    cells = ("s0: ws = []\nxs = []", "s1: ws, xs = ws, ws", "s0: ws = []\nxs = []\nk = 1")
+    assert play(*cells, "ws.append(1)\nxs") == "[]"
+
+
 # --- random states -------------------------------------------------------------------------------
 
 
@@ -222,3 +228,9 @@ def test_making_a_value_again_leaves_what_later_steps_made(play: Player) -> None
     """A step that deletes a name runs for a generator's sake: a later step's equal value stays."""
     steps = ("s0: m = 0; it = (x for x in range(9))", "s3: del m; k = next(it)", "s4: m = 0")
     assert play(*steps, RESTART, "s4: m = 0", "it", "m") == "0"
+
+
+def test_making_a_value_again_leaves_a_name_gone(play: Player) -> None:
+    """Its maker also binds a name that a step below takes away, and stays away."""
+    steps = ("s0: m = 0; it = (x for x in range(9))", "s1: m = 3", "s2: m = next(it)\ndel m")
+    assert play(*steps, *steps, "it", "print(m)") == "NameError"

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from ..record import VALUE, Digest, Version
 from ..store import digests
+from . import together
 from .namespace import Binding, Junk
 from .trial import Outcome, Trial, visible
 
@@ -99,7 +100,7 @@ def _is_above(trial: Trial, known: Binding) -> bool:
 
 
 def _was_free(trial: Trial, name: str) -> bool:
-    if name in trial.placed or name not in trial.objects:
+    if name in trial.placed:
         return True
     known = trial.outlook.space.bindings.get(name)
     if known is None:
@@ -115,15 +116,15 @@ def _unchanged(trial: Trial, result: Outcome, old: Mapping[str, Binding | None])
     """
     if any(version.kind == "lost" for _, version in result.versions):
         return frozenset()  # what was lost may hold the new objects: they stay together
-    held: set[str] = set()
+    held: list[list[str]] = []
     fresh_needs: set[str] = set()
     for component, version in result.versions:
         names = [name for name in component.values if name != VALUE]
         if names and holds(old, version, names):
-            held.update(names)
+            held.append(names)
         else:
             fresh_needs.update(version.needs)
-    return frozenset(held - fresh_needs)
+    return frozenset().union(*held) - fresh_needs - together.joined(old, held)
 
 
 def holds(old: Mapping[str, Binding | None], version: Version, names: list[str]) -> bool:
