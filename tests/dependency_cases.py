@@ -1081,7 +1081,7 @@ c> @register
    def hello(): return "ho"
 -> d
 
-# functools.wraps and a cache
+# a cache forgets what its function made of the old value
 a: import functools
    k = 1
 b: @functools.lru_cache
@@ -1089,7 +1089,28 @@ b: @functools.lru_cache
 c: y = f(1)
 a> import functools
    k = 2
--> b c
+-> c
+
+# a cache of a function that calls another one
+a: import functools
+b: def g(x): return x + 1
+c: @functools.cache
+   def f(x): return g(x)
+d: y = f(1)
+b> def g(x): return x + 2
+-> d
+
+# a cached method
+a: import functools
+   k = 1
+b: class P:
+       @staticmethod
+       @functools.cache
+       def f(x): return x + k
+c: y = P.f(1)
+a> import functools
+   k = 2
+-> c
 
 # a cached function, its body edited
 a: import functools

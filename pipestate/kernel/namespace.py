@@ -16,6 +16,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from ..cell.names import is_hidden
 from ..errors import StoreError
@@ -112,6 +113,10 @@ class Namespace:
     origins: dict[str, str] = field(default_factory=dict)
     earlier: dict[tuple[str, Digest], Any] = field(default_factory=dict)
     past: Past = field(default_factory=Past)
+    remembered: WeakKeyDictionary[Any, Mapping[str, Digest]] = field(
+        default_factory=WeakKeyDictionary
+    )
+    """What the functions that remember results have read since they were last emptied."""
 
     # --- asking --------------------------------------------------------------------------------
 

@@ -28,7 +28,18 @@ from ..record import VALUE, AccessPath, Digest, FileState, Input
 from ..store import versions
 from ..store.folder import Batch
 from ..store.versions import Phase
-from . import ambient, displays, files, keeping, meanings, modules, outputs, surroundings, trial
+from . import (
+    ambient,
+    caches,
+    displays,
+    files,
+    keeping,
+    meanings,
+    modules,
+    outputs,
+    surroundings,
+    trial,
+)
 from .bench import Bench, Told, module_of
 from .keeping import Circumstances
 from .outlook import Outlook
@@ -75,6 +86,7 @@ def start(bench: Bench, task: Task, outlook: Outlook, reason: Reason) -> Running
     _put_files_back(bench, task)
     batch = bench.ledger.batch()
     prepared = trial.prepare(task, outlook, bench.ledger, Phase(batch.put))
+    caches.forget(bench.space, prepared, bench.reads_of)
     _bind_stdin(bench, task)
     settings = put_surroundings(bench, graph.above(outlook.order, task.step))
     watchers = _watch(bench)
