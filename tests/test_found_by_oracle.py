@@ -196,6 +196,12 @@ def test_a_step_with_eval_leaves_a_generator_that_it_does_not_name(play: Player)
     assert play(*steps, 's2: m = eval("2")\nm') == "2"
 
 
+def test_a_generator_made_again_takes_the_place_of_one_above(play: Player) -> None:
+    """The name has come to mean an earlier step's, which is not there either."""
+    steps = ("s1: it = (x for x in range(4, 9))", "s3: it = (x for x in range(2, 9))")
+    assert play(*steps, steps[0], "s4: next(it)") == "2"
+
+
 # --- failures, refusals and memory ---------------------------------------------------------------
 
 

@@ -105,7 +105,7 @@ def _was_free(trial: Trial, name: str) -> bool:
     known = trial.outlook.space.bindings.get(name)
     if known is None:
         return name not in trial.outlook.deleted_below()
-    return known.maker == trial.task.step
+    return name not in trial.objects or known.maker == trial.task.step
 
 
 def _unchanged(trial: Trial, result: Outcome, old: Mapping[str, Binding | None]) -> frozenset[str]:
