@@ -1856,16 +1856,6 @@ b> class A(ABC):
        def twice(self): return self.m() * 3
 -> c d
 
-# init_subclass registers
-a: class Base:
-       known = []
-       def __init_subclass__(cls): Base.known.append(cls.__name__)
-b: class One(Base): pass
-c: class Two(Base): pass
-d: y = list(Base.known)
-c> class Three(Base): pass
--> d
-
 # a protocol of a generic class
 a: from typing import Generic, TypeVar
    T = TypeVar("T")
@@ -2284,14 +2274,14 @@ b: y = (lambda n: n + k)(1)
 a> k = 2
 -> b
 
-# a type alias and annotations that are not run
+# an annotation in quotes may be looked at
 a: k = 1
 b: def f(x: "k") -> "nothing":
        v: "k" = x
        return v
 c: y = f(1)
 a> k = 2
-->
+-> b
 """
 
 IMPORTS = """

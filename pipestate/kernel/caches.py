@@ -15,6 +15,8 @@ from ..pipe import graph
 from .namespace import Namespace
 from .trial import Trial
 
+_CACHE: Any = type(functools.cache(len))
+
 
 def forget(space: Namespace, trial: Trial, reads_of: Callable[[str], Iterable[str]]) -> None:
     """Empty the caches in the step's reach whose functions read what is not what it was."""
@@ -33,4 +35,4 @@ def _caching(value: object) -> Iterator[Any]:
     held = [value]
     if isinstance(value, type) and value.__module__ == "__main__":
         held = [getattr(one, "__func__", one) for one in vars(value).values()]
-    yield from (one for one in held if isinstance(one, functools._lru_cache_wrapper))
+    yield from (one for one in held if isinstance(one, _CACHE))
