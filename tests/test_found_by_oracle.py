@@ -202,6 +202,13 @@ def test_a_generator_made_again_takes_the_place_of_one_above(play: Player) -> No
     assert play(*steps, steps[0], "s4: next(it)") == "2"
 
 
+def test_a_generator_made_again_beside_a_function_leaves_its_list_in_memory(play: Player) -> None:
+    """The list holds the function, which comes to be another object while the cell waits."""
+    make = "s2: h = lambda x: x + 1\nk = next(it)"
+    steps = ("s0: it = (x for x in range(9))", make, "s4: fs = [h]")
+    assert play(*steps, *steps, "next(it), fs[0](1)") == "(1, 2)"
+
+
 # --- failures, refusals and memory ---------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ step needs or when it is stale: it puts in place what it is told to.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -117,6 +118,8 @@ class Namespace:
         default_factory=WeakKeyDictionary
     )
     """What the functions that remember results have read since they were last emptied."""
+    outdated: set[str] = field(default_factory=set)
+    """The names that were let go of, for a definition has come to be another object."""
 
     # --- asking --------------------------------------------------------------------------------
 
@@ -306,9 +309,19 @@ class Namespace:
             return
         self.ns[name] = binding.obj
         if _is_own(binding.obj) and (old is None or old.obj is not binding.obj):
-            self._let_go(name)
+            self.outdated.update(self._let_go(name))
         elif self._is_of_earlier(name):
             self.unload([name])
+            self.outdated.add(name)
+
+    def settle(self) -> None:
+        """Load again what `bind` has let go of, once all names mean what they should."""
+        names = [name for name in self.outdated if self._is_loadable(name)]
+        self.outdated.clear()
+        for name in names:
+            # Damage, a library gone, a user's __setstate__: told when a cell names it.
+            with contextlib.suppress(Exception):
+                self.load([name])
 
     def drop(self, name: str) -> None:
         """Let a name mean nothing."""

@@ -84,6 +84,7 @@ def restore(bench: Bench, task: Task, digest: Digest, record: Record) -> None:
             bench.space.drop(name)
         else:
             bench.space.bind(name, binding)
+    bench.space.settle()
     for line in surroundings.put(surroundings.standing([record]), bench.space):
         bench.tell(line)
 

@@ -201,6 +201,7 @@ def _end(
             _keep(bench, running, shown, touched, seconds)
         else:
             meanings.abandon(running.trial)
+            bench.space.settle()
             task = running.trial.task
             note_failure(bench, task, error, running.started, seconds, running.batch)
             bench.doors.show(Told(task.step, "failed", seconds))
@@ -270,6 +271,7 @@ def _keep(
     )
     meanings.adopt(before, changes, run.record or "")
     _take_givens(bench, before, run.record or "")
+    bench.space.settle()
     if task.line.setup:
         bench.memory.set_up.add(task.step)
     _tell_outcome(bench, running, result, seconds)
