@@ -247,3 +247,9 @@ def test_making_a_value_again_leaves_a_name_gone(play: Player) -> None:
     """Its maker also binds a name that a step below takes away, and stays away."""
     steps = ("s0: m = 0; it = (x for x in range(9))", "s1: m = 3", "s2: m = next(it)\ndel m")
     assert play(*steps, *steps, "it", "print(m)") == "NameError"
+
+
+def test_making_a_value_again_leaves_a_list_gone(play: Player) -> None:
+    """So too where nothing stood under the name while its maker ran."""
+    steps = ("s1: ys = [0]; it = (x for x in range(9))", "s2: del ys", "s3: n = next(it)")
+    assert play(*steps, *steps, "it", "ys") == "NameError"

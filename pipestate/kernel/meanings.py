@@ -59,6 +59,9 @@ def adopt(trial: Trial, changes: Mapping[str, Binding | None], record: Digest) -
                 space.drop(name)
             else:
                 space.bind(name, known)
+    for name in visible(space.ns).keys() - trial.objects.keys() - space.bindings.keys():
+        if not trial.task.is_asked:
+            space.drop(name)  # it meant nothing before, and was not to mean anything
 
 
 def _takes(trial: Trial, result: Outcome, name: str, version: Version | None = None) -> bool:
