@@ -733,6 +733,8 @@ def test_the_digests_of_parts_are_those_of_the_parts() -> None:
     value = {"a": [1], "n": {"b": 2}, "o": types.SimpleNamespace(c=3), "g": generator()}
     assert digests.parts(value, name="x") == {
         'x["a"]': digest([1]),
+        'x["a"][0]': digest(1),
+        'x["a"][-1]': digest(1),
         'x["n"]': digest({"b": 2}),
         'x["n"]["b"]': digest(2),
         'x["o"]': digest(types.SimpleNamespace(c=3)),
@@ -743,7 +745,10 @@ def test_the_digests_of_parts_are_those_of_the_parts() -> None:
         'df["count"]': digest(FRAME["count"]),
         "df[5]": digest(FRAME[5]),
     }
+    pair = collections.namedtuple("pair", "one two")
+    assert digests.parts(pair(1, 2), name="p") == {"p.one": digest(1), "p.two": digest(2)}
     assert len(digests.parts(dict.fromkeys(range(1000)), name="x", limit=10)) == 10
+    assert len(digests.parts([0] * 1000, name="x")) == 17
 
 
 # --- other processes -----------------------------------------------------------------------------

@@ -141,6 +141,24 @@ def test_an_object_keeps_the_class_that_made_it(play: Player) -> None:
     assert play(*steps, RESTART, "o.n") == "1"
 
 
+def test_lists_that_a_later_step_made_one_are_two_again(play: Player) -> None:
+    """A step is asked for again after one below made its two equal lists a single one."""
+    two = "s0: ws = []\nxs = []"
+    assert play(two, "s1: ws, xs = ws, ws", two, "ws.append(1)\nxs") == "[]"
+
+
+def test_a_list_that_a_later_step_put_into_another_is_apart_again(play: Player) -> None:
+    """Equal to an element of the other, and yet an object of its own."""
+    two = "s0: qs = [[2], [5]]\nws = [2]"
+    assert play(two, "s1: ws = qs[0]", two, "ws is qs[0]") == "False"
+
+
+def test_a_step_edited_to_an_equal_end_takes_its_lists_apart(play: Player) -> None:
+    """So too where the step runs again and only comes out equal."""
+    cells = ("s0: ws = []\nxs = []", "s1: ws, xs = ws, ws", "s0: ws = []\nxs = []\nk = 1")
+    assert play(*cells, "ws.append(1)\nxs") == "[]"
+
+
 # --- random states -------------------------------------------------------------------------------
 
 
@@ -178,6 +196,19 @@ def test_a_step_with_eval_leaves_a_generator_that_it_does_not_name(play: Player)
     assert play(*steps, 's2: m = eval("2")\nm') == "2"
 
 
+def test_a_generator_made_again_takes_the_place_of_one_above(play: Player) -> None:
+    """The name has come to mean an earlier step's, which is not there either."""
+    steps = ("s1: it = (x for x in range(4, 9))", "s3: it = (x for x in range(2, 9))")
+    assert play(*steps, steps[0], "s4: next(it)") == "2"
+
+
+def test_a_generator_made_again_beside_a_function_leaves_its_list_in_memory(play: Player) -> None:
+    """The list holds the function, which comes to be another object while the cell waits."""
+    make = "s2: h = lambda x: x + 1\nk = next(it)"
+    steps = ("s0: it = (x for x in range(9))", make, "s4: fs = [h]")
+    assert play(*steps, *steps, "next(it), fs[0](1)") == "(1, 2)"
+
+
 # --- failures, refusals and memory ---------------------------------------------------------------
 
 
@@ -210,3 +241,15 @@ def test_making_a_value_again_leaves_what_later_steps_made(play: Player) -> None
     """A step that deletes a name runs for a generator's sake: a later step's equal value stays."""
     steps = ("s0: m = 0; it = (x for x in range(9))", "s3: del m; k = next(it)", "s4: m = 0")
     assert play(*steps, RESTART, "s4: m = 0", "it", "m") == "0"
+
+
+def test_making_a_value_again_leaves_a_name_gone(play: Player) -> None:
+    """Its maker also binds a name that a step below takes away, and stays away."""
+    steps = ("s0: m = 0; it = (x for x in range(9))", "s1: m = 3", "s2: m = next(it)\ndel m")
+    assert play(*steps, *steps, "it", "print(m)") == "NameError"
+
+
+def test_making_a_value_again_leaves_a_list_gone(play: Player) -> None:
+    """So too where nothing stood under the name while its maker ran."""
+    steps = ("s1: ys = [0]; it = (x for x in range(9))", "s2: del ys", "s3: n = next(it)")
+    assert play(*steps, *steps, "it", "ys") == "NameError"

@@ -40,18 +40,29 @@ class Bodies(Flow):
         self.methods = Facts()
 
     def assign(self, node: ast.Assign) -> None:
-        """`a = b = value`."""
-        if isinstance(node.value, ast.Lambda) and self.scope.parent is None:
-            names = [t.id for t in node.targets if isinstance(t, ast.Name)]
-            if len(names) == len(node.targets):
-                self.arguments(node.value.args)
-                facts = self.inside(node.value)
-                for name in names:
-                    self.defined(name, facts, is_used=False)
-                return
+        """`a = b = value`; lambdas in it that nothing calls here count when a name is used."""
+        names = [t.id for t in node.targets if isinstance(t, ast.Name)]
+        is_simple = self.scope.parent is None and len(names) == len(node.targets)
+        if is_simple and _lambdas(node.value):
+            facts = Facts()
+            self.held(node.value, facts)
+            for name in names:
+                self.defined(name, facts, is_used=False)
+            return
         self.expr(node.value, KEEP)
         for target in node.targets:
             self.store(target)
+
+    def held(self, node: ast.expr, facts: Facts) -> None:
+        """Read a lambda or a display of a container; what its lambdas do goes to `facts`."""
+        if isinstance(node, ast.Lambda):
+            self.arguments(node.args)
+            merge(facts, self.inside(node), {})
+        elif _lambdas(node):
+            for part in _display(node):
+                self.held(part, facts)
+        else:
+            self.expr(node, KEEP)
 
     def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         """`def`: the body counts when it is used."""
@@ -160,9 +171,24 @@ def defined_names(tree: ast.Module) -> frozenset[str]:
     """Names that functions, classes and lambdas anywhere in a cell are given."""
     found = {n.name for n in ast.walk(tree) if isinstance(n, Definition)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
+        if isinstance(node, ast.Assign) and _lambdas(node.value):
             found.update(t.id for t in node.targets if isinstance(t, ast.Name))
     return frozenset(found)
+
+
+def _display(node: ast.expr) -> list[ast.expr]:
+    """The parts of a list, a tuple or a dict as it is written down, keys that are `**` aside."""
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return node.elts
+    if isinstance(node, ast.Dict):
+        pairs = zip(node.keys, node.values, strict=True)
+        return [part for pair in pairs for part in pair if part is not None]
+    return []
+
+
+def _lambdas(node: ast.expr) -> bool:
+    """Whether it is a lambda, or holds one that nothing calls while it is made."""
+    return isinstance(node, ast.Lambda) or any(map(_lambdas, _display(node)))
 
 
 def _has_objects(node: ast.ClassDef) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from ..record import VALUE, Digest, Version
 from ..store import digests
+from . import together
 from .bindings import Binding
 from .namespace import Junk
 from .trial import Outcome, Trial, visible
@@ -59,6 +60,9 @@ def adopt(trial: Trial, changes: Mapping[str, Binding | None], record: Digest) -
                 space.drop(name)
             else:
                 space.bind(name, known)
+    for name in visible(space.ns).keys() - trial.objects.keys() - space.bindings.keys():
+        if not trial.task.is_asked:
+            space.drop(name)  # it meant nothing before, and was not to mean anything
 
 
 def _takes(trial: Trial, result: Outcome, name: str, version: Version | None = None) -> bool:
@@ -100,12 +104,12 @@ def _is_above(trial: Trial, known: Binding) -> bool:
 
 
 def _was_free(trial: Trial, name: str) -> bool:
-    if name in trial.placed or name not in trial.objects:
+    if name in trial.placed:
         return True
     known = trial.outlook.space.bindings.get(name)
     if known is None:
         return name not in trial.outlook.deleted_below()
-    return known.maker == trial.task.step
+    return name not in trial.objects or known.maker == trial.task.step
 
 
 def _unchanged(trial: Trial, result: Outcome, old: Mapping[str, Binding | None]) -> frozenset[str]:
@@ -116,15 +120,15 @@ def _unchanged(trial: Trial, result: Outcome, old: Mapping[str, Binding | None])
     """
     if any(version.kind == "lost" for _, version in result.versions):
         return frozenset()  # what was lost may hold the new objects: they stay together
-    held: set[str] = set()
+    held: list[list[str]] = []
     fresh_needs: set[str] = set()
     for component, version in result.versions:
         names = [name for name in component.values if name != VALUE]
         if names and holds(old, version, names):
-            held.update(names)
+            held.append(names)
         else:
             fresh_needs.update(version.needs)
-    return frozenset(held - fresh_needs)
+    return frozenset().union(*held) - fresh_needs - together.joined(old, held)
 
 
 def holds(old: Mapping[str, Binding | None], version: Version, names: list[str]) -> bool:

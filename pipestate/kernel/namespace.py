@@ -11,11 +11,13 @@ step needs or when it is stale: it puts in place what it is told to.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from ..cell.names import is_hidden
 from ..errors import StoreError
@@ -76,6 +78,12 @@ class Namespace:
     past: Past = field(default_factory=Past)
     plain: Plain = field(default_factory=Plain)
     outgrown: set[str] = field(default_factory=set)
+    remembered: WeakKeyDictionary[Any, Mapping[str, Digest]] = field(
+        default_factory=WeakKeyDictionary
+    )
+    """What the functions that remember results have read since they were last emptied."""
+    outdated: set[str] = field(default_factory=set)
+    """The names that were let go of, for a definition has come to be another object."""
 
     # --- asking --------------------------------------------------------------------------------
 
@@ -107,21 +115,41 @@ class Namespace:
 
     def load(self, names: Iterable[str]) -> None:
         """Make names resident, each with its component and what its code reads."""
-        waiting = list(names)
-        seen: set[str] = set()
+        waiting, seen = list(names), set[str]()
         while waiting:
             name = waiting.pop()
-            if name in seen:
-                continue
-            seen.add(name)
-            binding = self.bindings.get(name)
-            if binding is None or binding.version is None or name in self.junk:
-                continue
-            if binding.version.kind == "lost":
-                continue  # whoever needs it has its steps run again
-            if not binding.is_resident and name not in self.loading:
-                self._load_component(name, binding)
-            waiting.extend(path.name for path in binding.version.reads)
+            if name not in seen:
+                seen.add(name)
+                waiting.extend(self._load_one(name))
+            if not waiting:  # a class that is back has let go of what was made with another one
+                waiting = [name for name in seen if self._is_loadable(name)]
+                seen.difference_update(waiting)
+
+    def _load_one(self, name: str) -> Iterable[str]:
+        """Make a name resident with its component; the names to load with it."""
+        binding = self.bindings.get(name)
+        if binding is None or binding.version is None or name in self.junk:
+            return ()
+        if binding.version.kind == "lost":
+            return ()  # whoever needs it has its steps run again
+        found = [path.name for path in binding.version.reads]
+        if self._is_loadable(name):
+            self._load_component(name, binding)
+            if _is_own(self.ns.get(name)):
+                found += self._let_go(name)
+        return found
+
+    def _is_loadable(self, name: str) -> bool:
+        """Whether a name is dormant, and the store has its value."""
+        binding = self.bindings.get(name)
+        return (
+            binding is not None
+            and binding.version is not None
+            and binding.version.kind != "lost"
+            and not binding.is_resident
+            and name not in self.junk
+            and name not in self.loading
+        )
 
     def need(self, name: str, digest: Digest = "") -> Any:
         """The object of a definition that a value being loaded asks for, as it was then.
@@ -131,16 +159,20 @@ class Namespace:
         """
         if EARLIER in name:
             name, _, digest = name.partition(EARLIER)
+        if self._is_meant(name, digest):
+            self.load([name])
+            if name in self.ns:
+                return self.ns[name]
+        return self._earlier(name, digest)
+
+    def _is_meant(self, name: str, digest: Digest) -> bool:
+        """Whether a definition that had this digest once is what the name means now."""
         binding = self.bindings.get(name)
         version = binding.version if binding else None
         known = version.names.get(name, "") if version else ""
         if known == "" and name in self.ns:
             known = self.digest_of(name)
-        if digest in ("", known) or self._is_same_object(name, digest):
-            self.load([name])
-            if name in self.ns:
-                return self.ns[name]
-        return self._earlier(name, digest)
+        return digest in ("", known) or self._is_same_object(name, digest)
 
     def _is_same_object(self, name: str, digest: Digest) -> bool:
         binding = self.bindings.get(name)
@@ -247,12 +279,27 @@ class Namespace:
 
     def bind(self, name: str, binding: Binding) -> None:
         """Let a name mean what `binding` says, object and all."""
+        old = self.bindings.get(name)
         self._forget(name)
         self.bindings[name] = binding
-        if binding.is_resident:
-            self.ns[name] = binding.obj
-        else:
+        if not binding.is_resident:
             self.ns.pop(name, None)
+            return
+        self.ns[name] = binding.obj
+        if _is_own(binding.obj) and (old is None or old.obj is not binding.obj):
+            self.outdated.update(self._let_go(name))
+        elif self._is_of_earlier(name):
+            self.unload([name])
+            self.outdated.add(name)
+
+    def settle(self) -> None:
+        """Load again what `bind` has let go of, once all names mean what they should."""
+        names = [name for name in self.outdated if self._is_loadable(name)]
+        self.outdated.clear()
+        for name in names:
+            # Damage, a library gone, a user's __setstate__: told when a cell names it.
+            with contextlib.suppress(Exception):
+                self.load([name])
 
     def drop(self, name: str) -> None:
         """Let a name mean nothing."""
@@ -276,16 +323,63 @@ class Namespace:
                     self.ns.pop(mate, None)
                     self.bindings[mate] = replace(other, obj=DORMANT)
 
+    def _let_go(self, name: str) -> list[str]:
+        """Take out of memory what was made with another object of a definition that is back.
+
+        Put back as it was, a class is an object of its own; an instance that was made with the one
+        which has been changed in place since is loaded again as one of this class.
+        """
+        gone, waiting = [], [name]
+        while waiting:
+            one = waiting.pop()
+            found = [
+                other
+                for other, binding in self.bindings.items()
+                if binding.version is not None
+                and one in binding.version.needs
+                and self._is_of_earlier(other)
+            ]
+            for other in found:
+                if _is_own(self.bindings[other].obj):
+                    self._remember(other)
+                    waiting.append(other)
+            self.unload(found)
+            gone += found
+        return gone
+
+    def _is_of_earlier(self, name: str) -> bool:
+        """Whether a kept value in memory holds an object that a definition it needs was before.
+
+        What was made of a definition that has been made anew since holds that one rightly.
+        """
+        binding = self.bindings[name]
+        version = binding.version
+        if version is None or binding.amended or not binding.record or version.kind == "lost":
+            return False
+        needs = {
+            need
+            for need, digest in version.needs.items()
+            if any(known == need for known, _ in self.earlier) and self._is_meant(need, digest)
+        }
+        if not needs or not self.is_current(name):
+            return False
+        definitions = _without(self.definitions(), name, binding.obj)
+        held = digests.stream(binding.obj, name=name, definitions=definitions).needs
+        return any(EARLIER in one and one.partition(EARLIER)[0] in needs for one in held)
+
     def _forget(self, name: str) -> None:
-        old = self.bindings.get(name)
-        if old is not None and old.version is not None and _is_own(old.obj):
-            # Values made of it stay so: an instance of a class that has been defined anew.
-            self.earlier[name, old.version.names[name]] = old.obj
-        if old is not None:
+        self._remember(name)
+        if (old := self.bindings.get(name)) is not None:
             self.plain.displace(name, old)
         self.outgrown.discard(name)
         self.suspects.pop(name, None)
         self.junk.pop(name, None)
+
+    def _remember(self, name: str) -> None:
+        old = self.bindings.get(name)
+        if old is not None and old.version is not None and _is_own(old.obj):
+            # Values made of it stay so: an instance of a class that has been defined anew.
+            self.earlier[name, old.version.names[name]] = old.obj
 
     # --- plain cells ---------------------------------------------------------------------------
 

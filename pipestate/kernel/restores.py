@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import StoreError
 from ..record import VALUE, Digest, Record, Version
-from . import displays, keeping, meanings, outputs, surroundings
+from . import displays, keeping, meanings, outputs, surroundings, together
 from .bench import Bench, Told
 from .bindings import Binding
 from .runs import set_under
@@ -84,6 +84,7 @@ def restore(bench: Bench, task: Task, digest: Digest, record: Record) -> None:
             bench.space.drop(name)
         else:
             bench.space.bind(name, binding)
+    bench.space.settle()
     for line in surroundings.put(surroundings.standing([record]), bench.space):
         bench.tell(line)
 
@@ -98,9 +99,14 @@ def _changes(bench: Bench, task: Task, digest: Digest, record: Record) -> dict[s
         if now is not None and now.maker == task.step:
             found[name] = outlook.wanted(name)
     changes: dict[str, Binding | None] = {n: None for n, known in found.items() if known is None}
-    for name, known in found.items():
-        if known is not None and known.version is not None and not _stays(bench, known, found):
-            changes[name] = known
+    staying = {
+        tuple(sorted(known.version.names.keys() & found.keys()))
+        for known in found.values()
+        if known is not None and known.version is not None and _stays(bench, known, found)
+    }
+    kept = {name for names in staying for name in names}
+    kept -= together.joined(bench.space.bindings, staying)
+    changes |= {n: known for n, known in found.items() if known is not None and n not in kept}
     if not task.is_asked:
         free = {n for n in changes if _is_free(bench, n, task.step)}
         changes = {n: b for n, b in changes.items() if n in free}

@@ -29,7 +29,18 @@ from ..record import VALUE, AccessPath, Digest, FileState, Input
 from ..store import versions
 from ..store.folder import Batch
 from ..store.versions import Phase
-from . import ambient, displays, files, keeping, meanings, modules, outputs, surroundings, trial
+from . import (
+    ambient,
+    caches,
+    displays,
+    files,
+    keeping,
+    meanings,
+    modules,
+    outputs,
+    surroundings,
+    trial,
+)
 from .bench import Bench, Told, module_of
 from .keeping import Circumstances
 from .outlook import Outlook
@@ -76,6 +87,7 @@ def start(bench: Bench, task: Task, outlook: Outlook, reason: Reason) -> Running
     _put_files_back(bench, task)
     batch = bench.ledger.batch()
     prepared = trial.prepare(task, outlook, bench.ledger, Phase(batch.put))
+    caches.forget(bench.space, prepared, bench.reads_of)
     _bind_stdin(bench, task)
     settings = put_surroundings(bench, outlook.site.layers, task.step)
     watchers = _watch(bench)
@@ -190,6 +202,7 @@ def _end(
             _keep(bench, running, shown, touched, seconds)
         else:
             meanings.abandon(running.trial)
+            bench.space.settle()
             task = running.trial.task
             note_failure(bench, task, error, running.started, seconds, running.batch)
             bench.doors.show(Told(task.step, "failed", seconds))
@@ -259,6 +272,7 @@ def _keep(
     )
     meanings.adopt(before, changes, run.record or "")
     _take_givens(bench, before, run.record or "")
+    bench.space.settle()
     if task.line.setup:
         bench.memory.set_up.add(task.step)
     _tell_outcome(bench, running, result, seconds)

@@ -7,7 +7,7 @@ objects that cannot change never count as shared.
 
 from __future__ import annotations
 
-from .joints import Shares, components, joint, joint_of, shares
+from .joints import Shares, components, joined, joint, joint_of, shares
 from .parts import MISSING, OPAQUE, at, parts
 from .streams import Stream, stream
 
@@ -18,6 +18,7 @@ __all__ = [
     "Stream",
     "at",
     "components",
+    "joined",
     "joint",
     "joint_of",
     "parts",

@@ -120,6 +120,22 @@ def joint_of(
     return _digest({name: names[name] for name in ordered}, links)
 
 
+def joined(
+    shares: Mapping[str, tuple[tuple[int, int], ...]] | None, groups: Iterable[Iterable[str]]
+) -> bool:
+    """Whether any two of these groups of a version's names share an object, as far as is known."""
+    found = [set(group) for group in groups]
+    if shares is None:
+        return len(found) > 1
+    held: set[int] = set()
+    for group in found:
+        links = {link for name in group for number, link in shares.get(name, ()) if number >= 0}
+        if not links.isdisjoint(held):
+            return True
+        held |= links
+    return False
+
+
 def _digest(names: Mapping[str, str], links: Mapping[tuple[str, str], Sequence[Link]]) -> str:
     if len(names) == 1:
         return next(iter(names.values()))

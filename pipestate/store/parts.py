@@ -11,6 +11,7 @@ import enum
 import sys
 import types
 import weakref
+from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
@@ -31,8 +32,15 @@ MISSING: Final = Lookup.MISSING
 OPAQUE: Final = Lookup.OPAQUE
 """Getting the part would run code: the whole object counts."""
 
+FIELD: Final = type(vars(namedtuple("Pair", "one"))["one"])
+"""What getting a field of a named tuple runs: nothing of the user's."""
+
 NESTED = 2
-"""How many levels of dicts and instances `parts` goes down."""
+"""How many levels of containers and instances `parts` goes down."""
+
+ITEMS = 16
+"""How many items of a list or tuple `parts` takes, beside the last: who counts on does not name
+them one by one."""
 
 
 def at(value: object, path: AccessPath) -> object:
@@ -78,7 +86,7 @@ def _walk(value: object, path: AccessPath, depth: int) -> Iterator[tuple[AccessP
         inner.append((longer, part))
     if depth > 1:
         for longer, part in inner:
-            if type(part) is dict or _is_plain_instance(type(part)):
+            if type(part) in (dict, list, tuple) or _is_plain_instance(type(part)):
                 yield from _walk(part, longer, depth - 1)
 
 
@@ -88,6 +96,11 @@ def _steps(value: object) -> Iterator[tuple[str, Key]]:
     if kind is dict:
         assert isinstance(value, dict)
         yield from (("item", key) for key in list(value) if type(key) in (str, int, bool, bytes))
+    elif kind is list or kind is tuple:
+        assert isinstance(value, (list, tuple))
+        yield from (("item", index) for index in range(min(len(value), ITEMS)))
+        if value:
+            yield "item", -1
     elif is_frame(kind):
         columns: Any = value
         yield from (("item", label) for label in columns.columns if type(label) in (str, int))
@@ -96,6 +109,9 @@ def _steps(value: object) -> Iterator[tuple[str, Key]]:
         yield from (("item", field) for field in array.dtype.names or ())
     elif _is_plain_instance(kind):
         yield from (("attr", key) for key in _instance(value))
+    elif _is_plain_tuple(kind):
+        held = {name: one for cls in reversed(kind.__mro__) for name, one in vars(cls).items()}
+        yield from (("attr", name) for name, one in held.items() if type(one) is FIELD)
 
 
 # --- items ---------------------------------------------------------------------------------------
@@ -161,6 +177,8 @@ def _attribute(value: object, name: str) -> object:
         return OPAQUE if found is MISSING and "__getattr__" in vars(value) else found
     if is_frame(kind):
         return OPAQUE if hasattr(kind, name) else _column(value, name)
+    if _is_plain_tuple(kind) and type(_of_class(kind, name)) is FIELD:
+        return getattr(value, name)
     if not _is_plain_instance(kind):
         return OPAQUE
     held = _of_class(kind, name)
@@ -177,6 +195,16 @@ def _attribute(value: object, name: str) -> object:
     if name in attributes:
         return attributes[name]
     return OPAQUE if hasattr(type(held), "__get__") else held
+
+
+def _is_plain_tuple(kind: type) -> bool:
+    """Whether it is a named tuple whose fields are got as Python itself gets them."""
+    return (
+        issubclass(kind, tuple)
+        and kind is not tuple
+        and kind.__getattribute__ is tuple.__getattribute__
+        and _of_class(kind, "__getattr__") is MISSING
+    )
 
 
 def _is_plain_instance(kind: type) -> bool:

@@ -184,7 +184,7 @@ def _lost(version: Version, flaw: str) -> Version:
 def _parts(component: Component, phase: Phase) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in component.values.items():
-        if component.streams[name].is_mutable:
+        if component.streams[name].is_mutable or isinstance(value, tuple):
             found |= digests.parts(
                 value,
                 name=name,

@@ -70,7 +70,9 @@ class Canon:
             return ("method", value.__func__.__name__, self.of(value.__self__))
         module = kind.__module__.partition(".")[0]
         if module == "__main__":
-            return ("instance", self.of(kind), self.of(dict(vars(value))) if vars(value) else ())
+            held = _attributes(value)
+            items = tuple(map(self.of, value)) if isinstance(value, tuple) else ()
+            return ("instance", self.of(kind), self.of(held) if held else (), items)
         if module == "pandas":
             return self._frame(value)
         if module == "numpy":
@@ -117,6 +119,12 @@ class Canon:
         return ("series", str(getattr(value, "name", "")), str(value.dtype), repr(value.tolist()))
 
     def _array(self, value: Any) -> tuple[Any, ...]:
+        if not hasattr(value, "dtype"):
+            return (
+                "opaque",
+                type(value).__name__,
+                repr(getattr(value, "bit_generator", value).state),
+            )
         if not hasattr(value, "__array_interface__") or value.ndim == 0:
             return ("scalar", str(value.dtype), repr(value))
         if not value.size:
@@ -128,6 +136,13 @@ class Canon:
         number, first = self._owners.setdefault(id(owner), (len(self._owners), address))
         self._alive.append(owner)
         return ("array", number, address - first, str(value.dtype), repr(value.tolist()))
+
+
+def _attributes(value: object) -> dict[str, Any]:
+    """What an instance holds in its dict and its slots."""
+    slots = [name for cls in type(value).__mro__ for name in vars(cls).get("__slots__", ())]
+    held = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+    return {**held, **getattr(value, "__dict__", {})}
 
 
 def _code(code: types.CodeType) -> tuple[Any, ...]:

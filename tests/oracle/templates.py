@@ -31,6 +31,8 @@ _BASIC = """
 <+int> = <dict>["b"] + <dict>["a"]
 <+int> = <obj>.v
 <+int> = <obj>.m()
+<+int> = <obj>.n
+<+int> = len(<obj>.tag)
 <+int> = <fn>(<i>)
 <+int> = max([<i>, <c>])
 <+int> = <i> // <i>
@@ -144,6 +146,7 @@ print(<lists>)
 <dict>
 <lists>
 <obj>.v
+<obj>.n
 <list> is <list>
 [<list>, <lists>]
 isinstance(<obj>, <class>)

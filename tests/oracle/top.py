@@ -8,6 +8,7 @@ import contextlib
 import functools
 import random
 import re
+import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,7 +112,7 @@ class Executor:
     def _limp(self, source: str, ns: dict[str, Any]) -> None:
         for node in parse(source).body:
             with contextlib.redirect_stdout(Text()), contextlib.suppress(Exception):
-                exec(compile(ast.Module([node], []), "<cell>", "exec"), ns)
+                exec(_compiled([node]), ns)
 
     def _body(self, source: str, ns: dict[str, Any]) -> Shown:
         nodes = list(parse(source).body)
@@ -119,13 +120,19 @@ class Executor:
         text, result, error = Text(), None, ""
         with contextlib.redirect_stdout(text):
             try:
-                exec(compile(ast.Module(nodes, []), "<cell>", "exec"), ns)
+                exec(_compiled(nodes), ns)
                 if last is not None:
-                    value = eval(compile(ast.Expression(last.value), "<cell>", "eval"), ns)
+                    shown = compile(ast.Expression(last.value), "<cell>", "eval", dont_inherit=True)
+                    value = eval(shown, ns)
                     result = None if value is None else tidy(self._text_of(value))
             except Exception as raised:  # noqa: BLE001 - the program's own, compared by its type
                 error = type(raised).__name__
         return Shown(tidy(text.text), result, error)
+
+
+def _compiled(nodes: list[ast.stmt]) -> types.CodeType:
+    """Statements as a cell has them: what this module imports from `__future__` is not theirs."""
+    return compile(ast.Module(nodes, []), "<cell>", "exec", dont_inherit=True)
 
 
 class Text:
