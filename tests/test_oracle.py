@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from oracle.canon import canon
 from oracle.hunt import check
-from oracle.kernel import Kernel
+from oracle.kernel import Difference, Kernel
 from oracle.play import Count, Play
+from oracle.sheets import Sheet
 
 PROGRAMS = int(os.environ.get("PIPESTATE_ORACLE_PROGRAMS", "0"))
 SEED = int(os.environ.get("PIPESTATE_ORACLE_SEED", "0"))
@@ -45,6 +46,23 @@ def test_sessions_bind_and_show_what_a_run_from_the_top_would(kernel: Kernel) ->
     assert not found, "\n".join([str(count), *map(str, found)])
     assert count.restored, "nothing was ever restored: the sessions test nothing"
     sys.stdout.write(f"{count}\n")
+
+
+@pytest.mark.timeout(0 if PROGRAMS else 120)
+def test_steps_among_plain_cells_in_places_are_what_a_run_from_the_top_makes(
+    kernel: Kernel,
+) -> None:
+    """Whichever cell ran last: those above a step count, those below it do not."""
+    compared = 0
+    for seed in range(SEED, SEED + (PROGRAMS or BRIEF)):
+        sheet = Sheet(kernel, seed)
+        try:
+            sheet.play()
+        except Difference as difference:
+            pytest.fail(f"seed {seed}: {difference}")
+        compared += sheet.compared
+    assert compared > (PROGRAMS or BRIEF)
+    sys.stdout.write(f"{compared} steps compared\n")
 
 
 def test_a_traceback_on_the_page_does_not_stop_later_cells() -> None:

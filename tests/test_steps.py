@@ -290,3 +290,12 @@ def test_an_equal_value_of_another_name_is_kept(job):
     job.load("job")
     again = job.run("other")
     assert (again.value, again.states) == ("5", [])
+
+
+def test_a_step_run_for_anothers_sake_leaves_what_names_mean_to_the_step_asked_last(job):
+    """Also where it binds a name that it never bound before."""
+    job.run("%%step a\nxs = [4]\nm = 5")
+    assert job.run("%%step b\nxs.append(z)\nm = 6").error == "NameError"
+    job.run("z = 0")
+    assert job.run("%%step c\nn = len(xs)\nn").value == "2"
+    assert job.run("m").value == "5"

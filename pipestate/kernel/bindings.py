@@ -27,7 +27,8 @@ class _Dormant:
 DORMANT: Final = _Dormant()
 
 _LIGHT: Final = frozenset(
-    {type(None), bool, int, float, complex, types.ModuleType, types.FunctionType, type}
+    {type(None), bool, int, float, complex, type}
+    | {types.ModuleType, types.FunctionType, types.BuiltinFunctionType}
 )
 _SIZED: Final = frozenset({str, bytes})
 _SHORT: Final = 10_000
@@ -98,26 +99,40 @@ class Binding:
 
 @dataclass(slots=True)
 class Plain:
-    """What the plain cells of a kernel did: when each ran last, and what it left of names that
-    mean something else by now (None: it took the name away)."""
+    """What the plain cells of a kernel did: when each ran last, what it left of names that mean
+    something else by now (None: it took the name away), and by name the cells whose changes in
+    place went with an object that the name does not mean any more."""
 
     ran: dict[str, float] = field(default_factory=dict)
     left: dict[str, dict[str, Binding | None]] = field(default_factory=dict)
+    undone: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def begin(self, cell: str, now: float) -> None:
         """A cell has run: what it left before counts no more."""
         if cell:
             self.ran[cell] = now
             self.left.pop(cell, None)
+            for name, cells in self.undone.items():
+                self.undone[name] = cells - {cell}
 
-    def displace(self, name: str, old: Binding) -> None:
-        """A name comes to mean something else than what a plain cell made of it."""
+    def displace(self, name: str, old: Binding, by: Mapping[str, bool]) -> None:
+        """A name comes to mean something else; some of the cells `by` may have changed what it
+        meant in place (whether each wrote visibly)."""
+        cells = frozenset(cell for cell, wrote in by.items() if wrote and cell)
+        cells |= old.amended.cells if old.amended is not None else frozenset()
+        if cells - {old.cell}:
+            self.undone[name] = self.undone.get(name, frozenset()) | cells
         if not old.cell:
             return
         held = old
         if old.record or not is_light(old.obj):
             held = Binding("", old.record, old.version if old.record else None, origin=old.origin)
         self.left.setdefault(old.cell, {})[name] = held
+
+    def give_back(self, name: str, binding: Binding) -> None:
+        """A name means again what was put aside, changes in place included."""
+        if name in self.undone and binding.amended is not None:
+            self.undone[name] -= binding.amended.cells
 
     def take_away(self, name: str, cell: str) -> None:
         """A cell deleted a name."""
@@ -132,6 +147,7 @@ class Plain:
         """Forget all of it."""
         self.ran.clear()
         self.left.clear()
+        self.undone.clear()
 
 
 def is_light(value: object) -> bool:

@@ -12,10 +12,11 @@ from dataclasses import replace
 
 from ..record import VALUE, Digest, Version
 from ..store import digests
+from ..store.versions import Phase
 from . import together
 from .bindings import Binding
 from .namespace import Junk
-from .trial import Outcome, Trial, visible
+from .trial import Outcome, Trial, as_they_were, visible
 
 
 def meanings(trial: Trial, result: Outcome) -> dict[str, Binding | None]:
@@ -60,9 +61,19 @@ def adopt(trial: Trial, changes: Mapping[str, Binding | None], record: Digest) -
                 space.drop(name)
             else:
                 space.bind(name, known)
+    if not trial.task.is_asked:
+        _return_names(trial, changes)
+
+
+def _return_names(trial: Trial, changes: Mapping[str, Binding | None]) -> None:
+    """Names that a run for another's sake bound or took away, and gave no meaning, are as before."""
+    space = trial.outlook.space
     for name in visible(space.ns).keys() - trial.objects.keys() - space.bindings.keys():
-        if not trial.task.is_asked:
-            space.drop(name)  # it meant nothing before, and was not to mean anything
+        space.drop(name)
+    for name, value in trial.objects.items():
+        known = space.bindings.get(name)
+        if known is not None and known.obj is value and name not in changes:
+            space.ns[name] = value
 
 
 def _takes(trial: Trial, result: Outcome, name: str, version: Version | None = None) -> bool:
@@ -153,17 +164,19 @@ def holds(old: Mapping[str, Binding | None], version: Version, names: list[str])
     )
 
 
-def abandon(trial: Trial) -> None:
-    """After a failure: plain cells see what the body did, and no step will."""
+def abandon(trial: Trial, phase: Phase) -> None:
+    """After a failure: plain cells see what the body did, and no step will. What it left as it was
+    means what it meant before."""
     space = trial.outlook.space
     now, step = visible(space.ns), trial.task.step
+    same = as_they_were(trial, now, phase)
     for name, binding in trial.placed.items():
         if name not in now and binding.version is not None:
             space.bindings[name] = replace(binding, obj=Binding().obj)
     for name, value in now.items():
         known = trial.placed.get(name)
         unchanged = name in trial.objects and trial.objects[name] is value
-        if unchanged and (known is None or known.version is None or not known.version.mutable):
+        if name in same or (unchanged and (known is None or known.version is None)):
             continue
         if known is not None:
             space.bindings[name] = replace(known, obj=Binding().obj)
@@ -171,6 +184,16 @@ def abandon(trial: Trial) -> None:
         elif not unchanged:
             space.bindings.pop(name, None)
             space.junk[name] = Junk(step, value)
+    _put_back(trial, same)
+
+
+def _put_back(trial: Trial, same: frozenset[str]) -> None:
+    """Let names mean again what was put aside, where the body has not touched what it found."""
+    space = trial.outlook.space
     for name, meant in {**trial.aside, **trial.own}.items():
-        if name not in space.junk and meant is not None and name not in trial.placed:
+        if name in space.junk or (name in trial.placed and name not in same):
+            continue
+        if meant is not None:
             space.bind(name, meant)
+        elif name in same:
+            space.drop(name)

@@ -24,7 +24,7 @@ from ..errors import StoreError
 from ..record import VALUE, Digest, Version
 from ..store import digests, versions
 from ..store.versions import Component, Fetch, Phase, Put, Source
-from .bindings import DORMANT, Amendment, Binding, Origin, Plain
+from .bindings import DORMANT, Amendment, Binding, Origin, Plain, is_light
 
 _DEFINITIONS: Final = (types.FunctionType, type)
 NOWHERE: Final = Origin()
@@ -190,6 +190,7 @@ class Namespace:
     def _load_component(self, name: str, binding: Binding) -> None:
         version = binding.version
         assert version is not None
+        self.verify([m for m in version.names if m in self.suspects], Phase(self.put))
         mates = [
             mate
             for mate in version.names
@@ -281,6 +282,7 @@ class Namespace:
         """Let a name mean what `binding` says, object and all."""
         old = self.bindings.get(name)
         self._forget(name)
+        self.plain.give_back(name, binding)
         self.bindings[name] = binding
         if not binding.is_resident:
             self.ns.pop(name, None)
@@ -369,10 +371,10 @@ class Namespace:
 
     def _forget(self, name: str) -> None:
         self._remember(name)
+        by = self.suspects.pop(name, {})
         if (old := self.bindings.get(name)) is not None:
-            self.plain.displace(name, old)
+            self.plain.displace(name, old, by)
         self.outgrown.discard(name)
-        self.suspects.pop(name, None)
         self.junk.pop(name, None)
 
     def _remember(self, name: str) -> None:
@@ -394,8 +396,18 @@ class Namespace:
                 found[name] = binding.version.names[name]
         return found
 
-    def notice(self, names: Iterable[str], origin: Origin = NOWHERE, text: str = "") -> list[str]:
-        """Take up what a plain cell bound or deleted; the changed names."""
+    def notice(
+        self,
+        names: Iterable[str],
+        origin: Origin = NOWHERE,
+        text: str = "",
+        binds: Collection[str] = (),
+    ) -> list[str]:
+        """Take up what a plain cell bound or deleted; the changed names.
+
+        It makes the names that it `binds` its own also where their objects are what they were, if
+        these cannot change.
+        """
         changed = []
         for name in names:
             if is_hidden(name):
@@ -405,7 +417,8 @@ class Namespace:
                 value = self.ns[name]
                 if name in self.junk and self.junk[name].value is value:
                     continue
-                if binding is None or binding.obj is not value:
+                is_anew = name in binds and origin.cell and is_light(value)
+                if binding is None or binding.obj is not value or is_anew:
                     self._forget(name)
                     self.bindings[name] = Binding(obj=value, origin=origin)
                     self.origins[name] = text

@@ -168,15 +168,16 @@ class Outlook:
         if given is not None:
             return given
         self.unheld.add(name)
-        return None if now is None else self._looked_at(name, now)
+        earlier = self._given(name, cell, is_latest=False)
+        return earlier or (None if now is None else self._looked_at(name, now))
 
-    def _given(self, name: str, cell: str) -> Binding | None:
+    def _given(self, name: str, cell: str, *, is_latest: bool = True) -> Binding | None:
         """What a step was given of a name that the cell has not made anew since."""
         given = self.site.layers.given_by(name, self.record).get(cell)
         if given is None:
             return None
         record = self.record(given.record)
-        if record.started < self.space.plain.ran.get(cell, 0.0):
+        if is_latest and record.started < self.space.plain.ran.get(cell, 0.0):
             return None
         origin = Origin(cell, stood=record.given_by[name].stood)
         return Binding("", given.record, given.version, origin=origin)
@@ -187,9 +188,23 @@ class Outlook:
     def plain(self, record: Record) -> Reason | None:
         """Why what plain cells gave a step is not what they would give it now."""
         for one in record.inputs:
-            if one.path.name in self.unheld:
-                return because("replaced", one.path.name)
-        return judge_stood(record, lambda name: self._stood(record, name), self._holds)
+            name = one.path.name
+            holder = self.wanted(name)
+            if name in self.unheld or (holder is not None and self._is_undone(name, holder)):
+                return because("replaced", name)
+        return judge_stood(record, lambda name: self._stood(record, name), self._flaw)
+
+    def _is_undone(self, name: str, holder: Binding) -> bool:
+        """Whether a plain cell between the maker of a value and the step changed, in place, an
+        object that the name does not mean any more."""
+        cells = self.space.plain.undone.get(name)
+        if not cells:
+            return False
+        row = self.row
+        made = row.steps.get(holder.maker) if holder.maker else row.cells.get(holder.cell)
+        return made is not None and any(
+            row.is_above(cell, self.step) and row.cells[cell] > made for cell in cells
+        )
 
     def _stood(self, record: Record, name: str) -> Mapping[str, Digest]:
         binding = self.wanted(name)
@@ -199,8 +214,16 @@ class Outlook:
             return binding.origin.stood
         return record.given_by[name].stood
 
-    def _holds(self, name: str, digest: Digest) -> bool:
-        return in_force(name, digest, self.site.pipe.heads, self.record)
+    def _flaw(self, given: str, name: str, digest: Digest) -> str:
+        """What is wrong with what a plain cell made from a version of `name`, or ""."""
+        holder = self.wanted(given)
+        if not in_force(name, digest, self.site.pipe.heads, self.record):
+            return "plain"
+        if holder is None or self.row.is_above(holder.cell, self.step) is None:
+            return ""
+        above = [s for s in self.order if self.row.steps[s] < self.row.cells[holder.cell]]
+        held = self.site.layers.at(len(above)).get(name)
+        return "" if held is not None and held.version.names[name] == digest else "below"
 
     # --- paths and components ----------------------------------------------------------------
 

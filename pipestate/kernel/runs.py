@@ -201,7 +201,7 @@ def _end(
         if error is None:
             _keep(bench, running, shown, touched, seconds)
         else:
-            meanings.abandon(running.trial)
+            meanings.abandon(running.trial, Phase(running.batch.put))
             bench.space.settle()
             task = running.trial.task
             note_failure(bench, task, error, running.started, seconds, running.batch)

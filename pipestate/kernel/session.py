@@ -294,8 +294,9 @@ class Session:
         space.plain.begin(plain.cell, time.time())
         read = graph.reach({path.name for path in names.reads}, self.bench.reads_of)
         origin = Origin(plain.cell, reached, space.stood(read))
-        changed = space.notice(may, origin, plain.text)
-        space.suspect(reached - set(changed), plain.cell, names.writes | names.kept)
+        changed = space.notice(may, origin, plain.text, names.binds)
+        worked_on = names.writes | names.kept | names.binds | names.may_bind
+        space.suspect(reached - set(changed), plain.cell, worked_on)
         self._note_outgrown({*changed, *(reached & (names.writes | names.kept))})
         if names.imports or names.definitions or names.stars:
             task = Task(StepLine("plain"), "", "", names, "")

@@ -121,7 +121,9 @@ def prepare(task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase) ->
     wanted = {name: outlook.wanted(name) for name in touched | mine}
     aside: dict[str, Binding | None] = {}
     own: dict[str, Binding | None] = {}
-    for name in _misplaced(space, wanted):
+    misplaced = _misplaced(space, wanted)
+    space.verify([name for name in misplaced if name in space.suspects], outlook.phase)
+    for name in misplaced:
         now, want = space.bindings.get(name), wanted[name]
         if name not in space.junk or _is_other(now, want):
             place = own if now is not None and now.maker == task.step else aside
@@ -303,8 +305,11 @@ def _keep_givens(
             texts = dict.fromkeys(space.origins.get(name, "") for name in component.values)
             done = replace(done, source="\n".join(text for text in texts if text))
         found[done.digest] = done
-        for name in unkept & component.values.keys():
-            space.bindings[name] = replace(space.bindings[name], version=done)
+        for name in component.values:
+            if name in unkept:
+                space.bindings[name] = replace(space.bindings[name], version=done)
+            elif not space.bindings[name].maker:  # a larger component than it was kept with
+                space.bindings[name] = replace(space.bindings[name], version=done, record="")
     return tuple(found.values())
 
 
@@ -360,6 +365,23 @@ def outcome(trial: Trial, value: object, has_value: bool, phase: Phase) -> Outco
         if name != VALUE and _has_moved(trial, name, version)
     )
     return Outcome(tuple(kept), moved, bound, gone, _flaws(kept))
+
+
+def as_they_were(trial: Trial, now: Mapping[str, Any], phase: Phase) -> frozenset[str]:
+    """The names that a body found and left with the objects they had, unchanged."""
+    kept = {
+        name: binding.version
+        for name, binding in trial.placed.items()
+        if name in now and trial.objects.get(name) is now[name] and binding.version is not None
+    }
+    mutable = {name for name, version in kept.items() if version.mutable}
+    found = {
+        name
+        for component, version in trial.outlook.space.look(mutable, phase)
+        if version.kind != "lost" and not _has_changed(trial, component, version)
+        for name in component.values
+    }
+    return frozenset(found | (kept.keys() - mutable))
 
 
 def _flaws(kept: Iterable[tuple[Component, Version]]) -> tuple[tuple[str, str], ...]:

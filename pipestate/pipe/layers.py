@@ -44,7 +44,11 @@ class Layers:
 
     def before(self, step: str) -> Before:
         """What names stand for before a step; after all of them for one that has no place."""
-        return Before(self.left, self.place_of(step))
+        return self.at(self.place_of(step))
+
+    def at(self, place: int) -> Before:
+        """What names stand for below so many steps."""
+        return Before(self.left, place)
 
     def place_of(self, step: str) -> int:
         """The number of a step's place; that after the last for one that has none."""

@@ -60,6 +60,8 @@ _SENTENCES: Mapping[str, str] = {
     "damaged": "what it kept is damaged: {detail}",
     "python": "it was kept by Python {detail}",
     "plain": "`{subject}` was made by a plain cell from an earlier `{detail}`: run that cell again",
+    "below": "`{subject}` was made by a plain cell from the `{detail}` of a step below it: "
+    "run the cells above that cell, and then it, again",
     "replaced": "`{subject}` is not what the plain cell above made of it: run that cell again",
     "set": "its value was set from outside",
 }
@@ -113,11 +115,14 @@ def judge(record: Record, world: World) -> Reason | None:
         return because("dynamic", "eval, exec, globals() or the like")
     if not record.is_done:
         return because("done", _done_key(record))
+    reason = world.plain(record)
+    if reason is not None:
+        return reason
     for one in record.inputs:
         reason = judge_input(one, world.lookup(one.path))
         if reason is not None:
             return reason
-    return _judge_sharing(record, world) or _judge_world(record, world) or world.plain(record)
+    return _judge_sharing(record, world) or _judge_world(record, world)
 
 
 def _judge_sharing(record: Record, world: World) -> Reason | None:
@@ -187,17 +192,18 @@ def value_found(step: str, record: Record | None) -> Found:
 def judge_stood(
     record: Record,
     stood: Callable[[str], Mapping[str, Digest]],
-    in_force: Callable[[str, Digest], bool],
+    flaw: Callable[[str, str, Digest], str],
 ) -> Reason | None:
-    """Whether a plain cell made what the step was given from a version that is no longer in force.
+    """Whether a plain cell made what the step was given from what does not stand above that cell.
 
-    `stood` gives the versions that a name was made from.
+    `stood` gives the versions that a name was made from, `flaw` the kind of reason, or "", for a
+    given that was made from this version of another name.
     """
     for one in record.inputs:
         if not one.maker and one.whole != ABSENT:
             for name, digest in stood(one.path.name).items():
-                if not in_force(name, digest):
-                    return because("plain", one.path.name, detail=name)
+                if kind := flaw(one.path.name, name, digest):
+                    return because(kind, one.path.name, detail=name)
     return None
 
 

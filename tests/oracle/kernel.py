@@ -150,7 +150,9 @@ class Kernel:
         random.seed(random.randrange(10**6))
         self.start()
 
-    def cell(self, source: str) -> tuple[list[Event], BaseException | None]:
+    def cell(
+        self, source: str, cell_id: str | None = None
+    ) -> tuple[list[Event], BaseException | None]:
         """Run one cell: what was shown, and what it raised."""
         self.events.clear()
         stream, stdout, stderr = _Events(self.events), sys.stdout, sys.stderr
@@ -158,7 +160,7 @@ class Kernel:
         sys.stderr = Text()  # type: ignore[assignment]
         try:
             with _at_most(SECONDS, source):
-                result = self.shell.run_cell(source, store_history=True)
+                result = self.shell.run_cell(source, store_history=True, cell_id=cell_id)
         finally:
             sys.stdout, sys.stderr = stdout, stderr
         error = result.error_before_exec or result.error_in_exec
