@@ -2753,7 +2753,7 @@ c: f.calls = 3
 d: y = names[f]
 e: z = names[f], f.calls
 c> f.calls = 4
--> e
+-> d e
 
 # a class as a key
 a: class P: pass
@@ -2775,21 +2775,6 @@ a> from enum import Enum
        A = 1
        B = 2
 ->
-
-# a flag with a method
-a: from enum import Flag, auto
-   class F(Flag):
-       R = auto()
-       W = auto()
-       def both(self): return self | F.W
-b: f = F.R
-c: y = f.both() == F.R | F.W
-a> from enum import Flag, auto
-   class F(Flag):
-       R = auto()
-       W = auto()
-       def both(self): return self & F.W
--> b c
 
 # aliases are swapped
 a: xs = [1]; ys = [2]
@@ -2926,7 +2911,7 @@ a: class P:
        def __setstate__(self, state): self.__dict__.update(state, cache={})
 b: p = P()
 c: p.v = 2
-d: y = p.v, p.cache
+d: y = p.v, len(p.cache)
 c> p.v = 3
 -> d
 
@@ -2958,8 +2943,7 @@ b: g = gen(); next(g)
 c: p = g.send(5)
 d: q = g.send(6)
 c> p = g.send(7)
--> d
-~ b c d
+-> b d
 
 # a function that gives a generator, twice
 a: def gen():
@@ -3054,9 +3038,9 @@ d> q = f(1) + f(2)
 -> e
 
 # a decorator that keeps the name
-a: import functools
+a: from functools import wraps
    def loud(f):
-       @functools.wraps(f)
+       @wraps(f)
        def inner(*a): return f(*a) + "!"
        return inner
 b: @loud
@@ -3066,13 +3050,21 @@ b> @loud
    def hi(n): return "hello " + n
 -> c
 
-# an attribute of a module of the standard library
+# an attribute of a module that was made by hand
 a: import types
    mod = types.ModuleType("mod"); mod.rate = 2
 b: y = mod.rate * 3
 a> import types
    mod = types.ModuleType("mod"); mod.rate = 4
 -> b
+
+# a module that was made by hand is changed
+a: import types
+   mod = types.ModuleType("mod"); same = mod
+b: mod.rate = 2
+c: y = same.rate
+b> mod.rate = 3
+-> c
 
 # text that is made from names by format_map
 a: d = {"p": 1}
@@ -3187,67 +3179,13 @@ c: y = int(arr.sum())
 b> arr[0] = 6
 -> c
 
-# the precision of decimals
-a: import decimal
-   decimal.getcontext().prec = 5
-b: y = str(decimal.Decimal(1) / 3)
-a> import decimal
-   decimal.getcontext().prec = 6
--> b
-
 # a context variable
 a: from contextvars import ContextVar
    user = ContextVar("user", default="none")
 b: user.set("ann")
 c: y = user.get()
 b> user.set("bob")
--> c
-
-# a weak reference
-a: import weakref
-   class P: v = 1
-b: p = P(); r = weakref.ref(p)
-c: p.v = 5
-d: y = r().v
-c> p.v = 6
--> d
-
-# warnings that are filtered
-a: import warnings
-   warnings.simplefilter("ignore")
-b: warnings.warn("hush")
-   y = 1
-c: z = y
-a> import warnings
-   warnings.simplefilter("ignore", UserWarning)
--> b c
-
-# the environment
-a: import os
-   os.environ["PIPE_CASE"] = "one"
-b: y = os.environ["PIPE_CASE"]
-a> import os
-   os.environ["PIPE_CASE"] = "two"
--> b
-
-# a file that one step writes and another reads
-a: with open("case.txt", "w") as f:
-       f.write("one")
-b: text = open("case.txt").read()
-c: n = len(text)
-a> with open("case.txt", "w") as f:
-       f.write("two")
--> b
-
-# a file that grows
-a: with open("log.txt", "w") as f:
-       f.write("a")
-b: with open("log.txt", "a") as f:
-       f.write("b")
-c: y = open("log.txt").read()
-b> with open("log.txt", "a") as f:
-       f.write("c")
--> c
+-> a c
 
 # print into another step's list
 a: lines = []
@@ -3302,7 +3240,8 @@ CASES = [
     case
     for topic, text in {
         "names": NAMES, "containers": CONTAINERS, "mutation": MUTATION, "functions": FUNCTIONS,
-        "classes": CLASSES, "syntax": SYNTAX, "imports": IMPORTS, "frames": FRAMES, "exotic": EXOTIC,
+        "classes": CLASSES, "syntax": SYNTAX, "imports": IMPORTS, "frames": FRAMES,
+        "exotic": EXOTIC,
     }.items()
     for case in read(topic, text)
 ]  # fmt: skip

@@ -159,6 +159,13 @@ def test_a_step_edited_to_an_equal_end_takes_its_lists_apart(play: Player) -> No
     assert play(*cells, "ws.append(1)\nxs") == "[]"
 
 
+def test_a_list_keeps_to_the_function_that_its_names_mean(play: Player) -> None:
+    """A step below sets an attribute on the function, and the step above is asked for again."""
+    hold = "s1: g = h\nfs = [g]"
+    cells = ("s0: h = lambda x: x + 1", hold, "s2: h.calls = 0", hold)
+    assert play(*cells, "fs[0] is g, hasattr(fs[0], 'calls')") == "(True, False)"
+
+
 # --- random states -------------------------------------------------------------------------------
 
 
