@@ -166,6 +166,14 @@ def test_a_list_keeps_to_the_function_that_its_names_mean(play: Player) -> None:
     assert play(*cells, "fs[0] is g, hasattr(fs[0], 'calls')") == "(True, False)"
 
 
+def test_a_name_that_only_shares_stays_what_a_later_step_made_of_it(play: Player) -> None:
+    """A step that gives a list another name is asked for again after one below has appended."""
+    alias = "s1: h = f"
+    cells = ("s0: f = [1]", alias, "s2: f.append(2)", alias)
+    assert play(*cells, "f, h") == "([1, 2], [1])"
+    assert play("s3: h.append(3)", "f, h, f is h") == "([1, 2, 3], [1, 2, 3], True)"
+
+
 # --- random states -------------------------------------------------------------------------------
 
 
