@@ -268,3 +268,11 @@ def test_making_a_value_again_leaves_a_list_gone(play: Player) -> None:
     """So too where nothing stood under the name while its maker ran."""
     steps = ("s1: ys = [0]; it = (x for x in range(9))", "s2: del ys", "s3: n = next(it)")
     assert play(*steps, *steps, "it", "ys") == "NameError"
+
+
+def test_a_step_run_for_another_s_sake_leaves_a_name_that_stood_as_it_should(play: Player) -> None:
+    """It draws a random number, and binds a name that a step above was asked for again since."""
+    draw = "d: n = random.randint(5, 99)\nxs = list(xs)"
+    first = ("a: n = 0", "b: n += 0", "c: import random", draw)
+    again = ("c: import random\nxs = [random.randint(0, 9)]", "b: n += 0", "n")
+    assert play(*first, *again, "e: k = random.randint(0, 99)", "n") == "0"

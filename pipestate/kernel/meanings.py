@@ -59,9 +59,22 @@ def adopt(trial: Trial, changes: Mapping[str, Binding | None], record: Digest) -
                 space.drop(name)
             else:
                 space.bind(name, known)
-    for name in visible(space.ns).keys() - trial.objects.keys() - space.bindings.keys():
-        if not trial.task.is_asked:
-            space.drop(name)  # it meant nothing before, and was not to mean anything
+    if not trial.task.is_asked:
+        _leave(trial, changes)
+
+
+def _leave(trial: Trial, changes: Mapping[str, Binding | None]) -> None:
+    """Put back what a body that ran for another's sake bound or took away, and had no business to.
+
+    Such a name stood as it should, so it was not put aside.
+    """
+    space, now = trial.outlook.space, visible(trial.outlook.space.ns)
+    for name in (now.keys() | trial.objects.keys()) - changes.keys() - trial.aside.keys():
+        known = space.bindings.get(name)
+        if known is None and name not in trial.objects:
+            space.drop(name)
+        elif known is not None and name in trial.objects and trial.objects[name] is known.obj:
+            space.ns[name] = known.obj
 
 
 def _takes(trial: Trial, result: Outcome, name: str, version: Version | None = None) -> bool:
