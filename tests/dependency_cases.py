@@ -2649,6 +2649,558 @@ c> d["x"][0] = 6
 -> e
 """
 
+EXOTIC = """
+# a single dispatch that a later step adds to
+a: from functools import singledispatch
+   @singledispatch
+   def show(v): return "any"
+b: @show.register
+   def _(v: int): return "int"
+c: y = show(1)
+b> @show.register
+   def _(v: int): return "whole number"
+-> c
+
+# a read-only view of a dict
+a: from types import MappingProxyType
+   d = {"p": 1}; view = MappingProxyType(d)
+b: d["p"] = 2
+c: y = view["p"]
+b> d["p"] = 3
+-> c
+
+# a chain of dicts writes into its first
+a: from collections import ChainMap
+   top = {}; base = {"p": 1}
+b: both = ChainMap(top, base)
+c: both["p"] = 5
+d: y = top["p"] + base["p"]
+c> both["p"] = 6
+-> d
+
+# an ordered dict is turned round
+a: from collections import OrderedDict
+   d = OrderedDict(p=1, q=2)
+b: d.move_to_end("p")
+c: y = list(d)
+b> d.move_to_end("q")
+-> c
+
+# a simple namespace
+a: from types import SimpleNamespace
+   cfg = SimpleNamespace(lr=0.1, steps=5)
+b: y = cfg.lr * 10
+c: z = cfg.steps + 1
+a> from types import SimpleNamespace
+   cfg = SimpleNamespace(lr=0.2, steps=5)
+-> b
+
+# a counter that counts on
+a: import itertools
+   ids = itertools.count(5)
+b: p = next(ids)
+c: q = next(ids)
+a> import itertools
+   ids = itertools.count(7)
+-> b c
+
+# a memoryview over a bytearray
+a: raw = bytearray(b"abc")
+b: view = memoryview(raw)
+c: view[0] = 120
+d: text = raw.decode()
+c> view[0] = 121
+-> d
+
+# an array of the standard library
+a: from array import array
+   xs = array("i", [1, 2]); ys = xs
+b: xs.append(3)
+c: y = list(ys)
+b> xs.append(4)
+-> c
+
+# a string buffer
+a: import io
+   out = io.StringIO()
+b: out.write("one")
+c: print("two", file=out)
+d: y = out.getvalue()
+b> out.write("three")
+-> c d
+
+# an object as a key
+a: class P: pass
+b: p = P(); d = {p: 1}
+c: d[p] += 1
+e: y = d[p], p in d
+c> d[p] += 2
+-> e
+
+# objects in a set
+a: class P:
+       def __init__(self, v): self.v = v
+b: p = P(1); s = {p, P(2)}
+c: p.v = 5
+d: y = sorted(one.v for one in s), p in s
+c> p.v = 6
+-> d
+
+# a function as a key
+a: def f(): return 1
+b: names = {f: "f"}
+c: f.calls = 3
+d: y = names[f]
+e: z = names[f], f.calls
+c> f.calls = 4
+-> d e
+
+# a class as a key
+a: class P: pass
+b: d = {P: 1}
+c: P.n = 1
+e: y = d[P] + P.n
+c> P.n = 2
+-> e
+
+# members of an enum are themselves
+a: from enum import Enum
+   class C(Enum):
+       A = 1
+       B = 2
+b: c = C.A; table = {C.A: "a"}
+d: y = c is C.A, table[C.A]
+a> from enum import Enum
+   class C(Enum):  # two of them
+       A = 1
+       B = 2
+->
+
+# aliases are swapped
+a: xs = [1]; ys = [2]
+b: xs, ys = ys, xs
+c: xs.append(3)
+d: y = ys, xs
+a> xs = [1]; ys = [4]
+-> b c d
+
+# an equal list that is another object
+a: xs = [1]; ys = xs
+b: xs = xs + []
+c: xs.append(2)
+d: y = ys
+b> xs = xs
+-> c d
+
+# an alias on a condition
+a: flag = True; xs = [1]
+b: ys = xs if flag else list(xs)
+c: ys.append(2)
+d: n = len(xs)
+a> flag = False; xs = [1]
+-> b c d
+
+# a list that a class holds
+a: xs = []
+b: class P:
+       held = xs
+c: P.held.append(1)
+d: n = len(xs)
+c> P.held.append(1); P.held.append(2)
+-> d
+
+# a list that a default holds
+a: xs = []
+b: def put(v, to=xs): to.append(v)
+c: put(1)
+d: n = len(xs)
+c> put(1); put(2)
+-> d
+
+# a list that a closure holds
+a: xs = []
+b: def make():
+       held = xs
+       return lambda v: held.append(v)
+   put = make()
+c: put(1)
+d: n = len(xs)
+c> put(1); put(2)
+-> d
+
+# a list that an exception holds
+a: xs = [1]
+b: try:
+       raise ValueError(xs)
+   except ValueError as error:
+       kept = error
+c: kept.args[0].append(2)
+d: n = len(xs)
+c> kept.args[0].append(2); kept.args[0].append(3)
+-> d
+
+# a class made by type()
+a: k = 1
+b: P = type("P", (), {"n": k, "m": lambda self: self.n})
+c: y = P().m()
+a> k = 2
+-> b c
+
+# a typed named tuple and a typed dict
+a: from typing import NamedTuple, TypedDict
+   class P(NamedTuple):
+       x: int
+       y: int = 0
+   class D(TypedDict):
+       k: int
+b: p = P(1); d = D(k=2)
+c: u = p.x + 1
+e: v = d["k"] + p.y
+b> p = P(1, 5); d = D(k=2)
+-> e
+
+# a property that is set later
+a: class P: pass
+b: p = P()
+c: P.v = property(lambda self: 1)
+d: y = p.v
+c> P.v = property(lambda self: 2)
+-> d
+
+# a method taken out of a class
+a: class P:
+       def m(self): return 1
+b: p = P()
+c: del P.m
+d: y = hasattr(p, "m")
+c> P.m = None
+-> d
+
+# a subclass sees what its base is given later
+a: class A: n = 1
+b: class B(A): pass
+c: o = B()
+d: A.n = 2
+e: y = o.n, B.n
+d> A.n = 3
+-> e
+
+# an instance is made an instance of another class
+a: class A: n = 1
+   class B: n = 2
+b: o = A()
+c: o.__class__ = B
+d: y = o.n
+c> o.__class__ = A
+-> d
+
+# the dict of an instance
+a: class P: pass
+b: p = P()
+c: p.__dict__["v"] = 1
+   vars(p)["w"] = 2
+d: y = p.v + p.w
+c> p.__dict__["v"] = 3
+   vars(p)["w"] = 2
+-> d
+
+# getstate and setstate
+a: class P:
+       def __init__(self): self.v = 1; self.cache = {}
+       def __getstate__(self): return {"v": self.v}
+       def __setstate__(self, state): self.__dict__.update(state, cache={})
+b: p = P()
+c: p.v = 2
+d: y = p.v, len(p.cache)
+c> p.v = 3
+-> d
+
+# a user's list
+a: class Stack(list):
+       def push(self, v): self.append(v)
+b: s = Stack([1])
+c: s.push(2)
+d: y = list(s), s[-1]
+c> s.push(3)
+-> d
+
+# a user's dict with what is missing
+a: class D(dict):
+       def __missing__(self, key): return key + "!"
+b: d = D(p="q")
+c: y = d["p"], d["z"]
+e: n = len(d)
+a> class D(dict):
+       def __missing__(self, key): return key + "?"
+-> b c e
+
+# a generator that is sent to
+a: def gen():
+       total = 0
+       while True:
+           total += yield total
+b: g = gen(); next(g)
+c: p = g.send(5)
+d: q = g.send(6)
+c> p = g.send(7)
+-> b d
+
+# a function that gives a generator, twice
+a: def gen():
+       yield from (1, 2)
+b: xs = list(gen())
+c: ys = list(gen())
+a> def gen():
+       yield from (1, 3)
+-> b c
+
+# recursion through a lambda
+a: fact = lambda n: 1 if n < 2 else n * fact(n - 1)
+b: y = fact(4)
+a> fact = lambda n: 1 if n < 2 else 2 * n * fact(n - 1)
+-> b
+
+# a name that hides a builtin type
+a: list = [1, 2]
+b: n = len(list)
+c: m = isinstance((), tuple)
+a> list = [1, 2, 3]
+-> b
+
+# a loop over an underscore
+a: n = 3
+b: total = 0
+   for _ in range(n):
+       total += 1
+c: y = total
+a> n = 4
+-> b c
+
+# a module's attribute by its name
+a: import math, operator
+   name = "floor"
+b: y = getattr(math, name)(2.5)
+a> import math, operator
+   name = "ceil"
+-> b
+
+# a partial of a method
+a: from functools import partialmethod
+   class P:
+       def add(self, n): return n + 1
+       two = partialmethod(add, 2)
+b: y = P().two()
+a> from functools import partialmethod
+   class P:
+       def add(self, n): return n + 2
+       two = partialmethod(add, 2)
+-> b
+
+# reduce with an operator
+a: from functools import reduce
+   import operator
+   xs = [1, 2, 3]
+b: y = reduce(operator.mul, xs)
+a> from functools import reduce
+   import operator
+   xs = [1, 2, 4]
+-> b
+
+# total ordering
+a: from functools import total_ordering
+   @total_ordering
+   class V:
+       def __init__(self, n): self.n = n
+       def __eq__(self, o): return self.n == o.n
+       def __lt__(self, o): return self.n < o.n
+b: p, q = V(1), V(2)
+c: y = p >= q
+a> from functools import total_ordering
+   @total_ordering
+   class V:
+       def __init__(self, n): self.n = n
+       def __eq__(self, o): return self.n == o.n
+       def __lt__(self, o): return self.n > o.n
+-> b c
+
+# a decorator class that counts
+a: class Counted:
+       def __init__(self, f): self.f = f; self.n = 0
+       def __call__(self, *a):
+           self.n += 1
+           return self.f(*a)
+b: @Counted
+   def f(x): return x + 1
+c: p = f(1)
+d: q = f(1)
+e: n = f.n
+d> q = f(1) + f(2)
+-> e
+
+# a decorator that keeps the name
+a: from functools import wraps
+   def loud(f):
+       @wraps(f)
+       def inner(*a): return f(*a) + "!"
+       return inner
+b: @loud
+   def hi(n): return "hi " + n
+c: y = hi("ann"), hi.__name__
+b> @loud
+   def hi(n): return "hello " + n
+-> c
+
+# an attribute of a module that was made by hand
+a: import types
+   mod = types.ModuleType("mod"); mod.rate = 2
+b: y = mod.rate * 3
+a> import types
+   mod = types.ModuleType("mod"); mod.rate = 4
+-> b
+
+# a module that was made by hand is changed
+a: import types
+   mod = types.ModuleType("mod"); same = mod
+b: mod.rate = 2
+c: y = same.rate
+b> mod.rate = 3
+-> c
+
+# text that is made from names by format_map
+a: d = {"p": 1}
+b: s = "{p}".format_map(d)
+a> d = {"p": 2}
+-> b
+
+# dates and decimals
+a: from datetime import date, timedelta
+   from decimal import Decimal
+   day = date(2024, 1, 1); price = Decimal("1.10")
+b: later = day + timedelta(days=1)
+c: cost = price * 2
+a> from datetime import date, timedelta
+   from decimal import Decimal
+   day = date(2024, 1, 1); price = Decimal("1.1")
+-> c
+
+# fractions, paths, patterns
+a: import re
+   from fractions import Fraction
+   from pathlib import Path
+   f = Fraction(2, 4); p = Path("x") / "y"; r = re.compile("a+")
+b: y = f + 1
+c: z = str(p)
+d: w = r.findall("aab")
+a> import re
+   from fractions import Fraction
+   from pathlib import Path
+   f = Fraction(1, 2); p = Path("x/y"); r = re.compile("a")
+-> d
+
+# a writable column of a frame
+a: import pandas as pd
+   df = pd.DataFrame({"p": [1, 2, 3], "q": [4, 5, 6]})
+b: df.loc[df["p"] > 1, "q"] = 0
+c: df.at[0, "p"] = 9
+d: y = int(df["q"].sum())
+e: z = int(df["p"].sum())
+c> df.at[0, "p"] = 8
+-> e
+
+# a series taken from a frame is apart from it
+a: import pandas as pd
+   df = pd.DataFrame({"p": [1, 2]})
+b: s = df["p"]
+c: s.iloc[0] = 50
+d: y = int(df["p"].sum())
+e: z = int(s.sum())
+c> s.iloc[0] = 60
+-> e
+
+# two frames over one array
+a: import numpy as np, pandas as pd
+   arr = np.zeros((2, 2))
+b: df = pd.DataFrame(arr, columns=["p", "q"])
+c: arr[0, 0] = 5
+d: y = float(df["p"].sum())
+c> arr[0, 0] = 6
+->
+
+# categories and the index
+a: import pandas as pd
+   s = pd.Series(["a", "b"], dtype="category")
+b: s = s.cat.rename_categories({"a": "x"})
+c: y = s.tolist()
+b> s = s.cat.rename_categories({"a": "z"})
+-> c
+
+# rows in a loop
+a: import pandas as pd
+   df = pd.DataFrame({"p": [1, 2], "q": [3, 4]})
+b: total = 0
+   for i, row in df.iterrows():
+       total += row["p"]
+a> import pandas as pd
+   df = pd.DataFrame({"p": [1, 2], "q": [3, 5]})
+-> b
+
+# a grouping that is kept
+a: import pandas as pd
+   df = pd.DataFrame({"k": ["a", "b", "a"], "v": [1, 2, 3]})
+b: groups = df.groupby("k")
+c: y = groups["v"].sum().tolist()
+a> import pandas as pd
+   df = pd.DataFrame({"k": ["a", "b", "a"], "v": [1, 2, 4]})
+-> b c
+
+# a structured array by its fields
+a: import numpy as np
+   arr = np.zeros(2, dtype=[("x", "f8"), ("y", "f8")])
+b: arr["x"][0] = 5
+c: u = float(arr["x"].sum())
+d: v = float(arr["y"].sum())
+b> arr["x"][0] = 6
+-> c
+
+# a broadcast view
+a: import numpy as np
+   arr = np.arange(3)
+b: wide = np.broadcast_to(arr, (2, 3))
+c: arr[0] = 7
+d: y = int(wide.sum())
+c> arr[0] = 8
+-> d
+
+# a masked array
+a: import numpy as np
+   arr = np.ma.masked_array([1, 2, 3], mask=[0, 1, 0])
+b: arr[0] = 5
+c: y = int(arr.sum())
+b> arr[0] = 6
+-> c
+
+# a context variable
+a: from contextvars import ContextVar
+   user = ContextVar("user", default="none")
+b: user.set("ann")
+c: y = user.get()
+b> user.set("bob")
+-> a c
+
+# print into another step's list
+a: lines = []
+b: import contextlib, io
+   with contextlib.redirect_stdout(io.StringIO()) as out:
+       print("hidden")
+   lines.append(out.getvalue())
+c: y = lines[0]
+b> import contextlib, io
+   with contextlib.redirect_stdout(io.StringIO()) as out:
+       print("shown")
+   lines.append(out.getvalue())
+-> c
+"""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -2689,6 +3241,7 @@ CASES = [
     for topic, text in {
         "names": NAMES, "containers": CONTAINERS, "mutation": MUTATION, "functions": FUNCTIONS,
         "classes": CLASSES, "syntax": SYNTAX, "imports": IMPORTS, "frames": FRAMES,
+        "exotic": EXOTIC,
     }.items()
     for case in read(topic, text)
 ]  # fmt: skip

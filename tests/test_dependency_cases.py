@@ -15,6 +15,8 @@ from oracle.canon import canon
 from oracle.kernel import Kernel, shown_by
 from oracle.top import Executor
 
+from pipestate.cell.names import is_hidden
+
 
 @pytest.fixture(scope="module")
 def kernel() -> Iterator[Kernel]:
@@ -55,8 +57,8 @@ class Page:
         assert self._kernel.cell("%pipe load")[1] is None
         want = self._top.run(list(self.cells.items())).ns
         now = self._kernel.names()
-        names = {name for name in want if not name.startswith("__builtins__") and name in now}
-        assert sorted(want.keys() - now.keys()) == []
+        names = {name for name in want if not is_hidden(name)}
+        assert sorted(names - now.keys()) == []
         wanted = canon({name: want[name] for name in names})
         found = canon({name: now[name] for name in names})
         differing = {n: (wanted[n], found[n]) for n in wanted if wanted[n] != found[n]}

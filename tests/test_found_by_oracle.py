@@ -159,6 +159,21 @@ def test_a_step_edited_to_an_equal_end_takes_its_lists_apart(play: Player) -> No
     assert play(*cells, "ws.append(1)\nxs") == "[]"
 
 
+def test_a_list_keeps_to_the_function_that_its_names_mean(play: Player) -> None:
+    """A step below sets an attribute on the function, and the step above is asked for again."""
+    hold = "s1: g = h\nfs = [g]"
+    cells = ("s0: h = lambda x: x + 1", hold, "s2: h.calls = 0", hold)
+    assert play(*cells, "fs[0] is g, hasattr(fs[0], 'calls')") == "(True, False)"
+
+
+def test_a_name_that_only_shares_stays_what_a_later_step_made_of_it(play: Player) -> None:
+    """A step that gives a list another name is asked for again after one below has appended."""
+    alias = "s1: h = f"
+    cells = ("s0: f = [1]", alias, "s2: f.append(2)", alias)
+    assert play(*cells, "f, h") == "([1, 2], [1])"
+    assert play("s3: h.append(3)", "f, h, f is h") == "([1, 2, 3], [1, 2, 3], True)"
+
+
 # --- random states -------------------------------------------------------------------------------
 
 
@@ -253,3 +268,11 @@ def test_making_a_value_again_leaves_a_list_gone(play: Player) -> None:
     """So too where nothing stood under the name while its maker ran."""
     steps = ("s1: ys = [0]; it = (x for x in range(9))", "s2: del ys", "s3: n = next(it)")
     assert play(*steps, *steps, "it", "ys") == "NameError"
+
+
+def test_a_step_run_for_another_s_sake_leaves_a_name_that_stood_as_it_should(play: Player) -> None:
+    """It draws a random number, and binds a name that a step above was asked for again since."""
+    draw = "d: n = random.randint(5, 99)\nxs = list(xs)"
+    first = ("a: n = 0", "b: n += 0", "c: import random", draw)
+    again = ("c: import random\nxs = [random.randint(0, 9)]", "b: n += 0", "n")
+    assert play(*first, *again, "e: k = random.randint(0, 99)", "n") == "0"

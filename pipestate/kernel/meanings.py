@@ -62,18 +62,21 @@ def adopt(trial: Trial, changes: Mapping[str, Binding | None], record: Digest) -
             else:
                 space.bind(name, known)
     if not trial.task.is_asked:
-        _return_names(trial, changes)
+        _leave(trial, changes)
 
 
-def _return_names(trial: Trial, changes: Mapping[str, Binding | None]) -> None:
-    """Names that a run for another's sake bound or took away, and gave no meaning, are as before."""
-    space = trial.outlook.space
-    for name in visible(space.ns).keys() - trial.objects.keys() - space.bindings.keys():
-        space.drop(name)
-    for name, value in trial.objects.items():
+def _leave(trial: Trial, changes: Mapping[str, Binding | None]) -> None:
+    """Put back what a body that ran for another's sake bound or took away, and had no business to.
+
+    Such a name stood as it should, so it was not put aside.
+    """
+    space, now = trial.outlook.space, visible(trial.outlook.space.ns)
+    for name in (now.keys() | trial.objects.keys()) - changes.keys() - trial.aside.keys():
         known = space.bindings.get(name)
-        if known is not None and known.obj is value and name not in changes:
-            space.ns[name] = value
+        if known is None and name not in trial.objects:
+            space.drop(name)
+        elif known is not None and name in trial.objects and trial.objects[name] is known.obj:
+            space.ns[name] = known.obj
 
 
 def _takes(trial: Trial, result: Outcome, name: str, version: Version | None = None) -> bool:

@@ -135,8 +135,9 @@ class Namespace:
         found = [path.name for path in binding.version.reads]
         if self._is_loadable(name):
             self._load_component(name, binding)
-            if _is_own(self.ns.get(name)):
-                found += self._let_go(name)
+            for mate in binding.version.names:
+                if _is_own(self.ns.get(mate)):
+                    found += self._let_go(mate)
         return found
 
     def _is_loadable(self, name: str) -> bool:
@@ -367,7 +368,7 @@ class Namespace:
             return False
         definitions = _without(self.definitions(), name, binding.obj)
         held = digests.stream(binding.obj, name=name, definitions=definitions).needs
-        return any(EARLIER in one and one.partition(EARLIER)[0] in needs for one in held)
+        return any(EARLIER in one for one in held)  # under whichever of its names
 
     def _forget(self, name: str) -> None:
         self._remember(name)

@@ -109,8 +109,26 @@ def _changes(bench: Bench, task: Task, digest: Digest, record: Record) -> dict[s
     changes |= {n: known for n, known in found.items() if known is not None and n not in kept}
     if not task.is_asked:
         free = {n for n in changes if _is_free(bench, n, task.step)}
-        changes = {n: b for n, b in changes.items() if n in free}
-    return changes
+        return {n: b for n, b in changes.items() if n in free}
+    return {n: b for n, b in changes.items() if b is None or _moves(bench, n, b, record)}
+
+
+def _moves(bench: Bench, name: str, known: Binding, record: Record) -> bool:
+    """Whether a name comes to mean what the record holds of it.
+
+    As after a run: what the step bound or changed by name does, and what only shares objects with
+    that does where it means what the step saw. A later step may have given it another meaning. A
+    function goes along in any case: what else the step made may hold it, under either name.
+    """
+    now, version = bench.space.bindings.get(name), known.version
+    seen = next((one.whole for one in record.inputs if one.path.name == name), None)
+    if now is None or now.version is None or version is None or seen is None:
+        return True
+    if now.maker == known.maker or name in record.bound or version.names.get(name) != seen:
+        return True
+    if version.types.get(name) in ("function", "type"):
+        return True
+    return not now.amended and now.version.names.get(name) == seen
 
 
 def _stays(bench: Bench, known: Binding, found: Mapping[str, Binding | None]) -> bool:

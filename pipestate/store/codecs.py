@@ -74,7 +74,9 @@ def _pack(
             packer.census, lambda: [obj for _, obj in packer.memo.copy().values()]
         )
         if regions:
-            _, made = _dump(roots, definitions, namespace, regions)
+            packer.let_go()
+            packer, made = _dump(roots, definitions, namespace, regions)
+    packer.let_go()
     return made
 
 

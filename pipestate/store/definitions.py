@@ -11,6 +11,7 @@ from __future__ import annotations
 import abc
 import enum
 import functools
+import sys
 import types
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -230,9 +231,22 @@ def walk_descriptor(walk: Walk, obj: object) -> None:
 
 
 def walk_module(walk: Walk, obj: object) -> None:
-    """A module: its name. What is read of it is told by those who read it."""
+    """A module: its name. What is read of it is told by those who read it.
+
+    One that nobody can import by its name is what it holds, as an instance is.
+    """
     assert isinstance(obj, types.ModuleType)
     walk.emit(b"M" + text(obj.__name__))
+    if sys.modules.get(obj.__name__) is obj:
+        return
+    number = walk.number(obj)
+    if number is not None:
+        items = [item for item in vars(obj).items() if item[0] not in _MACHINERY]
+        walk.push([part for item in items for part in item], parent=number)
+
+
+_MACHINERY = frozenset({"__builtins__", "__loader__", "__spec__", "__cached__"})
+"""What the import system leaves in a module."""
 
 
 HANDLERS = {

@@ -89,6 +89,11 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no t
         """Pickle `obj`. cloudpickle's own hides that recursion went too deep."""
         pickle.Pickler.dump(self, obj)
 
+    def let_go(self) -> None:
+        """Hold nothing of what was pickled: a `bytearray` that is looked at cannot grow."""
+        self.clear_memo()
+        self._handlers.clear()  # they hold the packer, which would wait for a collection
+
     def reducer_override(self, obj: Any) -> Any:
         """As pickle asks: a reduce tuple, or NotImplemented for the default."""
         name = self._definitions.get(id(obj))

@@ -116,15 +116,13 @@ class Canon:
         if hasattr(value, "columns"):
             columns = [(str(c), str(value[c].dtype), value[c].tolist()) for c in value.columns]
             return ("frame", repr(columns), repr(value.index.tolist()))
+        if not hasattr(value, "dtype"):
+            return ("grouping", type(value).__name__, self._frame(value.obj))
         return ("series", str(getattr(value, "name", "")), str(value.dtype), repr(value.tolist()))
 
     def _array(self, value: Any) -> tuple[Any, ...]:
         if not hasattr(value, "dtype"):
-            return (
-                "opaque",
-                type(value).__name__,
-                repr(getattr(value, "bit_generator", value).state),
-            )
+            return ("random", type(value).__name__, repr(value.bit_generator.state))
         if not hasattr(value, "__array_interface__") or value.ndim == 0:
             return ("scalar", str(value.dtype), repr(value))
         if not value.size:

@@ -85,8 +85,12 @@ class Sheet:
         self.lost.discard(at)
         want = Executor(self.kernel.text_of).run(self._down_to(at))
         now = self.kernel.names()
-        names = {n for n in want.bound | want.changed if n in now}
-        if want.failed or not want.bound | want.changed <= now.keys() or canon({n: want.ns[n] for n in names}) != canon({n: now[n] for n in names}):
+        names = want.bound | want.changed
+        if (
+            want.failed
+            or not names <= now.keys()
+            or canon({n: want.ns[n] for n in names}) != canon({n: now[n] for n in names})
+        ):
             self.lost.add(at)
 
     def _down_to(self, at: int) -> list[tuple[str, str]]:
