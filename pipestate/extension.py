@@ -161,10 +161,13 @@ class PipeState(Configurable):
         if self._session is not None:
             self._session.leave(error)
 
-    def _give_up(self, error: Exception) -> None:
+    def _give_up(self, error: BaseException) -> None:
         if self._session is not None:
             self._session.give_up()
-        self.tell(f"off for this cell, which is not kept ({type(error).__name__}: {error})")
+        if isinstance(error, KeyboardInterrupt):
+            self.tell("interrupted; this cell is not kept")
+        else:
+            self.tell(f"off for this cell, which is not kept ({type(error).__name__}: {error})")
 
     def _dormant(self) -> Iterable[str]:
         return self.session.space.dormant()

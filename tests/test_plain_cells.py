@@ -76,3 +76,11 @@ def test_what_a_later_step_made_of_a_given_is_put_aside(job):
     job.run("%%step z\nk = 5")
     assert job.run("%%step a --force\nu = k\nu").value == "1"
     assert job.run("k").value == "5"
+
+
+def test_a_name_of_ipythons_own_is_no_value_of_a_plain_cell(nb):
+    """`open` stands in IPython's namespace; a cell that calls it or looks at all binds nothing."""
+    nb.load("job")
+    step = "%%step a\nsize = len(open('/dev/null').read())"
+    nb.run(step, "open('/dev/null').close()", "len(globals())")
+    assert nb.run(step).states == [("a", "restored")]

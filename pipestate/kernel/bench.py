@@ -22,6 +22,7 @@ from ..pipe import graph, places
 from ..pipe.places import Cells
 from ..pipe.status import STEP_VALUE, Reason, World, because, judge
 from ..record import AccessPath, Digest, Pipe, Record
+from ..store.leases import Lease
 from ..store.versions import Phase
 from . import keeping, modules, notebooks, surroundings
 from .namespace import Namespace
@@ -67,13 +68,15 @@ class Memory:
     """What one kernel remembers of the job beside its bindings.
 
     `set_up` are the setup steps that ran here, `tasks` the analysed steps, `cells` the cell that
-    each step was last met in, `folder` where the kernel was when the extension was loaded.
+    each step was last met in, `folder` where the kernel was when the extension was loaded, `leases`
+    those of the steps that run.
     """
 
     set_up: set[str] = field(default_factory=set)
     tasks: dict[str, Task] = field(default_factory=dict)
     cells: dict[str, str] = field(default_factory=dict)
     folder: str = field(default_factory=os.getcwd)
+    leases: list[Lease] = field(default_factory=list)
     is_remaking: bool = False
     placed: tuple[Pipe, Task, tuple[str, ...]] | None = None
 

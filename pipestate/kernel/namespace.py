@@ -112,6 +112,8 @@ class Namespace:
     origins: dict[str, str] = field(default_factory=dict)
     earlier: dict[tuple[str, Digest], Any] = field(default_factory=dict)
     past: Past = field(default_factory=Past)
+    hidden: Mapping[str, Any] = field(default_factory=dict)
+    """IPython's own names (`open`, `exit`), which are nobody's as long as they are its objects."""
 
     # --- asking --------------------------------------------------------------------------------
 
@@ -320,6 +322,8 @@ class Namespace:
             if name in self.ns:
                 value = self.ns[name]
                 if name in self.junk and self.junk[name].value is value:
+                    continue
+                if binding is None and name in self.hidden and self.hidden[name] is value:
                     continue
                 if binding is None or binding.obj is not value:
                     self._forget(name)

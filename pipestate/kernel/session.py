@@ -21,13 +21,14 @@ from ..cell import names as cell_names
 from ..cell import source as cell_source
 from ..cell.names import Names
 from ..cell.source import StepLine
-from ..errors import StoreError, UsageError
+from ..errors import UsageError
 from ..ledger import Ledger
 from ..pipe import graph, slices, status
 from ..pipe.graph import Standing
 from ..pipe.status import Reason, StepStatus, World, because
-from ..record import Digest, Meaning, Run, Version
-from . import ambient, cascade, keeping, modules, restores, runs, statements, trial
+from ..record import Digest, Record, Run
+from ..store.leases import Lease
+from . import ambient, cascade, keeping, modules, news, restores, runs, statements, trial, turns
 from .bench import Bench, Doors, Settings
 from .namespace import Binding, Namespace, Past
 from .restores import Unders
@@ -59,8 +60,8 @@ class Session:
             lambda name, digest: session.ledger.definition(name, digest),
             lambda name, digest, record: session.ledger.is_same_object(name, digest, record),
         )
-        hidden = shell.user_ns_hidden  # IPython's own: `open`, `exit` and the like
-        space.notice(n for n, v in trial.visible(space.ns).items() if hidden.get(n) is not v)
+        space.hidden = shell.user_ns_hidden
+        space.notice(trial.visible(space.ns))
         session._take_meanings()
         return session
 
@@ -98,7 +99,7 @@ class Session:
         pipe, space = self.ledger.pipe, self.space
         for name, meaning in pipe.meanings.items():
             if name not in space.bindings and name not in space.ns:
-                version = self._version(meaning.record, name, meaning.digest)
+                version = news.version_of(self.bench, name, meaning)
                 if version is not None:
                     space.declare(name, meaning.maker, meaning.record, version)
         for name, statement in pipe.imports.items():
@@ -108,36 +109,7 @@ class Session:
 
     def refresh(self) -> None:
         """Take up what other processes have added: names mean what they have made of them."""
-        self.ledger.refresh()
-        news = {n: m for run in self.ledger.take_news() for n, m in run.meanings.items()}
-        space = self.space
-        replaced = []
-        for name, meaning in news.items():
-            now = space.bindings.get(name)
-            if now is not None and not now.maker and now.is_resident and not now.record:
-                continue  # a plain cell of this kernel made it
-            if meaning is not None and now is not None and _is_equal(now, meaning):
-                space.bindings[name] = replace(now, maker=meaning.maker, record=meaning.record)
-                continue
-            if now is not None and now.is_resident:
-                replaced.append(name)
-            version = self._version(meaning.record, name, meaning.digest) if meaning else None
-            if meaning is None:
-                space.drop(name)
-            elif version is not None:
-                space.declare(name, meaning.maker, meaning.record, version)
-        if replaced:
-            names = ", ".join(sorted(replaced))
-            self.bench.tell(f"{names} changed in the store since")
-
-    def _version(self, record: Digest, name: str, digest: Digest) -> Version | None:
-        try:
-            known = self.ledger.record(record)
-        except StoreError as error:
-            self.bench.tell(f"`{name}` is not to be had: {error}")
-            return None
-        both = (*known.outputs, *known.givens)
-        return next((v for v in both if name in v.names and v.digest == digest), None)
+        news.follow(self.bench)
 
     # --- before --------------------------------------------------------------------------------
 
@@ -190,23 +162,40 @@ class Session:
                 cascade.warn(bench, task)
             else:
                 cascade.bring_up(bench, task)
-            outlook = bench.outlook(task)
-            verdict = bench.verdict(task, outlook)
-            if not isinstance(verdict, Reason):
-                messages = restores.shown_by(bench, verdict[1])
-                if messages is not None:
-                    restores.restore(bench, task, *verdict)
-                    if bench.settings.restore == "eager":
-                        cascade.load(bench, verdict[1].made)
-                    restores.replay(bench, self.unders, task.step, verdict[1], messages)
-                    return ast.Module(body=[], type_ignores=[])
-                verdict = because("damaged", detail="what it showed")
-            cascade.remake_lost(bench, task, outlook)
+            reason = self._restored(task, bench.verdict(task, bench.outlook(task)))
+            if reason is not None:
+                lease, verdict = turns.take(bench, task, reason)
+                reason = self._restored(task, verdict)
+            if reason is None:
+                return ast.Module(body=[], type_ignores=[])
+            self._remake_lost(task, lease)
         except UsageError as refused:
             runs.note_failure(bench, task, refused)
             raise
-        self.running = runs.start(bench, task, bench.outlook(task), verdict)
+        self.running = runs.start(bench, task, bench.outlook(task), reason, lease)
         return tree
+
+    def _restored(self, task: Task, verdict: Reason | tuple[Digest, Record]) -> Reason | None:
+        """Restore what is fresh and show what it showed; or the reason why the body must run."""
+        if isinstance(verdict, Reason):
+            return verdict
+        bench = self.bench
+        messages = restores.shown_by(bench, verdict[1])
+        if messages is None:
+            return because("damaged", detail="what it showed")
+        restores.restore(bench, task, *verdict)
+        if bench.settings.restore == "eager":
+            cascade.load(bench, verdict[1].made)
+        restores.replay(bench, self.unders, task.step, verdict[1], messages)
+        return None
+
+    def _remake_lost(self, task: Task, lease: Lease) -> None:
+        bench = self.bench
+        try:
+            cascade.remake_lost(bench, task, bench.outlook(task))
+        except BaseException:
+            turns.give_back(bench, lease)
+            raise
 
     def _meet_cell(self, task: Task) -> None:
         """The same cell under another name is a rename; another cell of the same name is said."""
@@ -288,8 +277,11 @@ class Session:
             self.ledger.commit(lambda _: Run(0, "", "", "noted", imports=imports))
 
     def give_up(self) -> None:
-        """Something went wrong in pipestate itself: the cell that runs is a plain one."""
+        """Something went wrong in pipestate itself, or it was interrupted: the cell that runs is a
+        plain one."""
         running, self.running = self.running, None
+        for lease in list(self.bench.memory.leases):
+            turns.give_back(self.bench, lease)
         if running is not None:
             running.watchers.stop()
         self.plain = None
@@ -359,7 +351,3 @@ class Session:
 def _is_pipe_line(raw: str) -> bool:
     lines = raw.strip().splitlines()
     return len(lines) == 1 and lines[0].split()[0] == "%pipe"
-
-
-def _is_equal(now: Binding, meaning: Meaning) -> bool:
-    return now.version is not None and not now.amended and now.version.digest == meaning.digest

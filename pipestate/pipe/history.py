@@ -74,7 +74,7 @@ class _Draft:
     def _place(self, run: Run) -> None:
         """A step stands where the run says, else where it first ran: at the end."""
         if run.order is not None:
-            self.changed["order"] = run.order
+            self.changed["order"] = _with_all(run.order, self._order())
         named = [step for step, record in run.heads.items() if record is not None]
         if run.event in (*_EXECUTED, "restored"):
             named.insert(0, run.step)
@@ -124,3 +124,13 @@ class _Draft:
                 del part[key]
             else:
                 part[key] = value
+
+
+def _with_all(order: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    """An order, and the steps that it leaves out, each after the one that it stood after: another
+    process has added them while this order was made."""
+    row = list(order)
+    for before, step in zip((None, *known), known, strict=False):
+        if step not in order:
+            row.insert(row.index(before) + 1 if before is not None else 0, step)
+    return tuple(row)

@@ -100,6 +100,10 @@ class Store:
             return self.blobs.has(blob)
         return bool(self.index.blobs([blob.digest]))
 
+    def make_folder(self) -> None:
+        """Make the folder, if it is not there. Raises StoreError where that cannot be."""
+        _make_folder(self.path)
+
     def close(self) -> None:
         """Let go of the database; the next use opens it again."""
         self.index.close()
