@@ -87,17 +87,17 @@ def test_nobody_waits_for_the_dead(two, cwd):
 def test_a_child_of_the_dead_holds_nothing(two, cwd):
     """A process that a step has forked does not keep the lease of a kernel that was killed."""
     one, other = two
-    forking = SLOW.replace(
-        'print("begun")',
-        'import os\nif os.path.exists("fork") and not os.fork(): time.sleep(30)\nprint("begun")',
-    )
-    (cwd / "fork").touch()
+    fork = 'import os\nif not os.fork():\n    while os.path.exists("child"): time.sleep(0.01)\n'
+    forking = SLOW.replace('print("begun")', fork + '    os._exit(0)\nprint("begun")')
+    (cwd / "child").touch()
     first = one.begin(forking)
     one.wait_for(lambda: "begun" in first.stdout)
     os.kill(one.pid, signal.SIGKILL)
-    (cwd / "fork").unlink()
+    second = other.begin(forking)
+    other.wait_for(lambda: "begun" in second.stdout)
+    (cwd / "child").unlink()
     (cwd / "go").touch()
-    assert other.run(forking).states == [("slow", "ran")]
+    assert other.wait(second).states[-1] == ("slow", "ran")
 
 
 def test_a_step_of_another_source_is_not_waited_for(two, cwd):
