@@ -73,10 +73,14 @@ class PipeState(Configurable):
     keep_runs = Int(
         20,
         min=1,
-        help="How many records of a step are at hand to be restored (not to be set yet: 20).",
+        help="How many records of a step are at hand to be restored; "
+        "`%pipe gc` removes the others.",
     ).tag(config=True)
     max_bytes = Int(
-        0, min=0, help="The size that the store should not outgrow (not heeded yet); 0: no bound."
+        0,
+        min=0,
+        help="The size that the store should not outgrow: earlier records go, the oldest first, "
+        "never what is in force. 0: no bound.",
     ).tag(config=True)
     verification = Enum(
         ("on", "strict", "off"),
@@ -109,14 +113,17 @@ class PipeState(Configurable):
     def _open(self, job: str) -> Ledger:
         path = locate(self.store or None)
         store = open_store(path, durable=self.durable, verification=self.verification)  # type: ignore[arg-type]
-        return Ledger.open(store, job)
+        return Ledger.open(store, job, keep_runs=self.keep_runs)
 
-    @observe("mode", "direction", "restore")
+    @observe("mode", "direction", "restore", "keep_runs", "max_bytes")
     def _take_settings(self, _: Any = None) -> None:
         settings = getattr(self, "_settings", None)
         if settings is not None:
-            for name in ("mode", "direction", "restore"):
+            for name in ("mode", "direction", "restore", "keep_runs", "max_bytes"):
                 setattr(settings, name, getattr(self, name))
+        session = getattr(self, "_session", None)
+        if session is not None:
+            session.ledger.keep_runs = self.keep_runs
 
     @observe("store", "durable", "verification")
     def _reopen(self, _: Any) -> None:

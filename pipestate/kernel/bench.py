@@ -19,6 +19,7 @@ from ..cell.source import StepLine
 from ..errors import UsageError
 from ..ledger import Ledger
 from ..pipe import graph, places
+from ..pipe.history import KEPT
 from ..pipe.places import Cells
 from ..pipe.status import STEP_VALUE, Reason, World, because, judge
 from ..record import AccessPath, Digest, Pipe, Record
@@ -39,6 +40,8 @@ class Settings:
     mode: Mode = "lazy"
     direction: Direction = "in_order"
     restore: Literal["lazy", "eager"] = "lazy"
+    keep_runs: int = KEPT
+    max_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,8 @@ class Memory:
 
     `set_up` are the setup steps that ran here, `tasks` the analysed steps, `cells` the cell that
     each step was last met in, `folder` where the kernel was when the extension was loaded, `leases`
-    those of the steps that run.
+    those of the steps that run, `unmeasured` the bytes kept since the store was last measured, None
+    where it has not been.
     """
 
     set_up: set[str] = field(default_factory=set)
@@ -77,6 +81,7 @@ class Memory:
     cells: dict[str, str] = field(default_factory=dict)
     folder: str = field(default_factory=os.getcwd)
     leases: list[Lease] = field(default_factory=list)
+    unmeasured: int | None = None
     is_remaking: bool = False
     placed: tuple[Pipe, Task, tuple[str, ...]] | None = None
 

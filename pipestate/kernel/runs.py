@@ -37,6 +37,7 @@ from . import (
     meanings,
     modules,
     outputs,
+    room,
     surroundings,
     trial,
     turns,
@@ -284,6 +285,7 @@ def _keep(
     if task.line.setup:
         bench.memory.set_up.add(task.step)
     _tell_outcome(bench, running, result, seconds)
+    room.heed(bench, record)
     if shown.is_clearing:  # the badge has emptied the page of what a loop showed last
         outputs.replay(bench.shell, shown.messages)
 

@@ -21,7 +21,7 @@ from ..cell import names as cell_names
 from ..cell import source as cell_source
 from ..cell.names import Names
 from ..cell.source import StepLine
-from ..errors import UsageError
+from ..errors import DamageError, UsageError
 from ..ledger import Ledger
 from ..pipe import graph, slices, status
 from ..pipe.graph import Standing
@@ -183,7 +183,10 @@ class Session:
         messages = restores.shown_by(bench, verdict[1])
         if messages is None:
             return because("damaged", detail="what it showed")
-        restores.restore(bench, task, *verdict)
+        try:
+            restores.restore(bench, task, *verdict)
+        except DamageError as error:  # another process may have reclaimed its space
+            return because("damaged", detail=error.message)
         if bench.settings.restore == "eager":
             cascade.load(bench, verdict[1].made)
         restores.replay(bench, self.unders, task.step, verdict[1], messages)

@@ -13,6 +13,7 @@ The idea: git's object store; the state of a file as proof is redo's and git's i
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 import os
@@ -167,20 +168,23 @@ class Blobs:
             if hasher.hexdigest(length=20) != blob.digest:
                 raise _altered(blob)
 
-    def sweep(self, keep: Container[Digest]) -> tuple[int, int]:
+    def sweep(self, keep: Container[Digest], *, dry_run: bool = False) -> tuple[int, int]:
         """Remove the files that `keep` does not name, and old leftovers: how many, and bytes.
 
-        The caller sees to it that nobody commits meanwhile (see `upkeep.sweep`).
+        The caller sees to it that nobody commits meanwhile (see `upkeep.sweep`). Whoever has one
+        mapped goes on with it: its bytes go when the last of them lets go.
         """
         count = nbytes = 0
+        remove = _nbytes if dry_run else _unlink
         with told(self.path):
             for name, file in self._files():
                 if name not in keep:
-                    nbytes += _unlink(file)
+                    nbytes += remove(file)
                     count += 1
-                    self._proved.pop(name, None)
+                    if not dry_run:
+                        self._proved.pop(name, None)
             for file in self._leftovers():
-                nbytes += _unlink(file)
+                nbytes += remove(file)
                 count += 1
         return count, nbytes
 
@@ -191,10 +195,11 @@ class Blobs:
                     yield folder.name + file.name, file.path
 
     def _leftovers(self) -> Iterator[str]:
-        oldest = time.time() - STALE_SECONDS
+        now = time.time()
         for file in _entries(self.path / "tmp"):
             try:
-                if file.stat(follow_symlinks=False).st_mtime < oldest:
+                # One from the future is as old: the clock was set back since.
+                if abs(now - file.stat(follow_symlinks=False).st_mtime) > STALE_SECONDS:
                     yield file.path
             except FileNotFoundError:
                 continue  # its writer has just renamed it
@@ -273,7 +278,8 @@ class Blobs:
             os.replace(temporary, file)
         if self.durable:
             _sync_folder(os.path.dirname(file))
-        self._proved[digest] = _stamp(os.stat(file))
+        with contextlib.suppress(FileNotFoundError):  # swept already: a commit puts it again
+            self._proved[digest] = _stamp(os.stat(file))
 
 
 def _sample(view: memoryview) -> bytes:
@@ -354,12 +360,17 @@ def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
 
 
 def _unlink(file: str) -> int:
-    try:
-        nbytes = os.stat(file).st_size
+    nbytes = _nbytes(file)
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(file)
+    return nbytes
+
+
+def _nbytes(file: str) -> int:
+    try:
+        return os.stat(file).st_size
     except FileNotFoundError:
         return 0
-    return nbytes
 
 
 def _sync_folder(folder: str) -> None:

@@ -166,14 +166,14 @@ class Batch:
         `run.number` is one above the number of the pipe that it was decided on; raises Moved when
         the job has moved on since. `pipe` is the fold that includes `run`.
         """
-        for _ in range(3):
-            try:
-                return self._commit(run, pipe)
-            except _Swept as swept:
-                self._put_again(swept.blobs)
-        raise StoreError("the store is being swept again and again", "run the step again")
+        try:
+            self._commit(run, pipe, self._ready)
+        except _Swept as swept:
+            self._put_again(swept.blobs)
+            # Should it be swept once more, it is put while everybody waits.
+            self._commit(run, pipe, lambda: self._put_again(self._gone()))
 
-    def _commit(self, run: Run, pipe: Pipe | None) -> None:
+    def _commit(self, run: Run, pipe: Pipe | None, ready: Callable[[], None]) -> None:
         blobs = self.store.blobs
         stamps = {
             name: stamp
@@ -188,15 +188,18 @@ class Batch:
             blobs=self._rows,
             stamps=stamps,
             pipe=pipe,
-            ready=self._ready,
+            ready=ready,
         )
         self._clear()
 
     def _ready(self) -> None:
         """A sweep holds off commits, but may have come between put and commit."""
-        gone = [blob for blob, _ in self._files.values() if not self.store.blobs.has(blob)]
+        gone = self._gone()
         if gone:
             raise _Swept(gone)
+
+    def _gone(self) -> list[Blob]:
+        return [blob for blob, _ in self._files.values() if not self.store.blobs.has(blob)]
 
     def _put_again(self, gone: list[Blob]) -> None:
         for blob in gone:

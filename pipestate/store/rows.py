@@ -133,6 +133,14 @@ class Database(diskcache.Cache):  # type: ignore[misc]
             for key, raw, mode, filename, value in self._sql(query.format(marks), some).fetchall():
                 yield self._disk.get(key, raw), self._disk.fetch(mode, filename, value, False)
 
+    def there(self, keys: Sequence[str]) -> Iterator[str]:
+        """Those of the keys that have a row."""
+        query = "SELECT key, raw FROM Cache WHERE key IN ({})"
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            for key, raw in self._sql(query.format(",".join("?" * len(some))), some).fetchall():
+                yield self._disk.get(key, raw)
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -173,6 +181,12 @@ class Rows:
             cache = self._cache()
             found = () if cache is None else cache.get_many(keys)
             return {key: _unsealed(key, data) for key, data in found}
+
+    def there(self, keys: Sequence[str]) -> set[str]:
+        """Those of the keys that have a row; what is in the rows is not looked at."""
+        with self._lock, told(self.path):
+            cache = self._cache()
+            return set() if cache is None else set(cache.there(keys))
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys that begin with `prefix`. Goes over all rows: for upkeep."""
