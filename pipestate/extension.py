@@ -21,11 +21,11 @@ from traitlets.config import Configurable
 from . import commands, view
 from . import job as jobs
 from .cell.source import parse_line
-from .errors import PipeStateError
+from .errors import PipeStateError, StoreError
 from .kernel import ambient, completion, notebooks, outputs
 from .kernel.bench import Doors, Settings, Told
 from .kernel.cascade import Planned
-from .kernel.hooks import CellHooks, run_body
+from .kernel.hooks import CellHooks, is_step_line, run_body
 from .kernel.session import Session
 from .ledger import Ledger
 from .pipe.status import StepStatus
@@ -97,6 +97,7 @@ class PipeState(Configurable):
         self._settings = Settings()
         self._undo: list[Callable[[], None]] = []
         self._shown = 0
+        self._fault = ""
         self._take_settings()
 
     # --- the session -----------------------------------------------------------------------------
@@ -162,7 +163,16 @@ class PipeState(Configurable):
             self._session.ledger.store.close()
 
     def _enter(self, raw: str, transformed: str, cell_id: str, tree: ast.Module) -> ast.Module:
-        return self.session.enter(raw, transformed, cell_id, tree)
+        try:
+            session = self.session
+        except StoreError as error:
+            # Whoever has pipestate in a profile must be able to work beside a store that is not
+            # to be had. A step says so each time, plain cells once.
+            if str(error) != self._fault or is_step_line(raw.lstrip()):
+                self._fault = str(error)
+                self.tell(f"off, nothing is kept: {error}")
+            return tree
+        return session.enter(raw, transformed, cell_id, tree)
 
     def _leave(self, error: BaseException | None) -> None:
         if self._session is not None:

@@ -91,7 +91,7 @@ class CellHooks:
             # IPython expects none here, and would leave the cell without its end.
             self._give_up(error)
             raise StepRefused("interrupted before the cell ran") from None
-        except Exception as error:  # noqa: BLE001 - our own mistake, or a user's pickling hook
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - our own mistake, or a user's pickling hook
             # IPython would take the transformer out for good.
             _log.debug("before a cell", exc_info=True)
             self._give_up(error)
@@ -106,7 +106,7 @@ class CellHooks:
             self._leave(result.error_before_exec or result.error_in_exec)
         except KeyboardInterrupt as error:
             self._give_up(error)
-        except Exception as error:  # noqa: BLE001 - our own mistake, or a user's pickling hook
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - our own mistake, or a user's pickling hook
             # The values stand in memory, and the record in force as it was.
             _log.debug("after a cell", exc_info=True)
             self._give_up(error)

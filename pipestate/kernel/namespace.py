@@ -377,7 +377,9 @@ class Namespace:
 
 def _is_own(value: object) -> bool:
     """Whether it is a function or a class of the notebook."""
-    return isinstance(value, _DEFINITIONS) and getattr(value, "__module__", None) == "__main__"
+    # Not isinstance: that asks the value for its class, and any object of the user's is met here.
+    is_definition = issubclass(type(value), _DEFINITIONS)
+    return is_definition and getattr(value, "__module__", None) == "__main__"
 
 
 def _same(known: Version | None, now: Version, name: str) -> bool:

@@ -13,6 +13,7 @@ on its `bench`. It also follows the job: other processes add to it, and the user
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,7 +22,7 @@ from ..cell import names as cell_names
 from ..cell import source as cell_source
 from ..cell.names import Names
 from ..cell.source import StepLine
-from ..errors import DamageError, UsageError
+from ..errors import DamageError, StoreError, UsageError
 from ..ledger import Ledger
 from ..pipe import graph, slices, status
 from ..pipe.graph import Standing
@@ -48,6 +49,7 @@ class Session:
     plain: Plain | None = None
     outer: list[Plain | bool | None] = field(default_factory=list)
     unders: Unders = field(default_factory=Unders)
+    fault: str = ""
 
     @classmethod
     def open(cls, shell: Any, ledger: Ledger, settings: Settings, doors: Doors) -> Session:
@@ -123,8 +125,12 @@ class Session:
             return tree
         self.outer.append(self.plain)
         self.plain = None
-        self.refresh()
         split = cell_source.split_cell(raw)
+        try:
+            self.refresh()
+        except StoreError as error:
+            self._enter_without(transformed, split is not None, str(error))
+            return tree
         if split is None:
             # The words after `%pipe` are for it alone: `%pipe unload df` must not load df first.
             self._enter_plain("" if _is_pipe_line(raw) else transformed)
@@ -134,6 +140,15 @@ class Session:
         self._check(task)
         self._meet_cell(task)
         return self._enter_step(task, tree)
+
+    def _enter_without(self, transformed: str, is_step: bool, fault: str) -> None:
+        """The store is not to be had: what runs is a plain cell with what is in memory."""
+        if is_step or fault != self.fault:
+            self.fault = fault
+            self.bench.tell(f"off, nothing is kept: {fault}")
+        names = cell_names.analyse(transformed)
+        wanted = names.mentions | {path.name for path in names.reads}
+        self.plain = (names, graph.reach(wanted, self.bench.reads_of), transformed)
 
     def _enter_plain(self, transformed: str) -> None:
         names = cell_names.analyse(transformed)
@@ -277,7 +292,8 @@ class Session:
         """Keep new imports, in a job that has begun; else they go along with its first step."""
         imports = runs.new_imports(self.bench)
         if imports and self.ledger.pipe.number:
-            self.ledger.commit(lambda _: Run(0, "", "", "noted", imports=imports))
+            with contextlib.suppress(StoreError):  # the next step that is kept takes them along
+                self.ledger.commit(lambda _: Run(0, "", "", "noted", imports=imports))
 
     def give_up(self) -> None:
         """Something went wrong in pipestate itself, or it was interrupted: the cell that runs is a

@@ -214,15 +214,10 @@ class Rows:
         Holds off every other writer of the store. Raises StoreError; blocks are not nested.
         """
         with self._lock, told(self.path):
-            cache = self._cache()
-            if cache is None:
-                raise StoreError(f"there is no store at {self.path}")
             if self.is_writing:
                 raise RuntimeError("a transaction inside a transaction")
             try:
-                if self.durable:
-                    cache.reset("sqlite_synchronous", 2, update=False)
-                with self._begun(cache):
+                with self._begun():
                     self._open["writing"] = True
                     yield
             except StoreError:
@@ -235,16 +230,27 @@ class Rows:
             finally:
                 self._open.pop("writing", None)
 
-    def _begun(self, cache: Any) -> contextlib.ExitStack:
+    def _begun(self) -> contextlib.ExitStack:
         """A transaction that has begun, once no other process is in one."""
         stack = contextlib.ExitStack()
         deadline = time.monotonic() + TIMEOUT_SECONDS
+        is_new = False
         while True:
+            cache = self._cache()
+            if cache is None:
+                raise StoreError(f"there is no store at {self.path}")
             try:
+                if self.durable:
+                    cache.reset("sqlite_synchronous", 2, update=False)
                 stack.enter_context(cache.transact())
             except diskcache.Timeout as error:
                 # diskcache says Timeout whatever kept a transaction from beginning.
                 reason = error.__context__
+                if "readonly" in str(reason) and not is_new:
+                    # It was opened while the disk was read-only, and would stay so.
+                    self.close()
+                    is_new = True
+                    continue
                 if not isinstance(reason, sqlite3.Error) or "locked" not in str(reason):
                     raise reason or error from error
                 if time.monotonic() > deadline:
