@@ -214,10 +214,17 @@ class Rows:
         Holds off every other writer of the store. Raises StoreError; blocks are not nested.
         """
         with self._lock, told(self.path):
+            if self._open.get("is_closed"):
+                self.close()  # the disk was read-only when it was opened, and it would stay so
+            cache = self._cache()
+            if cache is None:
+                raise StoreError(f"there is no store at {self.path}")
             if self.is_writing:
                 raise RuntimeError("a transaction inside a transaction")
             try:
-                with self._begun():
+                if self.durable:
+                    cache.reset("sqlite_synchronous", 2, update=False)
+                with self._begun(cache):
                     self._open["writing"] = True
                     yield
             except StoreError:
@@ -230,27 +237,16 @@ class Rows:
             finally:
                 self._open.pop("writing", None)
 
-    def _begun(self) -> contextlib.ExitStack:
+    def _begun(self, cache: Any) -> contextlib.ExitStack:
         """A transaction that has begun, once no other process is in one."""
         stack = contextlib.ExitStack()
         deadline = time.monotonic() + TIMEOUT_SECONDS
-        is_new = False
         while True:
-            cache = self._cache()
-            if cache is None:
-                raise StoreError(f"there is no store at {self.path}")
             try:
-                if self.durable:
-                    cache.reset("sqlite_synchronous", 2, update=False)
                 stack.enter_context(cache.transact())
             except diskcache.Timeout as error:
                 # diskcache says Timeout whatever kept a transaction from beginning.
                 reason = error.__context__
-                if "readonly" in str(reason) and not is_new:
-                    # It was opened while the disk was read-only, and would stay so.
-                    self.close()
-                    is_new = True
-                    continue
                 if not isinstance(reason, sqlite3.Error) or "locked" not in str(reason):
                     raise reason or error from error
                 if time.monotonic() > deadline:
@@ -268,6 +264,7 @@ class Rows:
         with self._lock:
             cache = self._open.pop("cache", None)
             self._open.pop("inode", None)
+            self._open.pop("is_closed", None)
             if cache is not None:
                 cache.close()
 
@@ -304,7 +301,9 @@ class Rows:
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 # What diskcache stumbles over when its table of settings holds something else.
                 raise damaged(error, self.path) from error
-            self._open.update(cache=cache, inode=os.stat(f"{folder}/cache.db").st_ino)
+            file = f"{folder}/cache.db"
+            is_closed = not os.access(file, os.W_OK)
+            self._open.update(cache=cache, inode=os.stat(file).st_ino, is_closed=is_closed)
             _hold_at_fork(self._lock)
             return cache
 
