@@ -32,6 +32,7 @@ from blake3 import blake3
 
 from ..errors import DamageError
 from ..record import Blob, Digest
+from . import folders
 from .faults import told
 
 BIG: Final = 1 << 20
@@ -107,6 +108,8 @@ class Blobs:
             if digest is None and (not sample or sample in self._samples):
                 digest = _digest(view)
             if digest is not None and self._stands(Blob(digest, view.nbytes)):
+                if self.durable:  # who wrote it may not have waited for the disk
+                    self._sync(digest)
                 return Blob(digest, view.nbytes)
             if sample:
                 self._samples.add(sample)
@@ -243,6 +246,11 @@ class Blobs:
             return False
         return True
 
+    def _sync(self, digest: Digest) -> None:
+        file = self._file(digest)
+        folders.sync(file)
+        folders.sync(os.path.dirname(file))
+
     def _write(self, view: memoryview) -> Digest:
         temporary, fd = self._temporary()
         try:
@@ -265,7 +273,7 @@ class Blobs:
         try:
             return file, os.open(file, flags, 0o444)
         except FileNotFoundError:
-            os.makedirs(folder, exist_ok=True)
+            folders.make(folder, durable=self.durable)
             return file, os.open(file, flags, 0o444)
 
     def _name(self, temporary: str, digest: Digest) -> None:
@@ -274,10 +282,10 @@ class Blobs:
         try:
             os.replace(temporary, file)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(file), exist_ok=True)
+            folders.make(os.path.dirname(file), durable=self.durable)
             os.replace(temporary, file)
         if self.durable:
-            _sync_folder(os.path.dirname(file))
+            folders.sync(os.path.dirname(file))
         with contextlib.suppress(FileNotFoundError):  # swept already: a commit puts it again
             self._proved[digest] = _stamp(os.stat(file))
 
@@ -371,11 +379,3 @@ def _nbytes(file: str) -> int:
         return os.stat(file).st_size
     except FileNotFoundError:
         return 0
-
-
-def _sync_folder(folder: str) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -22,6 +22,7 @@ from typing import Final, Self
 
 from ..errors import DamageError, FormatError, StoreError
 from ..record import Blob, Digest, Pipe, Record, Run
+from . import folders
 from .blobs import Blobs, Verification, digest, flat
 from .faults import told
 from .index import Index, digest_of
@@ -60,7 +61,7 @@ def open_store(
     """
     path = Path(path).expanduser().absolute()
     _check_format(path)
-    index = Index(Rows(path / "index", durable), lambda: _make_folder(path))
+    index = Index(Rows(path / "index", durable), lambda: _make_folder(path, durable=durable))
     blobs = Blobs(path / "blobs", durable, verification, index.stamps, index.remember)
     return Store(path, blobs, index)
 
@@ -102,7 +103,7 @@ class Store:
 
     def make_folder(self) -> None:
         """Make the folder, if it is not there. Raises StoreError where that cannot be."""
-        _make_folder(self.path)
+        _make_folder(self.path, durable=self.blobs.durable)
 
     def close(self) -> None:
         """Let go of the database; the next use opens it again."""
@@ -145,7 +146,7 @@ class Batch:
         """Keep bytes; `digest`, where known, saves hashing what the store has already."""
         view = flat(data)
         if view.nbytes >= ROW:
-            _make_folder(self.store.path)
+            self.store.make_folder()
             blob = self.store.blobs.put(view, digest=digest)
             self._files[blob.digest] = (blob, data)
             return blob
@@ -248,13 +249,19 @@ def _check_format(path: Path) -> bool:
     raise FormatError(f"{path}/format is not what pipestate writes", "use another folder")
 
 
-def _make_folder(path: Path) -> None:
+def _make_folder(path: Path, *, durable: bool) -> None:
     """Make the folder. `format` comes last, so that a folder with one has a `.gitignore`."""
     with told(path):
         if _check_format(path):
             return
-        path.mkdir(parents=True, exist_ok=True)
+        folders.make(str(path), durable=durable)
         for name, text in ((".gitignore", "*\n"), ("format", f"{FORMAT}\n")):
             temporary = path / f".{name}-{os.getpid()}-{os.urandom(4).hex()}"
-            temporary.write_text(text)
+            with open(temporary, "w", encoding="ascii") as file:
+                file.write(text)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             temporary.replace(path / name)
+        if durable:
+            folders.sync(str(path))

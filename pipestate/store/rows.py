@@ -26,6 +26,7 @@ import diskcache
 from blake3 import blake3
 
 from ..errors import DamageError, FormatError, StoreError
+from . import folders
 from .faults import busy, damaged, told
 
 TIMEOUT_SECONDS: Final = 120.0
@@ -295,7 +296,7 @@ class Rows:
                     f"the store {folder} has the name of a variable in its path",
                     "set PIPESTATE_STORE to another folder",
                 )
-            os.makedirs(folder, exist_ok=True)
+            folders.make(folder, durable=self.durable)
             try:
                 cache = Database(folder)
             except (AttributeError, KeyError, TypeError, ValueError) as error:
