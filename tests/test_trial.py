@@ -69,7 +69,7 @@ def test_a_durable_step_is_on_the_disk_before_it_is_done(tmp_path):
             assert old not in waiting, f"{old} got its name before it was synced"
             waiting.add(str(Path(new).parent))
             renamed += "/blobs/" in new
-        elif " mkdir(" in line and "= 0" in line:
+        elif f' mkdir("{tmp_path}/store' in line and "= 0" in line:
             waiting.add(str(Path(re.findall(r'"([^"]*)"', line)[0]).parent))
         elif path and ("write(" in line or "pwrite64(" in line) and "-shm" not in path[1]:
             waiting.add(path[1])
