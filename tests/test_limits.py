@@ -4,6 +4,7 @@ numbers. Each has a plain answer, and no notebook comes to a stop by it."""
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import pytest
 from test_store_contract import said
 
 import pipestate
+from pipestate.pipe.history import after
+from pipestate.record import SET, Meaning, Pipe, Record, Run, Version
 from pipestate.store.folder import open_store
 from pipestate.store.upkeep import verify
 
@@ -289,25 +292,27 @@ def test_a_value_of_five_thousand_nested_lists_is_kept(job):
     assert job.run("depth").value == "5000"
 
 
-MANY = """
-from pipestate.ledger import Ledger
-from pipestate.pipe.history import after
-from pipestate.record import Meaning, Record, Run, Seen, Version
-from pipestate.store.folder import open_store
-store = open_store(sys.argv[1])
-ledger = Ledger.open(store, "job")
-for n in range(10_000):
-    name = f"s{n}"
-    digest = f"{n:040}"
-    made = Version("value", digest, {f"x{n}": digest})
-    record = Record(name, f"x{n} = {n}", digest, outputs=(made,), made=(f"x{n}",))
-    ledger.commit(
-        lambda d: Run(0, "", name, "ran", record=d, heads={name: d},
-                      meanings={f"x{n}": Meaning(name, d, digest)},
-                      seen=Seen(f"x{n} = {n}", name, "", digest)),
-        record=record,
-    )
-"""
+def test_a_job_may_have_ten_thousand_steps(nb, cwd):
+    """It opens, runs a step, restores it, and reads what another step made."""
+    store, names = open_store(cwd / ".pipestate"), [f"x{number}" for number in range(10_000)]
+    with store.batch() as batch:
+        heads, meanings = {}, {}
+        for number, name in enumerate(names):
+            value = batch.put(pickle.dumps({name: number}, protocol=5))
+            version = Version("value", f"{number:040}", {name: f"{number:040}"}, stream=value)
+            record = Record(name, "", f"{number:040}", SET, outputs=(version,), made=(name,))
+            heads[name] = batch.record(record)
+            meanings[name] = Meaning(name, heads[name], version.digest)
+        run = Run(1, "job", "", "set", heads=heads, meanings=meanings)
+        batch.commit(run, pipe=after(Pipe("job"), run))
+    nb.run("%load_ext pipestate")
+    assert nb.run("%pipe job job").stdout == "job job: 10000 steps\n"
+    cell = "%%step total\nx17 + x9999"
+    assert nb.run(cell).value == "10016"
+    assert nb.run(cell).states == [("total", "restored")]
+    nb.kill()
+    nb.load("job")
+    assert nb.run(cell).states == [("total", "restored")]
 
 
 # --- objects that refuse

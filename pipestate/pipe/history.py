@@ -133,8 +133,10 @@ class _Draft:
 def _with_all(order: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
     """An order, and the steps that it leaves out, each after the one that it stood after: another
     process has added them while this order was made."""
-    row = list(order)
+    row, here = list(order), set(order)
+    if here.issuperset(known):
+        return order
     for before, step in zip((None, *known), known, strict=False):
-        if step not in order:
+        if step not in here:
             row.insert(row.index(before) + 1 if before is not None else 0, step)
     return tuple(row)
