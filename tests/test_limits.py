@@ -404,3 +404,43 @@ print("in time")"""
     result = again(job).run(code)
     assert (result.states[-1], result.stdout.split("\n")[0]) == (("a", "restored"), "in time")
     assert "late" not in result.stdout
+
+
+INTERRUPTED = """
+import contextlib, random, signal
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+config = Config()
+config.HistoryManager.enabled = False
+config.PipeState.store = sys.argv[1]
+shell = InteractiveShell.instance(config=config)
+shell.run_cell("%load_ext pipestate")
+shell.run_cell("%pipe job job")
+chance = random.Random(int(sys.argv[2]))
+
+def stop(*_):
+    raise KeyboardInterrupt
+signal.signal(signal.SIGALRM, stop)
+
+for number in range(150):
+    cell = f"%%step s{number % 3}\\nx{number % 3} = list(range({number}, {number} + 30_000))"
+    with contextlib.suppress(KeyboardInterrupt):  # IPython itself may be what is interrupted
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.03))
+        shell.run_cell(cell)
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+for number in range(3):
+    result = shell.run_cell(f"%%step s{number}\\nx{number} = list(range({number}, 9))\\nx{number}")
+    assert result.success, result
+    print("RESULT", result.result == list(range(number, 9)))
+"""
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_an_interrupt_at_any_time_leaves_the_shell_and_the_store_well(nb, cwd, seed):
+    """Before a body, in it, or while its step is kept: the next cell is as any."""
+    told = said(INTERRUPTED, cwd / ".pipestate", seed)
+    assert told.count("RESULT True") == 3
+    assert verify(open_store(cwd / ".pipestate")) == []
+    nb.load("job")
+    assert nb.run("x0[0], x1[0], x2[0]").value == "(0, 1, 2)"
