@@ -43,6 +43,7 @@ def run(step, number):
     heads = lambda: find(shell).session.ledger.pipe.heads
     before = heads().get(step)
     shell.run_cell(f"%%step {{step}}\\n{{step}} = value('cell', {{number}})")
+    shell.run_cell(f"{{step}};")  # what is restored is loaded when a cell names it
     if shell.user_ns.get(step) != value("cell", number):
         sys.exit(f"{{step}} does not stand in memory")
     if heads().get(step) != before:
