@@ -6,6 +6,7 @@ That is below Python and SQLite, so nothing has to be patched, and no write is f
 from __future__ import annotations
 
 import functools
+import re
 import shutil
 import subprocess
 import sys
@@ -81,7 +82,7 @@ def run(folder: Path, *words: str, durable: bool = False) -> tuple[int, dict[str
     )
     if done.returncode == 1:
         raise RuntimeError(done.stderr)
-    told = [line.split()[1:] for line in done.stderr.splitlines() if line.startswith("done ")]
+    told = re.findall(r"^done (\w+) (\d+)$", done.stderr, re.M)
     return done.returncode, {step: int(number) for step, number in told}, done.stdout
 
 
