@@ -73,7 +73,7 @@ def test_memory_that_was_restored_stays_when_its_file_goes(folder):
 WRITER = """
 import pipestate, os, numpy as np
 job = pipestate.Job("j", store=sys.argv[1])
-for number in range(40):
+for number in range(20):
     job[sys.argv[2]] = np.full(10_000, number)
     assert (job[sys.argv[2]] == number).all()
 """
@@ -82,7 +82,7 @@ for number in range(40):
 READER = """
 import pipestate
 job, seen = pipestate.Job("j", store=sys.argv[1]), -1
-while seen < 39:
+while seen < 19:
     value = job.get("b", [seen])
     assert value[0] >= seen and set(value) == {value[0]}
     seen = value[0]
@@ -98,8 +98,8 @@ def test_it_is_safe_beside_others_that_write_and_read(folder):
         reclaim(store, keep_runs=1)
     assert [one.communicate()[0] or one.returncode for one in others] == [0, 0, 0]
     job = pipestate.Job("j", store=folder)
-    assert [int(job[name][0]) for name in "abc"] == [0, 39, 39]
-    assert {one.name: one.runs for one in job.status()} == {"a": 1, "b": 40, "c": 40}
+    assert [int(job[name][0]) for name in "abc"] == [0, 19, 19]
+    assert {one.name: one.runs for one in job.status()} == {"a": 1, "b": 20, "c": 20}
 
 
 # --- in a notebook and at the shell
