@@ -16,9 +16,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from . import commands, profiles, space, view
 from . import job as jobs
-from . import profiles, view
 from .errors import PipeStateError, UsageError
+from .pipe.history import KEPT
+from .store.folder import locate, open_store
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -95,6 +97,13 @@ def _why(asked: argparse.Namespace) -> str:
     return jobs.Job(_job(asked), store=asked.store).why(asked.step)
 
 
+def _gc(asked: argparse.Namespace) -> str:
+    _known(asked)  # or say that there is no such store
+    store = open_store(locate(asked.store))
+    done = space.reclaim(store, keep_runs=asked.keep_runs, dry_run=asked.dry_run)
+    return commands.reclaimed(done, dry_run=asked.dry_run)
+
+
 def _known(asked: argparse.Namespace) -> list[str]:
     if asked.store is not None and not os.path.isdir(asked.store):
         raise UsageError(f"there is no store at {asked.store}", "a folder that holds one")
@@ -120,8 +129,14 @@ def _job(asked: argparse.Namespace) -> str:
 
 # --- the words -----------------------------------------------------------------------------------
 
-VERBS = ("install", "uninstall", "jobs", "status", "why")
-PLANNED = ("run", "show", "history", "verify", "gc", "push", "pull", "trust")
+VERBS = ("install", "uninstall", "jobs", "status", "why", "gc")
+PLANNED = ("run", "show", "history", "verify", "push", "pull", "trust")
+
+
+def _count(word: str) -> int:
+    if not word.isascii() or not word.isdecimal() or not int(word):
+        raise argparse.ArgumentTypeError("a number from 1 on")
+    return int(word)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -150,11 +165,21 @@ def _parser() -> argparse.ArgumentParser:
         ("jobs", _jobs, "the jobs of the store"),
         ("status", _status, "the steps of a job: state, time, size, what they read and made"),
         ("why", _why, "why a step is fresh or stale"),
+        ("gc", _gc, "remove what is beyond the newest records of each step"),
     ):
         one = verbs.add_parser(verb, help=about, description=about, allow_abbrev=False)
         if verb == "why":
             one.add_argument("step", metavar="STEP", help="the step's name")
-        if verb != "jobs":
+        if verb == "gc":
+            one.add_argument("--dry-run", action="store_true", help="only say what would go")
+            one.add_argument(
+                "--keep-runs",
+                type=_count,
+                default=KEPT,
+                metavar="N",
+                help=f"how many records of a step to keep (default: {KEPT})",
+            )
+        if verb not in ("jobs", "gc"):
             one.add_argument("--job", help="the job (default: $PIPESTATE_JOB, or the only one)")
         one.add_argument("--store", help="the store's folder (default: $PIPESTATE_STORE, ...)")
         one.set_defaults(run=run)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from . import job as jobs
-from . import view
+from . import space, view
 from .errors import UsageError
 from .ledger import Ledger
 from .pipe import slices
@@ -217,6 +217,33 @@ def _drop(desk: Desk, words: list[str]) -> View:
     return View(f"dropped {', '.join(words)}")
 
 
+def _gc(desk: Desk, words: list[str]) -> View:
+    dry_run = words == ["--dry-run"]
+    if not dry_run:
+        _none(words, "gc [--dry-run]")
+    ledger = desk.ledger
+    done = space.reclaim(ledger.store, keep_runs=desk.setting("keep_runs"), dry_run=dry_run)
+    if not dry_run:
+        ledger.reread()
+    return View(reclaimed(done, dry_run=dry_run))
+
+
+def reclaimed(done: space.Reclaimed, *, dry_run: bool) -> str:
+    """What was reclaimed, or would be, in a line."""
+    swept = done.swept
+    if not (done.runs or swept.records or swept.blobs):
+        return "nothing to reclaim"
+    return (
+        f"{'would remove' if dry_run else 'removed'} {view.size(swept.nbytes)}: "
+        f"{_many(swept.records, 'record')}, {_many(swept.blobs, 'blob')}, "
+        f"{_many(done.runs, 'run')} of the history"
+    )
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count} {word}{'s' * (count != 1)}"
+
+
 def _imports(desk: Desk, words: list[str]) -> View:
     _none(words, "imports")
     lines = dict.fromkeys(desk.imports().values())
@@ -321,6 +348,13 @@ COMMANDS: dict[str, Command] = {
             lambda desk: desk.names(),
         ),
         Command("drop", "STEP ...", "forget steps", _drop, _steps),
+        Command(
+            "gc",
+            "[--dry-run]",
+            "remove what is beyond keep_runs and in force nowhere",
+            _gc,
+            lambda desk: ["--dry-run"],
+        ),
         Command("imports", "", "the imports the job remembers", _imports),
         Command(
             "mode",

@@ -22,11 +22,11 @@ from traitlets.config import Configurable
 from . import commands, view
 from . import job as jobs
 from .cell.source import parse_line
-from .errors import PipeStateError
+from .errors import PipeStateError, StoreError
 from .kernel import ambient, completion, notebooks, outputs, pages
 from .kernel.bench import Doors, Settings, Told
 from .kernel.cascade import Planned
-from .kernel.hooks import CellHooks, run_body
+from .kernel.hooks import CellHooks, is_step_line, run_body
 from .kernel.session import Session
 from .kernel.trial import Task
 from .ledger import Ledger
@@ -75,10 +75,14 @@ class PipeState(Configurable):
     keep_runs = Int(
         20,
         min=1,
-        help="How many records of a step are at hand to be restored (not to be set yet: 20).",
+        help="How many records of a step are at hand to be restored; "
+        "`%pipe gc` removes the others.",
     ).tag(config=True)
     max_bytes = Int(
-        0, min=0, help="The size that the store should not outgrow (not heeded yet); 0: no bound."
+        0,
+        min=0,
+        help="The size that the store should not outgrow: earlier records go, the oldest first, "
+        "never what is in force. 0: no bound.",
     ).tag(config=True)
     verification = Enum(
         ("on", "strict", "off"),
@@ -97,6 +101,7 @@ class PipeState(Configurable):
         self._shown = 0
         self._pages = pages.Pages()
         self._elsewhere: list[list[Told]] = []
+        self._fault = ""
         self._take_settings()
 
     # --- the session -----------------------------------------------------------------------------
@@ -115,14 +120,17 @@ class PipeState(Configurable):
     def _open(self, job: str) -> Ledger:
         path = locate(self.store or None)
         store = open_store(path, durable=self.durable, verification=self.verification)  # type: ignore[arg-type]
-        return Ledger.open(store, job)
+        return Ledger.open(store, job, keep_runs=self.keep_runs)
 
-    @observe("mode", "direction", "restore")
+    @observe("mode", "direction", "restore", "keep_runs", "max_bytes")
     def _take_settings(self, _: Any = None) -> None:
         settings = getattr(self, "_settings", None)
         if settings is not None:
-            for name in ("mode", "direction", "restore"):
+            for name in ("mode", "direction", "restore", "keep_runs", "max_bytes"):
                 setattr(settings, name, getattr(self, name))
+        session = getattr(self, "_session", None)
+        if session is not None:
+            session.ledger.keep_runs = self.keep_runs
 
     @observe("store", "durable", "verification")
     def _reopen(self, _: Any) -> None:
@@ -161,8 +169,17 @@ class PipeState(Configurable):
             self._session.ledger.store.close()
 
     def _enter(self, raw: str, transformed: str, cell_id: str, tree: ast.Module) -> ast.Module:
-        self._pages.meet(self.shell, cell_id if raw.lstrip().startswith("%%step") else "")
-        return self.session.enter(raw, transformed, cell_id, tree)
+        self._pages.meet(self.shell, cell_id if is_step_line(raw.lstrip()) else "")
+        try:
+            session = self.session
+        except StoreError as error:
+            # Whoever has pipestate in a profile must be able to work beside a store that is not
+            # to be had. A step says so each time, plain cells once.
+            if str(error) != self._fault or is_step_line(raw.lstrip()):
+                self._fault = str(error)
+                self.tell(f"off, nothing is kept: {error}")
+            return tree
+        return session.enter(raw, transformed, cell_id, tree)
 
     @contextlib.contextmanager
     def _at_home(self, task: Task) -> Iterator[None]:
@@ -186,10 +203,13 @@ class PipeState(Configurable):
         if self._session is not None:
             self._session.leave(error)
 
-    def _give_up(self, error: Exception) -> None:
+    def _give_up(self, error: BaseException) -> None:
         if self._session is not None:
             self._session.give_up()
-        self.tell(f"off for this cell, which is not kept ({type(error).__name__}: {error})")
+        if isinstance(error, KeyboardInterrupt):
+            self.tell("interrupted; this cell is not kept")
+        else:
+            self.tell(f"off for this cell, which is not kept ({type(error).__name__}: {error})")
 
     def _dormant(self) -> Iterable[str]:
         return self.session.space.dormant()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from .errors import StoreError, UsageError
+from .errors import DamageError, StoreError, UsageError
 from .ledger import Ledger
 from .pipe import slices, status, why
 from .pipe.graph import Held, Standing
@@ -95,7 +95,18 @@ class Job(MutableMapping[str, Any]):
     # --- the mapping ---------------------------------------------------------------------------
 
     def __getitem__(self, step: str) -> Any:
-        self._ledger.refresh()
+        while True:
+            self._ledger.refresh()
+            head = self._ledger.pipe.heads.get(step)
+            try:
+                return self._value_of(step)
+            except DamageError:
+                # Where there is another one since, somebody has reclaimed the room of this one.
+                self._ledger.refresh()
+                if self._ledger.pipe.heads.get(step) == head:
+                    raise
+
+    def _value_of(self, step: str) -> Any:
         record = self._ledger.head(step)
         for listener in _listeners:
             listener(self._ledger, step)

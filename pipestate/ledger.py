@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from .errors import DamageError
 from .pipe import history
 from .record import Blob, Digest, Pipe, Record, Run, Version
 from .store.folder import Batch, Store
@@ -25,11 +26,15 @@ class Ledger:
     pipe: Pipe
     records: dict[Digest, Record] = field(default_factory=dict)
     news: list[Run] = field(default_factory=list)
+    keep_runs: int = history.KEPT
 
     @classmethod
-    def open(cls, store: Store, job: str) -> Ledger:
-        """The job as it stands in the store; an empty one where it has never been written."""
-        ledger = cls(store, job, Pipe(job))
+    def open(cls, store: Store, job: str, *, keep_runs: int = history.KEPT) -> Ledger:
+        """The job as it stands in the store; an empty one where it has never been written.
+
+        `keep_runs` is how many records of a step are at hand to be restored.
+        """
+        ledger = cls(store, job, Pipe(job), keep_runs=keep_runs)
         ledger.refresh()
         ledger.news.clear()
         return ledger
@@ -37,8 +42,15 @@ class Ledger:
     def refresh(self) -> None:
         """Take up what other processes have added since; `take_news` says what it was."""
         pipe, runs = self.store.index.tail(self.job, self.pipe)
-        self.pipe = history.fold(pipe, runs) if runs else pipe
+        self.pipe = history.fold(pipe, runs, keep=self.keep_runs) if runs else pipe
         self.news.extend(runs)
+
+    def reread(self) -> None:
+        """Forget what is remembered of the store, for some of it was removed: fold it anew."""
+        self.refresh()
+        self.records.clear()
+        pipe, runs = self.store.index.tail(self.job)
+        self.pipe = history.fold(pipe, runs, keep=self.keep_runs)
 
     def take_news(self) -> list[Run]:
         """The runs of others that were taken up since the last call, here or while committing."""
@@ -84,7 +96,7 @@ class Ledger:
             run = replace(made, number=self.pipe.number + 1, job=self.job)
             if not run.started:
                 run = replace(run, started=time.time())
-            pipe = history.after(self.pipe, run)
+            pipe = history.after(self.pipe, run, keep=self.keep_runs)
             try:
                 batch.commit(run, pipe=pipe)
             except Moved:
@@ -127,7 +139,14 @@ class Ledger:
 
     def candidates(self, step: str) -> Iterable[tuple[Digest, Record]]:
         """Earlier records of a step that may be restored: the one in force, then the newest."""
-        for digest in dict.fromkeys(
-            [*filter(None, [self.pipe.heads.get(step)]), *self.pipe.kept.get(step, ())]
-        ):
-            yield digest, self.record(digest)
+        head = self.pipe.heads.get(step)
+        if head:
+            yield head, self.record(head)
+        for digest in self.pipe.kept.get(step, ())[: self.keep_runs]:
+            if digest == head:
+                continue
+            try:
+                record = self.record(digest)
+            except DamageError:
+                continue  # another process has reclaimed its space
+            yield digest, record

@@ -138,3 +138,10 @@ def test_a_renamed_step_keeps_its_place_and_its_count():
     assert pipe.heads == {"b": "2" * 40, "c": "1" * 40}
     assert pipe.runs == {"b": 1, "c": 1}
     assert pipe.seen == {"c": Seen("x")}
+
+
+def test_an_order_made_beside_another_process_takes_no_step_away():
+    """A step that was added meanwhile stays, after the one that it stood after."""
+    pipe = fold(Pipe("j"), runs({"step": "a"}, {"step": "new"}, {"step": "b"}))
+    pipe = fold(pipe, runs({"step": "c", "order": ("b", "a", "c")}, start=4))
+    assert pipe.order == ("b", "a", "new", "c")

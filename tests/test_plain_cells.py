@@ -100,3 +100,11 @@ def test_a_value_that_a_step_has_made_anew_is_not_told_of(job):
     job.kill()
     job.load("job")
     assert "as it was last kept" not in job.run("xs").text
+
+
+def test_a_name_of_ipythons_own_is_no_value_of_a_plain_cell(nb):
+    """`open` stands in IPython's namespace; a cell that calls it or looks at all binds nothing."""
+    nb.load("job")
+    step = "%%step a\nsize = len(open('/dev/null').read())"
+    nb.run(step, "open('/dev/null').close()", "len(globals())")
+    assert nb.run(step).states == [("a", "restored")]

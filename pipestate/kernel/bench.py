@@ -20,10 +20,12 @@ from ..cell.source import StepLine
 from ..errors import UsageError
 from ..ledger import Ledger
 from ..pipe import graph, layers, places
+from ..pipe.history import KEPT
 from ..pipe.layers import Layers, Makers
 from ..pipe.places import Cells, Row
 from ..pipe.status import STEP_VALUE, Reason, World, because, judge
 from ..record import AccessPath, Digest, Pipe, Record, Seen
+from ..store.leases import Lease
 from ..store.versions import Phase
 from . import modules, notebooks, surroundings
 from .namespace import Namespace
@@ -40,6 +42,8 @@ class Settings:
     mode: Mode = "lazy"
     direction: Direction = "in_order"
     restore: Literal["lazy", "eager"] = "lazy"
+    keep_runs: int = KEPT
+    max_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +75,17 @@ class Memory:
     """What one kernel remembers of the job beside its bindings.
 
     `set_up` are the setup steps that ran here, `tasks` the analysed steps, `cells` the cell that
-    each step was last met in, `folder` where the kernel was when the extension was loaded.
+    each step was last met in, `folder` where the kernel was when the extension was loaded, `leases`
+    those of the steps that run, `unmeasured` the bytes kept since the store was last measured, None
+    where it has not been.
     """
 
     set_up: set[str] = field(default_factory=set)
     tasks: dict[str, tuple[Seen, Task]] = field(default_factory=dict)
     cells: dict[str, str] = field(default_factory=dict)
     folder: str = field(default_factory=os.getcwd)
+    leases: list[Lease] = field(default_factory=list)
+    unmeasured: int | None = None
     is_remaking: bool = False
     site: Site | None = None
     sited: Task | None = None

@@ -23,7 +23,7 @@ from ..pipe.graph import Touches
 from ..pipe.layers import Makers
 from ..pipe.status import STEP_VALUE, Reason, StepStatus, because
 from ..record import ABSENT, Digest, Record, Version
-from . import ambient, pictures, restores, runs
+from . import ambient, pictures, restores, runs, turns
 from .bench import Bench, Told
 from .outlook import Outlook, Site
 from .surroundings import RANDOM
@@ -149,12 +149,20 @@ def next_stale(
 # --- running them --------------------------------------------------------------------------------
 
 
-def run(bench: Bench, task: Task, reason: Reason) -> BaseException | None:
-    """Run a step inside the cell that runs now; what it raised."""
-    outlook = bench.outlook(task)
-    remake_lost(bench, task, outlook)
+def run(bench: Bench, task: Task, reason: Reason) -> tuple[bool, BaseException | None]:
+    """Run a step inside the cell that runs now, unless another kernel has done so meanwhile:
+    whether it ran, and what it raised."""
+    lease, verdict = turns.take(bench, task, reason)
+    if not isinstance(verdict, Reason):
+        restores.restore(bench, task, *verdict)
+        return False, None
+    try:
+        remake_lost(bench, task, bench.outlook(task))
+    except BaseException:
+        turns.give_back(bench, lease)
+        raise
     with bench.doors.at_home(task):
-        running = runs.start(bench, task, outlook, reason)
+        running = runs.start(bench, task, bench.outlook(task), verdict, lease)
         error: BaseException | None = None
         try:
             error = bench.doors.run_body(task)
@@ -163,7 +171,7 @@ def run(bench: Bench, task: Task, reason: Reason) -> BaseException | None:
             raise
         finally:
             runs.end(bench, running, error)
-    return error
+    return True, error
 
 
 def run_other(bench: Bench, step: str, reason: Reason, *, asked: str = "") -> None:
@@ -175,7 +183,7 @@ def run_other(bench: Bench, step: str, reason: Reason, *, asked: str = "") -> No
     if head is not None and head.seconds >= LONG_SECONDS:
         why = f"{asked or 'this cell'} needs it"
         bench.doors.show(Told(step, "needed", head.seconds, why))
-    if run(bench, bench.task_of(step), reason) is not None:
+    if run(bench, bench.task_of(step), reason)[1] is not None:
         who = f"{asked} did not run" if asked else "this cell did not run"
         raise UsageError(f"{who}: {step}, which it needs, failed", f"mend {step} and run it")
 
@@ -370,9 +378,11 @@ def run_steps(
             if not _means_its_own(bench, step, verdict[1]):
                 restores.restore(bench, task, *verdict)
         elif not (task.line.setup and step in bench.memory.set_up):
-            if run(bench, task, verdict) is not None:
+            has_run, error = run(bench, task, verdict)
+            if error is not None:
                 left = ", ".join(wanted[number + 1 :]) or "nothing"
                 done = ", ".join(ran) or "nothing"
                 raise UsageError(f"{step} failed; done: {done}; not done: {left}", f"mend {step}")
-            ran.append(step)
+            if has_run:
+                ran.append(step)
     return ran

@@ -11,7 +11,7 @@ import dis
 import functools
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 _ACTS = frozenset({"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_GLOBAL", "DELETE_GLOBAL"})
 _CHANGERS = frozenset(
@@ -32,9 +32,9 @@ def of_statement(value: object, needs: Iterable[str], ns: Mapping[str, Any]) -> 
 
 def of_class(value: object) -> str:
     """The method of the notebook that making a class calls, if it acts on more than it; or ""."""
-    if not isinstance(value, type):
+    if not issubclass(type(value), type):  # isinstance would ask the value for its class
         return ""
-    return next((one.__qualname__ for one in _makers(value) if _acts(one)), "")
+    return next((one.__qualname__ for one in _makers(cast(type, value)) if _acts(one)), "")
 
 
 def _makers(cls: type) -> Iterator[types.FunctionType]:

@@ -31,7 +31,7 @@ Undo = Callable[[], None]
 _log = logging.getLogger(__name__)
 Enter = Callable[[str, str, str, ast.Module], ast.Module]
 Leave = Callable[[BaseException | None], None]
-GiveUp = Callable[[Exception], None]
+GiveUp = Callable[[BaseException], None]
 
 
 class StepRefused(InputRejected):
@@ -87,7 +87,11 @@ class CellHooks:
             return self._enter(raw, transformed, info.cell_id or "", tree)
         except PipeStateError as error:
             raise StepRefused(str(error)) from None
-        except Exception as error:  # noqa: BLE001 - our own mistake, or a user's pickling hook
+        except KeyboardInterrupt as error:
+            # IPython expects none here, and would leave the cell without its end.
+            self._give_up(error)
+            raise StepRefused("interrupted before the cell ran") from None
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - our own mistake, or a user's pickling hook
             # IPython would take the transformer out for good.
             _log.debug("before a cell", exc_info=True)
             self._give_up(error)
@@ -100,7 +104,9 @@ class CellHooks:
             return
         try:
             self._leave(result.error_before_exec or result.error_in_exec)
-        except Exception as error:  # noqa: BLE001 - our own mistake, or a user's pickling hook
+        except KeyboardInterrupt as error:
+            self._give_up(error)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - our own mistake, or a user's pickling hook
             # The values stand in memory, and the record in force as it was.
             _log.debug("after a cell", exc_info=True)
             self._give_up(error)

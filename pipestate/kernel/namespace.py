@@ -84,6 +84,8 @@ class Namespace:
     """What the functions that remember results have read since they were last emptied."""
     outdated: set[str] = field(default_factory=set)
     """The names that were let go of, for a definition has come to be another object."""
+    hidden: Mapping[str, Any] = field(default_factory=dict)
+    """IPython's own names (`open`, `exit`), which are nobody's as long as they are its objects."""
 
     # --- asking --------------------------------------------------------------------------------
 
@@ -418,6 +420,8 @@ class Namespace:
                 value = self.ns[name]
                 if name in self.junk and self.junk[name].value is value:
                     continue
+                if binding is None and name in self.hidden and self.hidden[name] is value:
+                    continue
                 is_anew = name in binds and origin.cell and is_light(value)
                 if binding is None or binding.obj is not value or is_anew:
                     self._forget(name)
@@ -486,7 +490,9 @@ def _amendment(binding: Binding, by: Mapping[str, bool]) -> Amendment | None:
 
 def _is_own(value: object) -> bool:
     """Whether it is a function or a class of the notebook."""
-    return isinstance(value, _DEFINITIONS) and getattr(value, "__module__", None) == "__main__"
+    # Not isinstance: that asks the value for its class, and any object of the user's is met here.
+    is_definition = issubclass(type(value), _DEFINITIONS)
+    return is_definition and getattr(value, "__module__", None) == "__main__"
 
 
 def _same(known: Version | None, now: Version, name: str) -> bool:

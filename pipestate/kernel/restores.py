@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import StoreError
+from ..errors import DamageError, StoreError
 from ..record import VALUE, Digest, Record, Version
 from . import displays, keeping, meanings, outputs, surroundings, together
 from .bench import Bench, Told
@@ -59,25 +59,33 @@ def shown_by(bench: Bench, record: Record) -> Messages | None:
 
 
 def restore(bench: Bench, task: Task, digest: Digest, record: Record) -> None:
-    """Let the names of a task's step mean what a record holds."""
+    """Let the names of a task's step mean what a record holds.
+
+    Raises DamageError, and changes nothing, where the record is not in the store any more.
+    """
     started = time.time()
     _make_session(bench, record)
     changes = _changes(bench, task, digest, record)
     new = keeping.meanings_of(changes, digest)
     pipe = bench.ledger.pipe
     heads = {task.step: digest} if pipe.heads.get(task.step) != digest else {}
-    bench.ledger.commit(
-        lambda _: keeping.run_of(
-            task,
-            "restored",
-            started=started,
-            seconds=time.time() - started,
-            record=digest,
-            heads=dict(heads),
-            meanings={n: m for n, m in new.items() if pipe.meanings.get(n) != m},
-            order=bench.new_order(task),
+    try:
+        bench.ledger.commit(
+            lambda _: keeping.run_of(
+                task,
+                "restored",
+                started=started,
+                seconds=max(0.0, time.time() - started),
+                record=digest,
+                heads=dict(heads),
+                meanings={n: m for n, m in new.items() if pipe.meanings.get(n) != m},
+                order=bench.new_order(task),
+            )
         )
-    )
+    except DamageError:
+        raise
+    except StoreError as error:  # full or closed: what was kept is there all the same
+        bench.tell(f"that {task.step} was restored could not be written down: {error}")
     bench.space.clear_junk(task.step)
     for name, binding in changes.items():
         if binding is None:

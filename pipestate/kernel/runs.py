@@ -28,6 +28,7 @@ from ..pipe.status import STEP_VALUE, Reason, value_found
 from ..record import VALUE, AccessPath, Digest, FileState, Input
 from ..store import versions
 from ..store.folder import Batch
+from ..store.leases import Lease
 from ..store.versions import Phase
 from . import (
     ambient,
@@ -38,8 +39,10 @@ from . import (
     meanings,
     modules,
     outputs,
+    room,
     surroundings,
     trial,
+    turns,
 )
 from .bench import Bench, Told, module_of
 from .keeping import Circumstances
@@ -72,11 +75,20 @@ class Running:
     watchers: Watchers
     ambient: ambient.Ambient
     settings: surroundings.Settings
+    lease: Lease
     started: float
 
 
-def start(bench: Bench, task: Task, outlook: Outlook, reason: Reason) -> Running:
-    """Put in place what a body should find, and begin to watch it."""
+def start(bench: Bench, task: Task, outlook: Outlook, reason: Reason, lease: Lease) -> Running:
+    """Put in place what a body should find, and begin to watch it; `end` gives the lease back."""
+    try:
+        return _start(bench, task, outlook, reason, lease)
+    except BaseException:
+        turns.give_back(bench, lease)
+        raise
+
+
+def _start(bench: Bench, task: Task, outlook: Outlook, reason: Reason, lease: Lease) -> Running:
     try:
         reloaded = modules.reload_edited(bench.modules_of(task))
     except Exception as error:
@@ -91,7 +103,8 @@ def start(bench: Bench, task: Task, outlook: Outlook, reason: Reason) -> Running
     _bind_stdin(bench, task)
     settings = put_surroundings(bench, outlook.site.layers, task.step)
     watchers = _watch(bench)
-    return Running(prepared, reason, batch, watchers, ambient.snapshot(), settings, time.time())
+    before = ambient.snapshot()
+    return Running(prepared, reason, batch, watchers, before, settings, lease, time.time())
 
 
 def _import_anew(bench: Bench, reloaded: tuple[str, ...]) -> None:
@@ -174,9 +187,10 @@ def set_under(bench: Bench, value: object) -> None:
 
 def end(bench: Bench, running: Running, error: BaseException | None) -> None:
     """Keep what a body left, or note that it failed with `error`."""
-    seconds = time.time() - running.started
+    seconds = max(0.0, time.time() - running.started)  # a clock may be set back
     shown, touched = running.watchers.stop()
     with contextlib.ExitStack() as after:
+        after.callback(turns.give_back, bench, running.lease)
         after.callback(_remove_copies, touched)
         _end(bench, running, error, shown, touched, seconds)
 
@@ -276,6 +290,7 @@ def _keep(
     if task.line.setup:
         bench.memory.set_up.add(task.step)
     _tell_outcome(bench, running, result, seconds)
+    room.heed(bench, record)
     if shown.is_clearing:  # the badge has emptied the page of what a loop showed last
         outputs.replay(bench.shell, shown.messages)
 

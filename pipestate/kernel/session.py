@@ -13,6 +13,7 @@ on its `bench`. It also follows the job: other processes add to it, and the user
 from __future__ import annotations
 
 import ast
+import contextlib
 import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
@@ -22,13 +23,26 @@ from ..cell import names as cell_names
 from ..cell import source as cell_source
 from ..cell.names import Names
 from ..cell.source import StepLine
-from ..errors import StoreError, UsageError
+from ..errors import DamageError, StoreError, UsageError
 from ..ledger import Ledger
 from ..pipe import graph, slices, status
 from ..pipe.graph import Standing
 from ..pipe.status import Reason, StepStatus, World, because
-from ..record import Digest, Meaning, Run, Version
-from . import ambient, bindings, cascade, keeping, modules, restores, runs, statements, trial
+from ..record import Digest, Meaning, Record, Run
+from ..store.leases import Lease
+from . import (
+    ambient,
+    bindings,
+    cascade,
+    keeping,
+    modules,
+    news,
+    restores,
+    runs,
+    statements,
+    trial,
+    turns,
+)
 from .bench import Bench, Doors, Settings
 from .bindings import Binding, Origin
 from .namespace import Namespace, Past
@@ -56,6 +70,7 @@ class Session:
     plain: Plain | None = None
     outer: list[Plain | bool | None] = field(default_factory=list)
     unders: Unders = field(default_factory=Unders)
+    fault: str = ""
 
     @classmethod
     def open(cls, shell: Any, ledger: Ledger, settings: Settings, doors: Doors) -> Session:
@@ -68,8 +83,8 @@ class Session:
             lambda name, digest: session.ledger.definition(name, digest),
             lambda name, digest, record: session.ledger.is_same_object(name, digest, record),
         )
-        hidden = shell.user_ns_hidden  # IPython's own: `open`, `exit` and the like
-        space.notice(n for n, v in trial.visible(space.ns).items() if hidden.get(n) is not v)
+        space.hidden = shell.user_ns_hidden
+        space.notice(trial.visible(space.ns))
         session._take_meanings()
         return session
 
@@ -106,9 +121,9 @@ class Session:
         pipe, space = self.ledger.pipe, self.space
         for name, meaning in pipe.meanings.items():
             if name not in space.bindings and name not in space.ns:
-                version = self._version(meaning.record, name, meaning.digest)
+                version = news.version_of(self.bench, name, meaning)
                 if version is not None:
-                    self._declare(name, meaning, version)
+                    news.declare(self.bench, name, meaning, version)
         for name, statement in pipe.imports.items():
             if name not in space.bindings and name not in space.ns:
                 version = keeping.import_version(name, statement)
@@ -117,43 +132,7 @@ class Session:
 
     def refresh(self) -> None:
         """Take up what other processes have added: names mean what they have made of them."""
-        self.ledger.refresh()
-        news = {n: m for run in self.ledger.take_news() for n, m in run.meanings.items()}
-        space = self.space
-        replaced = []
-        for name, meaning in news.items():
-            now = space.bindings.get(name)
-            if now is not None and not now.maker and now.is_resident and not now.record:
-                continue  # a plain cell of this kernel made it
-            if meaning is not None and now is not None and _is_equal(now, meaning):
-                space.bindings[name] = replace(now, maker=meaning.maker, record=meaning.record)
-                continue
-            if now is not None and now.is_resident:
-                replaced.append(name)
-            version = self._version(meaning.record, name, meaning.digest) if meaning else None
-            if meaning is None:
-                space.drop(name)
-            elif version is not None and meaning is not None:
-                self._declare(name, meaning, version)
-        if replaced:
-            names = ", ".join(sorted(replaced))
-            self.bench.tell(f"{names} changed in the store since")
-
-    def _declare(self, name: str, meaning: Meaning, version: Version) -> None:
-        by = None if meaning.maker else self.ledger.record(meaning.record).given_by.get(name)
-        origin = Origin(by.cell, stood=by.stood) if by else Origin()
-        self.space.declare(name, Binding(meaning.maker, meaning.record, version, origin=origin))
-        if meaning.is_outgrown:
-            self.space.outgrown.add(name)
-
-    def _version(self, record: Digest, name: str, digest: Digest) -> Version | None:
-        try:
-            known = self.ledger.record(record)
-        except StoreError as error:
-            self.bench.tell(f"`{name}` is not to be had: {error}")
-            return None
-        both = (*known.outputs, *known.givens)
-        return next((v for v in both if name in v.names and v.digest == digest), None)
+        news.follow(self.bench)
 
     # --- before --------------------------------------------------------------------------------
 
@@ -167,8 +146,12 @@ class Session:
             return tree
         self.outer.append(self.plain)
         self.plain = None
-        self.refresh()
         split = cell_source.split_cell(raw)
+        try:
+            self.refresh()
+        except StoreError as error:
+            self._enter_without(transformed, split is not None, str(error), cell_id)
+            return tree
         if split is None:
             # The words after `%pipe` are for it alone: `%pipe unload df` must not load df first.
             self._enter_plain("" if _is_pipe_line(raw) else transformed, cell_id)
@@ -178,6 +161,15 @@ class Session:
         self._check(task)
         self._meet_cell(task)
         return self._enter_step(task, tree)
+
+    def _enter_without(self, transformed: str, is_step: bool, fault: str, cell: str) -> None:
+        """The store is not to be had: what runs is a plain cell with what is in memory."""
+        if is_step or fault != self.fault:
+            self.fault = fault
+            self.bench.tell(f"off, nothing is kept: {fault}")
+        names = cell_names.analyse(transformed)
+        wanted = names.mentions | {path.name for path in names.reads}
+        self.plain = Plain(names, graph.reach(wanted, self.bench.reads_of), transformed, cell)
 
     def _enter_plain(self, transformed: str, cell: str) -> None:
         names = cell_names.analyse(transformed)
@@ -207,23 +199,43 @@ class Session:
                 cascade.warn(bench, task)
             else:
                 cascade.bring_up(bench, task)
-            outlook = bench.outlook(task)
-            verdict = bench.verdict(task, outlook)
-            if not isinstance(verdict, Reason):
-                messages = restores.shown_by(bench, verdict[1])
-                if messages is not None:
-                    restores.restore(bench, task, *verdict)
-                    if bench.settings.restore == "eager":
-                        cascade.load(bench, verdict[1].made)
-                    restores.replay(bench, self.unders, task.step, verdict[1], messages)
-                    return ast.Module(body=[], type_ignores=[])
-                verdict = because("damaged", detail="what it showed")
-            cascade.remake_lost(bench, task, outlook)
+            reason = self._restored(task, bench.verdict(task, bench.outlook(task)))
+            if reason is not None:
+                lease, verdict = turns.take(bench, task, reason)
+                reason = self._restored(task, verdict)
+            if reason is None:
+                return ast.Module(body=[], type_ignores=[])
+            self._remake_lost(task, lease)
         except UsageError as refused:
             runs.note_failure(bench, task, refused)
             raise
-        self.running = runs.start(bench, task, bench.outlook(task), verdict)
+        self.running = runs.start(bench, task, bench.outlook(task), reason, lease)
         return tree
+
+    def _restored(self, task: Task, verdict: Reason | tuple[Digest, Record]) -> Reason | None:
+        """Restore what is fresh and show what it showed; or the reason why the body must run."""
+        if isinstance(verdict, Reason):
+            return verdict
+        bench = self.bench
+        messages = restores.shown_by(bench, verdict[1])
+        if messages is None:
+            return because("damaged", detail="what it showed")
+        try:
+            restores.restore(bench, task, *verdict)
+        except DamageError as error:  # another process may have reclaimed its space
+            return because("damaged", detail=error.message)
+        if bench.settings.restore == "eager":
+            cascade.load(bench, verdict[1].made)
+        restores.replay(bench, self.unders, task.step, verdict[1], messages)
+        return None
+
+    def _remake_lost(self, task: Task, lease: Lease) -> None:
+        bench = self.bench
+        try:
+            cascade.remake_lost(bench, task, bench.outlook(task))
+        except BaseException:
+            turns.give_back(bench, lease)
+            raise
 
     def _meet_cell(self, task: Task) -> None:
         """The same cell under another name is a rename; another cell of the same name is said."""
@@ -325,11 +337,15 @@ class Session:
         """Keep new imports, in a job that has begun; else they go along with its first step."""
         imports = runs.new_imports(self.bench)
         if imports and self.ledger.pipe.number:
-            self.ledger.commit(lambda _: Run(0, "", "", "noted", imports=imports))
+            with contextlib.suppress(StoreError):  # the next step that is kept takes them along
+                self.ledger.commit(lambda _: Run(0, "", "", "noted", imports=imports))
 
     def give_up(self) -> None:
-        """Something went wrong in pipestate itself: the cell that runs is a plain one."""
+        """Something went wrong in pipestate itself, or it was interrupted: the cell that runs is a
+        plain one."""
         running, self.running = self.running, None
+        for lease in list(self.bench.memory.leases):
+            turns.give_back(self.bench, lease)
         if running is not None:
             running.watchers.stop()
         self.plain = None
@@ -399,7 +415,3 @@ class Session:
 def _is_pipe_line(raw: str) -> bool:
     lines = raw.strip().splitlines()
     return len(lines) == 1 and lines[0].split()[0] == "%pipe"
-
-
-def _is_equal(now: Binding, meaning: Meaning) -> bool:
-    return now.version is not None and not now.amended and now.version.digest == meaning.digest

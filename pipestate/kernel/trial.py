@@ -414,7 +414,7 @@ def _left_out(task: Task, space: Namespace) -> frozenset[int]:
 
 def _is_closed(value: object) -> bool:
     """Whether it is a file that was closed: nobody misses what `with open(...) as f` leaves."""
-    return isinstance(value, io.IOBase) and value.closed
+    return issubclass(type(value), io.IOBase) and bool(getattr(value, "closed", False))
 
 
 def _keep(
@@ -459,7 +459,7 @@ def lost_digest(trial: Trial) -> Digest:
 def _has_changed(trial: Trial, component: Component, version: Version) -> bool:
     if component.source is not None and component.source.kind == "import":
         (value,) = component.values.values()
-        if isinstance(value, (types.FunctionType, types.ModuleType, type)):
+        if issubclass(type(value), (types.FunctionType, types.ModuleType, type)):
             return False  # a module that was edited makes it another, no body does
     names = trial.task.names
     if version.kind == "lost" and names.is_dynamic:

@@ -15,17 +15,20 @@ from ..record import Pipe, Run
 _EXECUTED = ("ran", "failed", "set")
 
 KEPT: Final = 20
-"""How many records of a step are at hand to be restored."""
+"""How many records of a step are at hand to be restored, where nobody says otherwise."""
 
 
-def after(pipe: Pipe, run: Run) -> Pipe:
+def after(pipe: Pipe, run: Run, *, keep: int = KEPT) -> Pipe:
     """The pipe after one more run. Costs a copy of the parts that the run changes."""
-    return fold(pipe, (run,))
+    return fold(pipe, (run,), keep=keep)
 
 
-def fold(pipe: Pipe, runs: Iterable[Run]) -> Pipe:
-    """The pipe after all of `runs`, which follow it in order; copied once, however many."""
-    draft = _Draft(pipe)
+def fold(pipe: Pipe, runs: Iterable[Run], *, keep: int = KEPT) -> Pipe:
+    """The pipe after all of `runs`, which follow it in order; copied once, however many.
+
+    `keep` is how many records of a step are at hand afterwards.
+    """
+    draft = _Draft(pipe, keep)
     for run in runs:
         draft.take(run)
     return dataclasses.replace(pipe, **draft.changed)
@@ -34,8 +37,9 @@ def fold(pipe: Pipe, runs: Iterable[Run]) -> Pipe:
 class _Draft:
     """The parts of the next pipe: `changed` are those that differ, copied at the first change."""
 
-    def __init__(self, pipe: Pipe) -> None:
+    def __init__(self, pipe: Pipe, keep: int) -> None:
         self._pipe = pipe
+        self._most = keep
         self.changed: dict[str, Any] = {}
 
     def take(self, run: Run) -> None:
@@ -61,7 +65,7 @@ class _Draft:
         ended = run.is_forced or run.event == "set"
         earlier = () if ended else self._part("kept").get(run.step, ())
         kept = dict.fromkeys((run.record, *earlier))
-        self._update("kept", {run.step: tuple(kept)[:KEPT]})
+        self._update("kept", {run.step: tuple(kept)[: self._most]})
 
     def _count(self, run: Run) -> None:
         if run.event in _EXECUTED:
@@ -74,7 +78,7 @@ class _Draft:
     def _place(self, run: Run) -> None:
         """A step stands where the run says, else where it first ran: at the end."""
         if run.order is not None:
-            self.changed["order"] = run.order
+            self.changed["order"] = _with_all(run.order, self._order())
         named = [step for step, record in run.heads.items() if record is not None]
         if run.event in (*_EXECUTED, "restored"):
             named.insert(0, run.step)
@@ -124,3 +128,15 @@ class _Draft:
                 del part[key]
             else:
                 part[key] = value
+
+
+def _with_all(order: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    """An order, and the steps that it leaves out, each after the one that it stood after: another
+    process has added them while this order was made."""
+    row, here = list(order), set(order)
+    if here.issuperset(known):
+        return order
+    for before, step in zip((None, *known), known, strict=False):
+        if step not in here:
+            row.insert(row.index(before) + 1 if before is not None else 0, step)
+    return tuple(row)

@@ -13,6 +13,7 @@ The idea: git's object store; the state of a file as proof is redo's and git's i
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 import os
@@ -31,6 +32,7 @@ from blake3 import blake3
 
 from ..errors import DamageError
 from ..record import Blob, Digest
+from . import folders
 from .faults import told
 
 BIG: Final = 1 << 20
@@ -106,6 +108,8 @@ class Blobs:
             if digest is None and (not sample or sample in self._samples):
                 digest = _digest(view)
             if digest is not None and self._stands(Blob(digest, view.nbytes)):
+                if self.durable:  # who wrote it may not have waited for the disk
+                    self._sync(digest)
                 return Blob(digest, view.nbytes)
             if sample:
                 self._samples.add(sample)
@@ -167,20 +171,23 @@ class Blobs:
             if hasher.hexdigest(length=20) != blob.digest:
                 raise _altered(blob)
 
-    def sweep(self, keep: Container[Digest]) -> tuple[int, int]:
+    def sweep(self, keep: Container[Digest], *, dry_run: bool = False) -> tuple[int, int]:
         """Remove the files that `keep` does not name, and old leftovers: how many, and bytes.
 
-        The caller sees to it that nobody commits meanwhile (see `upkeep.sweep`).
+        The caller sees to it that nobody commits meanwhile (see `upkeep.sweep`). Whoever has one
+        mapped goes on with it: its bytes go when the last of them lets go.
         """
         count = nbytes = 0
+        remove = _nbytes if dry_run else _unlink
         with told(self.path):
             for name, file in self._files():
                 if name not in keep:
-                    nbytes += _unlink(file)
+                    nbytes += remove(file)
                     count += 1
-                    self._proved.pop(name, None)
+                    if not dry_run:
+                        self._proved.pop(name, None)
             for file in self._leftovers():
-                nbytes += _unlink(file)
+                nbytes += remove(file)
                 count += 1
         return count, nbytes
 
@@ -191,10 +198,11 @@ class Blobs:
                     yield folder.name + file.name, file.path
 
     def _leftovers(self) -> Iterator[str]:
-        oldest = time.time() - STALE_SECONDS
+        now = time.time()
         for file in _entries(self.path / "tmp"):
             try:
-                if file.stat(follow_symlinks=False).st_mtime < oldest:
+                # One from the future is as old: the clock was set back since.
+                if abs(now - file.stat(follow_symlinks=False).st_mtime) > STALE_SECONDS:
                     yield file.path
             except FileNotFoundError:
                 continue  # its writer has just renamed it
@@ -238,6 +246,11 @@ class Blobs:
             return False
         return True
 
+    def _sync(self, digest: Digest) -> None:
+        file = self._file(digest)
+        folders.sync(file)
+        folders.sync(os.path.dirname(file))
+
     def _write(self, view: memoryview) -> Digest:
         temporary, fd = self._temporary()
         try:
@@ -260,7 +273,7 @@ class Blobs:
         try:
             return file, os.open(file, flags, 0o444)
         except FileNotFoundError:
-            os.makedirs(folder, exist_ok=True)
+            folders.make(folder, durable=self.durable)
             return file, os.open(file, flags, 0o444)
 
     def _name(self, temporary: str, digest: Digest) -> None:
@@ -269,11 +282,12 @@ class Blobs:
         try:
             os.replace(temporary, file)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(file), exist_ok=True)
+            folders.make(os.path.dirname(file), durable=self.durable)
             os.replace(temporary, file)
         if self.durable:
-            _sync_folder(os.path.dirname(file))
-        self._proved[digest] = _stamp(os.stat(file))
+            folders.sync(os.path.dirname(file))
+        with contextlib.suppress(FileNotFoundError):  # swept already: a commit puts it again
+            self._proved[digest] = _stamp(os.stat(file))
 
 
 def _sample(view: memoryview) -> bytes:
@@ -354,17 +368,14 @@ def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
 
 
 def _unlink(file: str) -> int:
-    try:
-        nbytes = os.stat(file).st_size
+    nbytes = _nbytes(file)
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(file)
-    except FileNotFoundError:
-        return 0
     return nbytes
 
 
-def _sync_folder(folder: str) -> None:
-    fd = os.open(folder, os.O_RDONLY)
+def _nbytes(file: str) -> int:
     try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        return os.stat(file).st_size
+    except FileNotFoundError:
+        return 0

@@ -22,6 +22,7 @@ from typing import Final, Self
 
 from ..errors import DamageError, FormatError, StoreError
 from ..record import Blob, Digest, Pipe, Record, Run
+from . import folders
 from .blobs import Blobs, Verification, digest, flat
 from .faults import told
 from .index import Index, digest_of
@@ -60,7 +61,7 @@ def open_store(
     """
     path = Path(path).expanduser().absolute()
     _check_format(path)
-    index = Index(Rows(path / "index", durable), lambda: _make_folder(path))
+    index = Index(Rows(path / "index", durable), lambda: _make_folder(path, durable=durable))
     blobs = Blobs(path / "blobs", durable, verification, index.stamps, index.remember)
     return Store(path, blobs, index)
 
@@ -99,6 +100,10 @@ class Store:
         if blob.nbytes >= ROW:
             return self.blobs.has(blob)
         return bool(self.index.blobs([blob.digest]))
+
+    def make_folder(self) -> None:
+        """Make the folder, if it is not there. Raises StoreError where that cannot be."""
+        _make_folder(self.path, durable=self.blobs.durable)
 
     def close(self) -> None:
         """Let go of the database; the next use opens it again."""
@@ -141,7 +146,7 @@ class Batch:
         """Keep bytes; `digest`, where known, saves hashing what the store has already."""
         view = flat(data)
         if view.nbytes >= ROW:
-            _make_folder(self.store.path)
+            self.store.make_folder()
             blob = self.store.blobs.put(view, digest=digest)
             self._files[blob.digest] = (blob, data)
             return blob
@@ -162,14 +167,14 @@ class Batch:
         `run.number` is one above the number of the pipe that it was decided on; raises Moved when
         the job has moved on since. `pipe` is the fold that includes `run`.
         """
-        for _ in range(3):
-            try:
-                return self._commit(run, pipe)
-            except _Swept as swept:
-                self._put_again(swept.blobs)
-        raise StoreError("the store is being swept again and again", "run the step again")
+        try:
+            self._commit(run, pipe, self._ready)
+        except _Swept as swept:
+            self._put_again(swept.blobs)
+            # Should it be swept once more, it is put while everybody waits.
+            self._commit(run, pipe, lambda: self._put_again(self._gone()))
 
-    def _commit(self, run: Run, pipe: Pipe | None) -> None:
+    def _commit(self, run: Run, pipe: Pipe | None, ready: Callable[[], None]) -> None:
         blobs = self.store.blobs
         stamps = {
             name: stamp
@@ -184,15 +189,18 @@ class Batch:
             blobs=self._rows,
             stamps=stamps,
             pipe=pipe,
-            ready=self._ready,
+            ready=ready,
         )
         self._clear()
 
     def _ready(self) -> None:
         """A sweep holds off commits, but may have come between put and commit."""
-        gone = [blob for blob, _ in self._files.values() if not self.store.blobs.has(blob)]
+        gone = self._gone()
         if gone:
             raise _Swept(gone)
+
+    def _gone(self) -> list[Blob]:
+        return [blob for blob, _ in self._files.values() if not self.store.blobs.has(blob)]
 
     def _put_again(self, gone: list[Blob]) -> None:
         for blob in gone:
@@ -241,13 +249,19 @@ def _check_format(path: Path) -> bool:
     raise FormatError(f"{path}/format is not what pipestate writes", "use another folder")
 
 
-def _make_folder(path: Path) -> None:
+def _make_folder(path: Path, *, durable: bool) -> None:
     """Make the folder. `format` comes last, so that a folder with one has a `.gitignore`."""
     with told(path):
         if _check_format(path):
             return
-        path.mkdir(parents=True, exist_ok=True)
+        folders.make(str(path), durable=durable)
         for name, text in ((".gitignore", "*\n"), ("format", f"{FORMAT}\n")):
             temporary = path / f".{name}-{os.getpid()}-{os.urandom(4).hex()}"
-            temporary.write_text(text)
+            with open(temporary, "w", encoding="ascii") as file:
+                file.write(text)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             temporary.replace(path / name)
+        if durable:
+            folders.sync(str(path))

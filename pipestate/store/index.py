@@ -189,7 +189,8 @@ class Index:
         Either all of it is visible afterwards, to everybody, or nothing is. Raises Moved when the
         job's last number is not `expected`. `pipe` is the fold that includes `run`; it is kept
         when a snapshot is due, so pass it whenever you have it. `ready` is called inside the
-        transaction, before anything is written; what it raises ends it.
+        transaction, before anything is written; what it raises ends it. Raises DamageError where a
+        record that `run` puts in force is not there.
         """
         if run.job != job or run.number != expected + 1:
             raise ValueError(f"run {run.number} of {run.job!r} does not follow {job!r} {expected}")
@@ -201,6 +202,7 @@ class Index:
             if row.last != expected:
                 raise Moved(job, row.last)
             ready()
+            self._check_named(run, records)
             for kind, many in (("blob", blobs), ("stamp", stamps), ("record", records)):
                 for digest, payload in many.items():
                     self.rows.set(f"{kind}/{digest}", payload)
@@ -208,14 +210,27 @@ class Index:
             row = row._replace(last=run.number, grown=row.grown + len(data))
             self._advance(job, row, pipe)
 
+    def _check_named(self, run: Run, records: Mapping[Digest, bytes]) -> None:
+        """A record may have been swept between the look at it and the commit that restores it."""
+        named = {run.record, *run.heads.values()} - {None, *records}
+        gone = named - {
+            key.removeprefix("record/") for key in self.rows.there([f"record/{d}" for d in named])
+        }
+        if gone:
+            raise DamageError(f"record {min(map(str, gone))[:12]} is missing from the store")
+
     def remember(self, digest: Digest, stamp: bytes) -> None:
-        """Note the state in which a blob's file was proved. It saves time only: never an error."""
+        """Note the state in which a blob's file was proved. It saves time only: never an error, and
+        nothing inside a transaction."""
+        if self.rows.is_writing:
+            return
         # The store may be full or read-only, and whoever reads from it can do without.
         with contextlib.suppress(StoreError), self.rows.transaction():
             self.rows.set(f"stamp/{digest}", stamp)
 
     def trim(self, job: str, base: Pipe, pipe: Pipe) -> None:
-        """Forget the runs up to `base.number`; history then begins after `base`.
+        """Forget the runs up to `base.number`; history then begins after `base`. With a base where
+        history begins already, only the base is replaced.
 
         `pipe` is the job as it stands; raises Moved when it has moved on since.
         """
@@ -223,7 +238,7 @@ class Index:
             row = self.job(job)
             if row.last != pipe.number:
                 raise Moved(job, row.last)
-            if not row.first <= base.number <= row.last:
+            if not row.first - 1 <= base.number <= row.last:
                 return
             for number in range(row.first, base.number + 1):
                 self.rows.delete(_run_key(job, number))

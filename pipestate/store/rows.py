@@ -26,6 +26,7 @@ import diskcache
 from blake3 import blake3
 
 from ..errors import DamageError, FormatError, StoreError
+from . import folders
 from .faults import busy, damaged, told
 
 TIMEOUT_SECONDS: Final = 120.0
@@ -133,6 +134,14 @@ class Database(diskcache.Cache):  # type: ignore[misc]
             for key, raw, mode, filename, value in self._sql(query.format(marks), some).fetchall():
                 yield self._disk.get(key, raw), self._disk.fetch(mode, filename, value, False)
 
+    def there(self, keys: Sequence[str]) -> Iterator[str]:
+        """Those of the keys that have a row."""
+        query = "SELECT key, raw FROM Cache WHERE key IN ({})"
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            for key, raw in self._sql(query.format(",".join("?" * len(some))), some).fetchall():
+                yield self._disk.get(key, raw)
+
 
 @dataclass(frozen=True, eq=False)
 class Rows:
@@ -174,6 +183,12 @@ class Rows:
             found = () if cache is None else cache.get_many(keys)
             return {key: _unsealed(key, data) for key, data in found}
 
+    def there(self, keys: Sequence[str]) -> set[str]:
+        """Those of the keys that have a row; what is in the rows is not looked at."""
+        with self._lock, told(self.path):
+            cache = self._cache()
+            return set() if cache is None else set(cache.there(keys))
+
     def keys(self, prefix: str = "") -> list[str]:
         """The keys that begin with `prefix`. Goes over all rows: for upkeep."""
         with self._lock, told(self.path):
@@ -200,6 +215,8 @@ class Rows:
         Holds off every other writer of the store. Raises StoreError; blocks are not nested.
         """
         with self._lock, told(self.path):
+            if self._open.get("is_closed"):
+                self.close()  # the disk was read-only when it was opened, and it would stay so
             cache = self._cache()
             if cache is None:
                 raise StoreError(f"there is no store at {self.path}")
@@ -248,6 +265,7 @@ class Rows:
         with self._lock:
             cache = self._open.pop("cache", None)
             self._open.pop("inode", None)
+            self._open.pop("is_closed", None)
             if cache is not None:
                 cache.close()
 
@@ -278,13 +296,15 @@ class Rows:
                     f"the store {folder} has the name of a variable in its path",
                     "set PIPESTATE_STORE to another folder",
                 )
-            os.makedirs(folder, exist_ok=True)
+            folders.make(folder, durable=self.durable)
             try:
                 cache = Database(folder)
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 # What diskcache stumbles over when its table of settings holds something else.
                 raise damaged(error, self.path) from error
-            self._open.update(cache=cache, inode=os.stat(f"{folder}/cache.db").st_ino)
+            file = f"{folder}/cache.db"
+            is_closed = not os.access(file, os.W_OK)
+            self._open.update(cache=cache, inode=os.stat(file).st_ino, is_closed=is_closed)
             _hold_at_fork(self._lock)
             return cache
 

@@ -104,6 +104,9 @@ def stream(
     gc.disable()
     try:
         digest = walk.run().hex()
+    except Exception as error:  # noqa: BLE001 - an attribute of a user's may raise anything
+        walk.fail(value, str(error))
+        digest = blake3(type(value).__qualname__.encode()).hexdigest(length=20)
     finally:
         if was_enabled:
             gc.enable()

@@ -1,7 +1,7 @@
 """One canonical walk over a value: every object becomes tokens, every mutable object a number.
 
-The walk is in preorder with an explicit stack, so that nesting is bounded by memory alone. A
-mutable object is numbered when it is first met and is afterwards only referred to by its number;
+The walk is in preorder with an explicit stack, so the interpreter's does not bound it. A mutable
+object is numbered when it is first met and is afterwards only referred to by its number;
 an immutable one stands for its content wherever it is met. Two values give the same tokens exactly
 if content and sharing of mutables are equal. Nothing in the tokens comes from an address, an
 iteration order of a set, a hash seed or a process.
@@ -32,6 +32,8 @@ Place = tuple[int, tuple[object, ...]]
 SMALL = 4096
 """Buffers up to this many bytes are tokens themselves; bigger ones stand as their digest."""
 PENDING = 4096
+DEEPEST = 100_000
+"""Beyond this depth nothing can be packed (`codecs`); an object may make new ones for ever."""
 
 
 class Token(bytes):
@@ -121,6 +123,9 @@ class Walk:
         """Walk it all and give the digest; stop after `limit` nodes once a mutable was met."""
         self.visit(self.root)
         while self._stack or self._later:
+            if len(self._stack) > DEEPEST:
+                self.fail(self.root, "is nested too deeply")
+                break
             if self._stack:
                 self._advance()
             else:

@@ -1,0 +1,61 @@
+"""What other processes have added to the job, taken up into this kernel: between its cells only,
+and when it has waited for one of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..errors import StoreError
+from ..record import Meaning, Version
+from .bench import Bench
+from .bindings import Binding, Origin
+
+
+def follow(bench: Bench) -> None:
+    """Let names mean what other processes have made of them since the last look."""
+    ledger, space = bench.ledger, bench.space
+    ledger.refresh()
+    news = {n: m for run in ledger.take_news() for n, m in run.meanings.items()}
+    replaced = []
+    for name, meaning in news.items():
+        now = space.bindings.get(name)
+        if now is not None and not now.maker and now.is_resident and not now.record:
+            continue  # a plain cell of this kernel made it
+        if meaning is not None and now is not None and _is_equal(now, meaning):
+            space.bindings[name] = replace(now, maker=meaning.maker, record=meaning.record)
+            continue
+        if now is not None and now.is_resident:
+            replaced.append(name)
+        version = version_of(bench, name, meaning) if meaning else None
+        if meaning is None:
+            space.drop(name)
+        elif version is not None:
+            declare(bench, name, meaning, version)
+    if replaced:
+        bench.tell(f"{', '.join(sorted(replaced))} changed in the store since")
+
+
+def declare(bench: Bench, name: str, meaning: Meaning, version: Version) -> None:
+    """Let a name mean what the job says it means."""
+    by = None if meaning.maker else bench.ledger.record(meaning.record).given_by.get(name)
+    origin = Origin(by.cell, stood=by.stood) if by else Origin()
+    binding = Binding(meaning.maker, meaning.record, version, origin=origin)
+    bench.space.declare(name, binding)
+    if meaning.is_outgrown:
+        bench.space.outgrown.add(name)
+
+
+def version_of(bench: Bench, name: str, meaning: Meaning) -> Version | None:
+    """The version that a name means; None, and a line to the user, where it is not to be had."""
+    try:
+        known = bench.ledger.record(meaning.record)
+    except StoreError as error:
+        bench.tell(f"`{name}` is not to be had: {error}")
+        return None
+    both = (*known.outputs, *known.givens)
+    return next((v for v in both if name in v.names and v.digest == meaning.digest), None)
+
+
+def _is_equal(now: Binding, meaning: Meaning) -> bool:
+    return now.version is not None and not now.amended and now.version.digest == meaning.digest

@@ -1,0 +1,88 @@
+"""Whose turn it is to run a step: of the kernels that would run it at once, one does.
+
+    take ──┬─ nobody runs it: the lease, and the reason to run as it was
+           └─ another kernel does: wait for it, take up what it has left, judge again
+
+A kernel waits only for what may spare it the run: not where the step runs in any case (`--force`,
+`--always`, a setup step), and not while it has a lease itself, so that no two wait for each other.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from ..errors import StoreError
+from ..pipe.status import Reason
+from ..record import Digest, Record
+from ..store import leases
+from ..store.leases import Holder, Lease
+from . import news
+from .bench import Bench
+from .trial import Task
+
+IN_ANY_CASE: Final = frozenset({"forced", "setup", "always", "dynamic", "lost"})
+"""Reasons to run that nothing which another kernel makes would take away."""
+
+_PAUSES: Final = (0.01, 0.25)
+"""Seconds between two looks, at first and at last."""
+
+
+def take(bench: Bench, task: Task, reason: Reason) -> tuple[Lease, Reason | tuple[Digest, Record]]:
+    """The lease of a task's step, to be released when its body has ended, and what is to be done.
+
+    Waits for a kernel that runs the same code as this step; an interrupt ends that. Where another
+    process has added to the job since the last look, the step is judged again: it may be restored
+    then, and needs no lease.
+    """
+    if reason.kind == "setup":
+        return Lease(), reason
+    lease = _lease(bench, task)
+    if isinstance(lease, Holder):
+        if reason.kind in IN_ANY_CASE or bench.memory.leases:
+            return Lease(), reason
+        bench.tell(f"{lease} runs {task.step}: waiting for it; an interrupt ends that")
+        lease = _wait(bench, task)
+    bench.memory.leases.append(lease)
+    try:
+        verdict = _judge_again(bench, task, reason)
+    except BaseException:
+        give_back(bench, lease)
+        raise
+    if not isinstance(verdict, Reason):
+        give_back(bench, lease)
+    return lease, verdict
+
+
+def give_back(bench: Bench, lease: Lease) -> None:
+    """Let another kernel have its turn."""
+    lease.release()
+    if lease in bench.memory.leases:
+        bench.memory.leases.remove(lease)
+
+
+def _lease(bench: Bench, task: Task) -> Lease | Holder:
+    """Kernels that run other sources under one name have nothing to give each other."""
+    store = bench.ledger.store
+    try:
+        store.make_folder()
+    except StoreError:
+        return Lease()  # the commit will say so
+    return leases.take(store.path, "\0".join((bench.ledger.job, task.step, task.normal)))
+
+
+def _wait(bench: Bench, task: Task) -> Lease:
+    pause, last = _PAUSES
+    while isinstance(lease := _lease(bench, task), Holder):
+        time.sleep(pause)
+        pause = min(2 * pause, last)
+    return lease
+
+
+def _judge_again(bench: Bench, task: Task, reason: Reason) -> Reason | tuple[Digest, Record]:
+    """What is to be done, now that nobody else runs the step; as before where nobody has."""
+    ledger = bench.ledger
+    if reason.kind in IN_ANY_CASE or ledger.store.index.last(ledger.job) == ledger.pipe.number:
+        return reason
+    news.follow(bench)
+    return bench.verdict(task, bench.outlook(task))
