@@ -52,7 +52,7 @@ def write(job: str, mapping: Mapping[str, Any], *, store: str | Path | None = No
 
 def jobs(*, store: str | Path | None = None) -> list[str]:
     """The jobs of the store, in the order of their first runs."""
-    return open_store(locate(store)).index.jobs()
+    return open_store(locate(store)).index.found_jobs()
 
 
 Listener = Callable[[Ledger, str], None]
@@ -101,6 +101,8 @@ class Job(MutableMapping[str, Any]):
             listener(self._ledger, step)
         if record is None:
             raise KeyError(step)
+        if record.flaw:
+            raise _unusable(f"the value of {step}", record.flaw)
         version = record.version_of(VALUE)
         if version is not None:
             return self._load(version)[VALUE]
@@ -119,7 +121,8 @@ class Job(MutableMapping[str, Any]):
         made = tuple(name for name in version.names if name != VALUE)
         head = self._ledger.head(step)
         # The names that the step's cell bound stay: the value is set, not what stands beside it.
-        beside = [v for v in head.outputs if step not in v.names] if head is not None else []
+        is_whole = head is not None and not head.flaw
+        beside = [v for v in head.outputs if step not in v.names] if head and is_whole else []
         kept = {n for v in beside for n in v.names if n != VALUE}
         outputs = (version, *beside)
         record = Record(step, "", normal, SET, outputs=outputs, made=(*made, *sorted(kept)))
@@ -176,8 +179,7 @@ class Job(MutableMapping[str, Any]):
 
     def history(self) -> list[Run]:
         """One object a run: `number`, `step`, `event`, `reason`, `started`, `seconds`."""
-        runs = self._ledger.store.index.runs(self.name)
-        return [run for run in runs if run.event != "noted"]
+        return [run for run in self._ledger.runs() if run.event != "noted"]
 
     def why(self, step: str) -> str:
         """Why a step is fresh or stale: a sentence that names what changed, from where and when."""
@@ -207,6 +209,8 @@ class Job(MutableMapping[str, Any]):
         version = self._meant(name)
         if version is None:
             raise KeyError(name)
+        if version.kind == "lost":
+            raise _unusable(f"`{name}`", version.flaw)
         if version.kind in ("definition", "import"):
             return self._need(name)
         return self._load(version)[name]
@@ -346,8 +350,7 @@ def _mates(held: Standing, name: str) -> str:
 
 def explain(ledger: Ledger, status: StepStatus) -> str:
     """Why a step is as it is, with the runs between which it came about."""
-    runs = ledger.store.index.runs(ledger.job)
-    return why.explain(status, ledger.pipe, runs, ledger.head(status.name))
+    return why.explain(status, ledger.pipe, ledger.runs(), ledger.head(status.name))
 
 
 def drop(ledger: Ledger, step: str) -> None:
@@ -356,6 +359,10 @@ def drop(ledger: Ledger, step: str) -> None:
     ledger.commit(
         lambda _: Run(0, "", step, "dropped", heads={step: None}, meanings=dict(meanings))
     )
+
+
+def _unusable(what: str, flaw: str) -> StoreError:
+    return StoreError(f"{what} is not to be had: {flaw}", "run the cell that makes it")
 
 
 def is_job_name(name: object) -> bool:

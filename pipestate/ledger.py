@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from .pipe import history
 from .record import Blob, Digest, Pipe, Record, Run, Version
+from .store import salvage
 from .store.folder import Batch, Store
 from .store.index import Moved
 
@@ -36,7 +37,7 @@ class Ledger:
 
     def refresh(self) -> None:
         """Take up what other processes have added since; `take_news` says what it was."""
-        pipe, runs = self.store.index.tail(self.job, self.pipe)
+        pipe, runs = salvage.tail(self.store.index, self.job, self.pipe)
         self.pipe = history.fold(pipe, runs) if runs else pipe
         self.news.extend(runs)
 
@@ -46,11 +47,15 @@ class Ledger:
         return news
 
     def record(self, digest: Digest) -> Record:
-        """A record by its digest; raises DamageError or FormatError where it cannot be read."""
+        """A record by its digest; one with a flaw where it cannot be read, or is not trusted."""
         record = self.records.get(digest)
         if record is None:
-            record = self.records[digest] = self.store.index.record(digest)
+            record = self.records[digest] = salvage.record(self.store.index, self.pipe, digest)
         return record
+
+    def runs(self) -> list[Run]:
+        """The kept runs of the job, as far as they can be read."""
+        return salvage.runs(self.store.index, self.job)
 
     def head(self, step: str) -> Record | None:
         """The record in force for a step."""
