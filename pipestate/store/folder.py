@@ -26,7 +26,7 @@ from .blobs import Blobs, Verification, digest, flat
 from .faults import told
 from .index import Index, digest_of
 from .rows import Rows
-from .trust import Keys, Trust, folder
+from .trust import Keys, Trust, keys_folder
 
 ROW: Final = 16 << 10
 """Blobs below this are rows of the index."""
@@ -62,7 +62,7 @@ def open_store(
     """
     path = Path(path).expanduser().absolute()
     _check_format(path)
-    trust = Trust(Keys(folder()), verification)
+    trust = Trust(Keys(keys_folder()), verification)
     index = Index(Rows(path / "index", durable), trust, lambda: _make_folder(path))
     blobs = Blobs(path / "blobs", durable, verification, index.stamps, index.remember)
     return Store(path, blobs, index)

@@ -28,7 +28,7 @@ import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from blake3 import blake3
@@ -39,6 +39,11 @@ from .rows import Row, Rows
 from .trust import PROOF, Trust
 
 _JOB = struct.Struct("<5Q")
+SIGNED: Final = frozenset(("run", "pipe", "base", "record"))
+"""The kinds of rows that are signed."""
+
+_NEVER = 1 << 62
+"""No job has so many runs."""
 
 
 class Moved(StoreError):  # noqa: N818 (an answer to look again by, more than a fault)
@@ -82,6 +87,12 @@ def _as_it_is(_key: str, row: Row) -> Run:
     return Run.from_bytes(row.payload)
 
 
+def _fitting(run: Run, job: str, number: int) -> Run:
+    if (run.job, run.number) != (job, number):
+        raise DamageError(f"run {number} of job {job!r} is not the one that was put there")
+    return run
+
+
 def _barred(one: Run | Pipe, flaw: str) -> dict[str, Any]:
     """Meanings that stand for nothing that may be loaded."""
     return {
@@ -123,12 +134,12 @@ class Index:
         return [] if data is None else _names_of(data)
 
     def found_jobs(self) -> list[str]:
-        """The jobs, by their runs where the list of them is damaged."""
-        try:
-            return self.jobs()
-        except (DamageError, FormatError):
-            quoted = (key.split("/")[1] for key in self.rows.keys("run/") if key.count("/") == 2)
-            return list(dict.fromkeys(unquote(one, errors="surrogatepass") for one in quoted))
+        """The jobs, by their runs where the list of them is missing or damaged."""
+        with contextlib.suppress(DamageError, FormatError):
+            if jobs := self.jobs():
+                return jobs
+        quoted = (key.split("/")[1] for key in self.rows.keys("run/") if key.count("/") == 2)
+        return list(dict.fromkeys(unquote(one, errors="surrogatepass") for one in quoted))
 
     def last(self, job: str) -> int:
         """The number of the job's last run; 0 before the first."""
@@ -139,11 +150,20 @@ class Index:
         try:
             return self.job(job)
         except (DamageError, FormatError):
-            prefix = _key("run", job) + "/"
-            keys = [key.removeprefix(prefix) for key in self.rows.keys(prefix)]
-            numbers = [int(key) for key in keys if key.isascii() and key.isdecimal()]
-            # No snapshot, so that the next commit keeps one.
-            return JobRow(max(numbers, default=0), min(numbers, default=1), grown=1 << 62)
+            numbers, base = self.numbers(job), 0
+            with contextlib.suppress(DamageError, FormatError):
+                kept = self._pipe(_key("base", job))
+                base = kept.number if kept else 0
+            first, last = min(numbers, default=base + 1), max(numbers, default=base)
+            # No snapshot, so that one is kept before long.
+            return JobRow(last, first, grown=_NEVER)
+
+    def numbers(self, job: str) -> list[int]:
+        """The numbers of the runs that there are rows of, in order. Goes over all rows."""
+        prefix = _key("run", job) + "/"
+        keys = (key.removeprefix(prefix) for key in self.rows.keys(prefix))
+        found = (int(key) for key in keys if len(key) < 20 and key.isascii() and key.isdecimal())
+        return sorted(number for number in found if 0 < number < _NEVER)
 
     def job(self, job: str) -> JobRow:
         """Where the job stands; the row of a new one where there is none."""
@@ -156,7 +176,10 @@ class Index:
                 raise DamageError(f"the row of job {job!r} is missing from the store")
         if len(data) != _JOB.size:
             raise FormatError("a job row of another length than this pipestate writes")
-        return JobRow(*_JOB.unpack(data))
+        row = JobRow(*_JOB.unpack(data))
+        if not (0 < row.first <= row.last + 1 < _NEVER and row.snapshot <= row.last):
+            raise DamageError(f"the row of job {job!r} makes no sense")
+        return row
 
     def runs(self, job: str, since: int = 0) -> list[Run]:
         """The kept runs of a job with a number above `since`, in order."""
@@ -172,7 +195,7 @@ class Index:
         row = self.rows.row(key)
         if row is None:
             raise DamageError(f"run {number} of job {job!r} is missing from the store")
-        return self._as_trusted(key, row)
+        return _fitting(self._as_trusted(key, row), job, number)
 
     def snapshot(self, job: str) -> Pipe | None:
         """The pipe as it was folded at some number not long ago, or None."""
@@ -195,7 +218,10 @@ class Index:
         key = _key("base", job)
         row = self.rows.row(key)
         if row is None:
-            return Pipe(job, self.standing(job).first - 1)
+            number = self.standing(job).first - 1
+            if number:
+                raise DamageError(f"the base of job {job!r} is missing from the store")
+            return Pipe(job)
         pipe = Pipe.from_bytes(row.payload)
         flaw = self.trust.flaw(key, row.payload, row.head)
         return replace(pipe, seen={}, imports={}, meanings=_barred(pipe, flaw)) if flaw else pipe
@@ -213,6 +239,10 @@ class Index:
                 pipe = self.trusted_snapshot(job)
             if pipe is None or not row.first - 1 <= pipe.number <= row.last:
                 pipe = self.trusted_base(job)
+                if pipe.number != row.first - 1:
+                    if self.job(job) != row:
+                        continue
+                    raise DamageError(f"the base of job {job!r} does not fit its runs")
             found = self._runs(job, pipe.number + 1, row.last, self._as_trusted)
             if found is not None:
                 return pipe, found
@@ -260,6 +290,17 @@ class Index:
     def _many(self, kind: str, digests: Sequence[Digest]) -> dict[Digest, bytes]:
         found = self.rows.get_many([kind + digest for digest in digests])
         return {key.removeprefix(kind): data for key, data in found.items()}
+
+    def signers(self) -> dict[str, int]:
+        """The public keys that say they signed rows, each with how many. Goes over all rows."""
+        found: dict[str, int] = {}
+        for key in self.rows.keys(""):
+            if key.partition("/")[0] in SIGNED:
+                with contextlib.suppress(DamageError, FormatError):
+                    row = self.rows.row(key)
+                    name = row.head[:32].hex() if row else ""
+                    found[name] = found.get(name, 0) + 1
+        return found
 
     # --- writing
 
@@ -341,10 +382,10 @@ class Index:
             for number in range(row.first, row.last + 1):
                 self.rows.delete(_run_key(job, number))
             self.rows.delete(_key("pipe", job))
-            self.rows.delete(_key("base", job))
             # One number is skipped, so that not even the last pipe fits what comes next.
             gone = JobRow(last=row.last + 1, first=row.last + 2, snapshot=row.last + 1)
             self.rows.set(_key("job", job), _JOB.pack(*gone))
+            self._set_pipe(_key("base", job), Pipe(job, gone.last).to_bytes())
             self._list([one for one in self.jobs() if one != job])
 
     def close(self) -> None:
@@ -357,7 +398,15 @@ class Index:
             self._set_pipe(_key("pipe", job), kept)
             row = row._replace(snapshot=pipe.number, grown=0, nbytes=len(kept))
         self.rows.set(_key("job", job), _JOB.pack(*row))
-        if row.last == row.first and job not in (jobs := self.found_jobs()):
+        if row.last == row.first:
+            self._enlist(job)
+
+    def _enlist(self, job: str) -> None:
+        try:
+            jobs = self.jobs()
+        except (DamageError, FormatError):
+            jobs = [one for one in self.found_jobs() if one != job]
+        if job not in jobs:
             self._list([*jobs, job])
 
     def _set_pipe(self, key: str, data: bytes) -> None:
@@ -382,7 +431,7 @@ class Index:
                 if self.job(job).first > number:
                     return None
                 raise DamageError(f"run {number} of job {job!r} is missing from the store")
-            found.append(read(key, row))
+            found.append(_fitting(read(key, row), job, number))
         return found
 
     def _as_trusted(self, key: str, row: Row) -> Run:

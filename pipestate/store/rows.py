@@ -4,10 +4,10 @@ diskcache keeps them (SQLite in WAL mode, many threads and processes at once); t
 module that knows it. It does not know what a row means. Known weakness: SQLite wants to write
 beside the database even to read it, so a store on a read-only disk cannot be read.
 
-A value is one byte of row format, 16 bytes of BLAKE3 over the key and all that follows, and the
-payload; in format 2 a head stands before the payload (`trust` says what it holds). A row that was
-cut, altered or put under another key is a DamageError, never an answer; another format byte is a
-FormatError.
+A value is one byte of row format, 16 bytes of BLAKE3 over the key and all that follows (and, in
+format 2, the format), and the payload; in format 2 a head stands before the payload (`trust` says
+what it holds). A row that was cut, altered or put under another key is a DamageError, never an
+answer; another format byte is a FormatError.
 """
 
 from __future__ import annotations
@@ -201,7 +201,8 @@ class Rows:
     def set(self, key: str, payload: bytes, head: bytes = b"") -> None:
         """Write a row, in a transaction. An equal one is left alone, a damaged one replaced."""
         rest = head + payload
-        data = (_SIGNED if head else _PLAIN) + _seal(key, rest) + rest
+        mark = _SIGNED if head else _PLAIN
+        data = mark + _seal(key, mark, rest) + rest
         cache = self._writing()
         if cache.get(key) != data:
             cache.set(key, data)
@@ -340,8 +341,9 @@ def _release_all() -> None:
 # --- the head of a row
 
 
-def _seal(key: str, rest: bytes) -> bytes:
-    return blake3(key.encode() + b"\0" + rest).digest(length=16)
+def _seal(key: str, mark: bytes, rest: bytes) -> bytes:
+    name = key.encode() + (b"\0" if mark == _PLAIN else b"\0" + mark)
+    return blake3(name + rest).digest(length=16)
 
 
 def _unsealed(key: str, data: bytes) -> Row:
@@ -351,6 +353,6 @@ def _unsealed(key: str, data: bytes) -> Row:
             f"row {key[:60]!r} has format {mark.hex() or 'none'}, this pipestate reads 01 and 02",
             "a newer pipestate may have written it",
         )
-    if _seal(key, rest) != data[1:_START]:
+    if _seal(key, mark, rest) != data[1:_START]:
         raise DamageError(f"row {key[:60]!r} of the index is damaged")
     return Row(rest) if mark == _PLAIN else Row(rest[HEAD:], rest[:HEAD])

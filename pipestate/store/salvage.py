@@ -36,13 +36,19 @@ def _tail(index: Index, job: str, known: Pipe | None) -> tuple[Pipe, list[Run]]:
     if pipe is None or not row.first - 1 <= pipe.number <= row.last:
         pipe = _snapshot(index, job)
     if pipe is None or not row.first - 1 <= pipe.number <= row.last:
-        try:
-            pipe = index.trusted_base(job)
-        except _LOST as error:
+        pipe = _base(index, job, row.first - 1)
+        if pipe is None:
             pipe = Pipe(job, row.first - 1)
-            news.append(_damaged(job, pipe.number, error))
-    news.extend(_run(index, job, number) for number in range(pipe.number + 1, row.last + 1))
-    return pipe, news
+            news.append(_damaged(job, pipe.number, f"the base of job {job!r} is damaged"))
+    return pipe, [*news, *_runs(index, job, pipe.number + 1, row.last)]
+
+
+def _base(index: Index, job: str, number: int) -> Pipe | None:
+    try:
+        pipe = index.trusted_base(job)
+    except _LOST:
+        return None
+    return pipe if pipe.number == number else None
 
 
 def runs(index: Index, job: str) -> list[Run]:
@@ -51,7 +57,7 @@ def runs(index: Index, job: str) -> list[Run]:
         return index.runs(job)
     except _LOST:
         row = index.standing(job)
-        return [_run(index, job, number) for number in range(row.first, row.last + 1)]
+        return _runs(index, job, row.first, row.last)
 
 
 def _snapshot(index: Index, job: str) -> Pipe | None:
@@ -61,15 +67,29 @@ def _snapshot(index: Index, job: str) -> Pipe | None:
         return None  # the runs tell the same
 
 
-def _run(index: Index, job: str, number: int) -> Run:
-    try:
-        return index.run(job, number)
-    except _LOST as error:
-        return _damaged(job, number, error)
+def _runs(index: Index, job: str, first: int, last: int) -> list[Run]:
+    """The runs of these numbers; those that are missing in a row are one, with the last number."""
+    found: list[Run] = []
+    for number in index.numbers(job):
+        if first <= number <= last:
+            found += _gap(job, first, number - 1)
+            try:
+                found.append(index.run(job, number))
+            except _LOST as error:
+                found.append(_damaged(job, number, error.message))
+            first = number + 1
+    return found + _gap(job, first, last)
 
 
-def _damaged(job: str, number: int, error: DamageError | FormatError) -> Run:
-    return Run(number, job, "", "damaged", reason=error.message)
+def _gap(job: str, first: int, last: int) -> list[Run]:
+    if first > last:
+        return []
+    reason = f"run {last} of job {job!r} is missing from the store"
+    return [_damaged(job, last, reason)]
+
+
+def _damaged(job: str, number: int, reason: str) -> Run:
+    return Run(number, job, "", "damaged", reason=reason)
 
 
 # --- records

@@ -25,7 +25,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from blake3 import blake3
 
@@ -43,13 +43,13 @@ _NAME = "key"
 _TRUSTED = "trusted"
 
 
-def folder() -> Path:
+def keys_folder() -> Path:
     """Where the user's keys are: `$PIPESTATE_KEYS`, else `pipestate` in the user's data folder."""
     said = os.environ.get("PIPESTATE_KEYS")
     if said:
         return Path(said).expanduser().absolute()
-    home = Path.home() / ("Library/Application Support" if sys.platform == "darwin" else ".local/share")
-    return Path(os.environ.get("XDG_DATA_HOME") or home) / "pipestate"
+    home = "~/Library/Application Support" if sys.platform == "darwin" else "~/.local/share"
+    return Path(os.environ.get("XDG_DATA_HOME") or home).expanduser() / "pipestate"
 
 
 def short(key: str) -> str:
@@ -59,15 +59,17 @@ def short(key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A user's key: the seed that signs, and the public key that belongs to it."""
+    """A user's key: the seed that signs, the public key that belongs to it, and the key of keyed
+    hashes, which tells nothing about the seed."""
 
     seed: bytes = field(repr=False)
-    public: bytes = b""
+    public: bytes
+    for_hashes: bytes = field(repr=False)
 
-    @property
-    def for_hashes(self) -> bytes:
-        """The key of keyed hashes, which tells nothing about the seed."""
-        return blake3(self.seed, derive_key_context=_CONTEXT).digest()
+    @classmethod
+    def of(cls, seed: bytes, public: bytes) -> Secret:
+        """The key with this seed."""
+        return cls(seed, public, blake3(seed, derive_key_context=_CONTEXT).digest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class Keys:
             raise StoreError(
                 f"{file} holds no key", "put it back from a copy, or remove it to have a new one"
             )
-        return Secret(seed, public)
+        return Secret.of(seed, public)
 
     def make(self) -> Secret:
         """The user's own key, made if there is none. Of two processes one makes it."""
@@ -121,7 +123,7 @@ class Keys:
             return self.make()
         except OSError as error:
             raise self._refused(error) from error
-        return Secret(seed, public)
+        return Secret.of(seed, public)
 
     def trusted(self) -> dict[str, str]:
         """The public keys of others that the user trusts, each with the name that was given it."""
@@ -150,7 +152,9 @@ class Keys:
         if len(found) != 1:
             what = "several keys begin so" if found else "no such key is trusted"
             listed = ", ".join(name or short(k) for k, name in known.items())
-            raise UsageError(f"{key[:70]!r}: {what}", f"trusted are: {listed or 'none but your own'}")
+            raise UsageError(
+                f"{key[:70]!r}: {what}", f"trusted are: {listed or 'none but your own'}"
+            )
         del known[found[0]]
         self._keep(known)
         return found[0]
@@ -186,14 +190,15 @@ class Trust:
     `verification` `on` says it, `strict` raises it, `off` does not look. The keys are read at the
     first need, and once.
 
-        sign ── make          written: a row that others can check too
+        sign                  written: a row that others can check too
         prove, is_proved      written and read: what only the user's own processes go by
-        flaw ── _flaw ── mine, others
+        flaw ── _flaw         read: whose a row is, and whether it may be believed
     """
 
     keys: Keys
     verification: Verification = "on"
-    _known: dict[str, Any] = field(default_factory=dict, repr=False)
+    _own: list[Secret] = field(default_factory=list, repr=False)
+    _others: list[Mapping[str, str]] = field(default_factory=list, repr=False)
 
     def sign(self, key: str, payload: bytes) -> bytes:
         """The head of a row. Makes the user's key where there is none.
@@ -201,7 +206,7 @@ class Trust:
         Raises StoreError where that cannot be; with `off`, the row then has no head.
         """
         try:
-            secret, for_hashes = self._own(make=True)
+            own = self._mine() or self.keys.make()
         except StoreError:
             if self.verification == "off":
                 return b""
@@ -209,8 +214,8 @@ class Trust:
         from nacl.bindings import crypto_sign
 
         said = _said(key, payload)
-        signature = crypto_sign(said, secret.seed + secret.public)[:64]
-        return secret.public + _hash(said, for_hashes) + signature
+        signed: bytes = crypto_sign(said, own.seed + own.public)
+        return own.public + _hash(said, own.for_hashes) + signed[:64]
 
     def flaw(self, key: str, payload: bytes, head: bytes) -> str:
         """Why a row may not be believed; "" where it may. With `strict`, raises TrustError."""
@@ -226,39 +231,30 @@ class Trust:
             return "it is not signed"
         public, proof, signature = head[:32], head[32:48], head[48:]
         said = _said(key, payload)
-        own = self._own()
-        if own is not None and public == own[0].public:
-            is_true = hmac.compare_digest(_hash(said, own[1]), proof)
+        own = self._mine()
+        if own is not None and public == own.public:
+            is_true = hmac.compare_digest(_hash(said, own.for_hashes), proof)
             return "" if is_true else "its signature, in your own name, is forged"
-        if public.hex() not in self._others():
-            return f"it is signed with key {public.hex()}, which you do not trust"
+        if not self._others:
+            self._others.append(self.keys.trusted())
+        if public.hex() not in self._others[0]:
+            return f"it is signed with key {short(public.hex())}, which you do not trust"
         return "" if _is_signed(said, signature, public) else "its signature is forged"
 
     def prove(self, key: str, payload: bytes) -> bytes:
-        """A keyed hash, for what only this user's processes go by; "" where there is no key."""
-        own = self._own()
-        return b"" if own is None else _hash(_said(key, payload), own[1])
+        """A keyed hash, for what only this user's processes go by; b"" where there is no key."""
+        own = self._mine()
+        return b"" if own is None else _hash(_said(key, payload), own.for_hashes)
 
     def is_proved(self, key: str, payload: bytes, proof: bytes) -> bool:
         """Whether `prove` gave it."""
         mine = self.prove(key, payload)
         return bool(mine) and hmac.compare_digest(mine, proof)
 
-    def _own(self, *, make: bool = False) -> Any:
-        """The user's key with its key of hashes; None where there is none and none is to be made."""
-        own = self._known.get("own")
-        if own is None:
-            secret = self.keys.make() if make else self.keys.mine()
-            if secret is None:
-                return None
-            own = self._known["own"] = (secret, secret.for_hashes)
-        return own
-
-    def _others(self) -> Mapping[str, str]:
-        if "others" not in self._known:
-            self._known["others"] = self.keys.trusted()
-        others: Mapping[str, str] = self._known["others"]
-        return others
+    def _mine(self) -> Secret | None:
+        if not self._own and (own := self.keys.mine()) is not None:
+            self._own.append(own)
+        return self._own[0] if self._own else None
 
 
 def _key_of(text: str) -> bytes | None:
@@ -287,10 +283,10 @@ def _pair(seed: bytes) -> tuple[bytes, bytes]:
 
 def _is_signed(said: bytes, signature: bytes, public: bytes) -> bool:
     from nacl.bindings import crypto_sign_open
-    from nacl.exceptions import BadSignatureError, ValueError as WrongBytes
+    from nacl.exceptions import CryptoError
 
     try:
         crypto_sign_open(signature + said, public)
-    except (BadSignatureError, WrongBytes):
+    except CryptoError:
         return False
     return True

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from ..errors import DamageError, StoreError
-from ..record import Blob, Digest, Pipe, Run
+from ..errors import DamageError, StoreError, TrustError
+from ..record import NO_RECORD, Blob, Digest, Pipe, Run
+from . import salvage
 from .folder import ROW, Store
-from .index import Index
+from .index import SIGNED, Index
 
 T = TypeVar("T")
 
@@ -64,21 +65,57 @@ def wanted_records(index: Index) -> set[Digest]:
     return found
 
 
-def verify(store: Store) -> list[str]:
-    """Check every row and every byte: a line for each thing that is wrong."""
+def verify(store: Store, progress: Callable[[str], None] = lambda text: None) -> list[str]:
+    """Check every row, every signature and every byte: a line for each thing that is wrong, with
+    the steps that it touches. `progress` is told now and then how far it is."""
     index, problems = store.index, _Problems()
-    for key in problems.tried(index.rows.keys) or ():
-        problems.tried(partial(index.rows.get, key))
-    wanted: set[Digest] = set()
-    for job in problems.tried(index.jobs) or ():
-        pipes = (problems.tried(partial(read, job)) for read in (index.base, index.snapshot))
-        runs = problems.tried(partial(index.runs, job)) or ()
-        for one in (*pipes, *runs):
-            wanted.update(_named(one))
-    records = [problems.tried(partial(index.record, one)) for one in sorted(wanted)]
-    for blob in {blob.digest: blob for one in records if one for blob in one.blobs}.values():
-        problems.tried(partial(check, store, blob))
-    return list(problems.lines)
+    keys = problems.tried(index.rows.keys) or []
+    for at, key in enumerate(keys):
+        if at % 100 == 0:
+            progress(f"checked {at} of {len(keys)} rows")
+        problems.tried(partial(index.rows.row, key))
+    listed = problems.tried(index.jobs)
+    owners: dict[Digest, list[str]] = {}
+    for job in problems.tried(index.found_jobs) or ():
+        if listed == []:
+            problems.add("the list of jobs is missing from the store")
+        row = problems.tried(partial(index.job, job))
+        if row and row.snapshot >= row.first and not problems.tried(partial(index.snapshot, job)):
+            problems.add(f"the snapshot of job {job!r} is missing from the store")
+        for digest, step in _owned(index, job, problems):
+            owners.setdefault(digest, []).append(f"{step} of job {job}")
+    blobs: dict[Blob, list[str]] = {}
+    for digest, steps in sorted(owners.items()):
+        record = problems.tried(partial(index.record, digest), *steps)
+        for blob in record.blobs if record else ():
+            blobs.setdefault(blob, []).extend(steps)
+    for key in keys:
+        problems.tried(partial(_check_head, index, key), *owners.get(key.partition("/")[2], ()))
+    for at, (blob, steps) in enumerate(blobs.items()):
+        progress(f"checked {at} of {len(blobs)} blobs")
+        problems.tried(partial(check, store, blob), *steps)
+    return list(problems)
+
+
+def _owned(index: Index, job: str, problems: _Problems) -> Iterator[tuple[Digest, str]]:
+    """The records that a job's kept runs name, each with a step that it is of."""
+    for read in (index.base, index.snapshot):
+        pipe = problems.tried(partial(read, job))
+        yield from ((digest, step) for step, digest in (pipe.heads if pipe else {}).items())
+        yield from ((digest, "a name") for digest in _named(pipe))
+    for run in salvage.runs(index, job):
+        if run.event == "damaged":
+            problems.add(run.reason, f"all of job {job}")
+        yield from ((digest, run.step or "a name") for digest in _named(run))
+
+
+def _check_head(index: Index, key: str) -> None:
+    if key.partition("/")[0] not in SIGNED:
+        return
+    row = index.rows.row(key)
+    flaw = index.trust.flaw(key, row.payload, row.head) if row else ""
+    if flaw:
+        raise TrustError(f"row {key[:60]!r}: {flaw}")
 
 
 def check(store: Store, blob: Blob) -> None:
@@ -90,17 +127,24 @@ def check(store: Store, blob: Blob) -> None:
 
 
 class _Problems:
-    """The faults met so far, in order, each once."""
+    """The faults met so far, in order, each once, with the steps that it touches."""
 
     def __init__(self) -> None:
-        self.lines: dict[str, None] = {}
+        self._lines: dict[str, dict[str, None]] = {}
 
-    def tried(self, read: Callable[[], T]) -> T | None:
+    def tried(self, read: Callable[[], T], *steps: str) -> T | None:
         try:
             return read()
         except StoreError as error:
-            self.lines[error.message] = None
+            self.add(error.message, *steps)
             return None
+
+    def add(self, message: str, *steps: str) -> None:
+        self._lines.setdefault(message, {}).update(dict.fromkeys(steps))
+
+    def __iter__(self) -> Iterator[str]:
+        for message, steps in self._lines.items():
+            yield f"{message} (touches {', '.join(steps)})" if steps else message
 
 
 def _blobs_of(index: Index, record: Digest) -> tuple[Blob, ...]:
@@ -113,10 +157,11 @@ def _blobs_of(index: Index, record: Digest) -> tuple[Blob, ...]:
 def _named(one: Pipe | Run | None) -> Iterator[Digest]:
     if one is None:
         return
-    yield from (record for record in one.heads.values() if record)
-    yield from (meaning.record for meaning in one.meanings.values() if meaning)
-    if isinstance(one, Run) and one.record:
-        yield one.record
+    meant = (meaning.record for meaning in one.meanings.values() if meaning)
+    own = (one.record,) if isinstance(one, Run) else ()
+    for record in (*one.heads.values(), *meant, *own):
+        if record and not record.startswith(NO_RECORD):
+            yield record
 
 
 def _suffixes(index: Index, kind: str) -> list[str]:

@@ -1,0 +1,235 @@
+"""No byte of a store can change unseen: each damage is found before a wrong value reaches anybody.
+
+A small job is made with cells of every kind. Then each row of its index and each file of its blobs
+is flipped, cut, removed or swapped, one at a time, and a new session looks: every name means what
+it should or is not to be had, `verify` names the damage, and after the cells were run again all is
+well. The sessions are IPython shells in a process of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from test_store_contract import edit, rewrite, said
+
+from pipestate.errors import StoreError
+from pipestate.job import Job
+from pipestate.store.folder import Store, open_store
+from pipestate.store.upkeep import verify
+
+PLAIN = "given = [1, 2]"
+STEPS = {
+    "a": "import math\nxs = given + [3]\nprint('adding')\nxs",
+    "f": "def area(r):\n    return round(math.pi * r, 2)\n\n"
+    "class P:\n    def __init__(self, v):\n        self.v = v",
+    "big": "import numpy as np\narr = np.arange(20_000)\ntext = 'tea and cake ' * 2000",
+    "use": "total = int(arr.sum()) + len(xs)\np = P(total)\nprint(area(2))\ntotal",
+}
+MEANT = {
+    "xs": [1, 2, 3],
+    "area(1)": 3.14,
+    "int(arr.sum())": 199990000,
+    "text[:4], text[-5:], len(text)": ("tea ", "cake ", 26000),
+    "total": 199990003,
+    "p.v": 199990003,
+    "math.floor(2.5)": 2,
+    "int(np.int8(3))": 3,
+    "given": [1, 2],
+}
+
+
+# --- sessions; these run in a process of their own
+
+
+def session(folder: Path) -> Callable[[str], tuple[object, str]]:
+    """A new IPython shell on the job in `folder`: runs a cell, gives the value of `got` and what
+    went wrong."""
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.utils.capture import capture_output
+
+    os.environ["PIPESTATE_STORE"] = str(folder)
+    shell = InteractiveShell()
+
+    def run(cell: str) -> tuple[object, str]:
+        shell.user_ns.pop("got", None)
+        with capture_output() as shown:
+            result = shell.run_cell(cell)
+        error = result.error_before_exec or result.error_in_exec
+        flaw = f"{type(error).__name__}: {error}" if error else ""
+        return shell.user_ns.get("got"), flaw or ("UsageError" in shown.stderr and shown.stderr)
+
+    for line in ("%load_ext pipestate", "%pipe job j"):
+        run(line)
+    return run
+
+
+def make(folder: Path) -> None:
+    """The job."""
+    run = session(folder)
+    run(PLAIN)
+    for step, text in STEPS.items():
+        _, flaw = run(f"%%step {step}\n{text}")
+        assert not flaw, flaw
+
+
+def wrong(folder: Path) -> list[str]:
+    """What a new session is told that is not so; a name that is not to be had is no lie."""
+    found = []
+    run = session(folder)
+    for text, meant in MEANT.items():
+        got, flaw = run(f"got = {text}")
+        if got != meant and not flaw:
+            found.append(f"{text} is {got!r} at once")
+    run = session(folder)
+    run(PLAIN)
+    for step, text in STEPS.items():
+        _, flaw = run(f"%%step {step}\n{text}")
+        if flaw:
+            found.append(f"{step} does not run: {flaw}")
+    for text, meant in MEANT.items():
+        got, flaw = run(f"got = {text}")
+        if got != meant:
+            found.append(f"{text} is {got!r} after all steps ({flaw})")
+    return found + wrong_in_scripts(folder)
+
+
+def wrong_in_scripts(folder: Path) -> list[str]:
+    """The same from Python, after all steps have been run."""
+    job = Job("j", store=folder)
+    found = [f"script: {s.name} is {s.state}: {s.reason}" for s in job.status() if s.reason]
+    for name, meant in (("total", 199990003), ("xs", [1, 2, 3])):
+        if job.names[name] != meant:
+            found.append(f"script: {name}")
+    return found
+
+
+def read_by_a_script(folder: Path) -> list[str]:
+    """What a script is told of a damaged store that is not so: values, states, history."""
+    found = []
+    with contextlib.suppress(StoreError):
+        job = Job("j", store=folder)
+        for one in job.status():
+            job.why(one.name)
+        job.history()
+        for name, meant in (("total", 199990003), ("xs", [1, 2, 3])):
+            with contextlib.suppress(StoreError, KeyError):
+                if job.names[name] != meant:
+                    found.append(f"script: {name} is {job.names[name]!r}")
+        for step, meant in (("a", [1, 2, 3]), ("use", 199990003)):
+            with contextlib.suppress(StoreError, KeyError):
+                if job[step] != meant:
+                    found.append(f"script: {step} is {job[step]!r}")
+    return found
+
+
+# --- damages
+
+Damage = tuple[str, Callable[[Store], None]]
+
+
+def rows_of(store: Store) -> dict[str, bytes]:
+    """Every row of the index, read without pipestate."""
+    database = sqlite3.connect(store.path / "index" / "cache.db")
+    found = dict(database.execute("SELECT key, value FROM Cache ORDER BY key").fetchall())
+    database.close()
+    return found
+
+
+def put_row(store: Store, key: str, data: bytes | None) -> None:
+    """Another value in a row, behind the store's back; None takes the row away."""
+    name = key.replace("'", "''")
+    if data is None:
+        edit(store, f"DELETE FROM Cache WHERE key = '{name}'")
+    else:
+        edit(store, f"UPDATE Cache SET value = x'{data.hex()}' WHERE key = '{name}'")
+
+
+def flipped(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """One bit is another: in the format, the seal, the signature, the payload, the last byte."""
+    for at in sorted({0, 5, 70, len(data) // 2, len(data) - 1} & set(range(len(data)))):
+        yield f"flip {at}", data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+def cut(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Bytes are missing at the end, or all."""
+    for size in sorted({0, 17, len(data) // 2, len(data) - 1} & set(range(len(data)))):
+        yield f"cut to {size}", data[:size]
+
+
+def damages(store: Store, kind: str) -> Iterator[Damage]:
+    """Everything of that kind that can be done to one row or one file."""
+    rows = rows_of(store)
+    files = sorted(p for p in (store.path / "blobs").glob("??/*") if p.is_file())
+    changes = {"flip": flipped, "cut": cut}
+    for at, (key, data) in enumerate(rows.items()):
+        if kind == "remove":
+            yield f"{kind} {key}", lambda store, key=key: put_row(store, key, None)
+        elif kind == "swap":
+            other = list(rows)[at - 1]
+
+            def swap(store: Store, key: str = key, other: str = other) -> None:
+                put_row(store, key, rows[other])
+                put_row(store, other, rows[key])
+
+            yield f"{kind} {key} and {other}", swap
+        for what, new in changes[kind](data) if kind in changes else ():
+            yield f"{what} {key}", lambda store, key=key, new=new: put_row(store, key, new)
+    for at, file in enumerate(files):
+        name, data = file.relative_to(store.path), file.read_bytes()
+        if kind == "remove":
+            yield f"{kind} {name}", lambda store, name=name: (store.path / name).unlink()
+        elif kind == "swap":
+            new = files[at - 1].read_bytes()
+            yield (
+                f"{kind} {name}",
+                lambda store, name=name, new=new: rewrite(store.path / name, new),
+            )
+        for what, new in changes[kind](data) if kind in changes else ():
+            yield (
+                f"{what} {name}",
+                lambda store, name=name, new=new: rewrite(store.path / name, new),
+            )
+
+
+def try_all(kind: str, room: str, share: str) -> None:
+    """Try every damage of a kind, or every n-th; prints what was wrong, and how many were tried."""
+    whole, count = Path(room) / "whole", 0
+    make(whole)
+    assert wrong(whole) == []
+    assert verify(open_store(whole)) == []
+    for count, (what, harm) in enumerate(damages(open_store(whole), kind), 1):
+        if count % int(share):
+            continue
+        folder = Path(room) / "harmed"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(whole, folder)
+        harm(open_store(folder))
+        found = read_by_a_script(folder)
+        # A stamp only saves time, and without one a file is hashed.
+        if not verify(open_store(folder)) and what.split()[-1][:5] != "stamp":
+            found.append("verify finds nothing")
+        for one in found + wrong(folder):
+            print(f"{what}: {one}")
+    print(f"{count} {kind}")
+
+
+@pytest.mark.parametrize("kind", ["flip", "cut", "remove", "swap"])
+def test_no_damage_leads_to_a_wrong_value(tmp_path, kind):
+    """Every third row and file in turn; PIPESTATE_DAMAGES=1 in the environment tries all."""
+    share = os.environ.get("DAMAGES") or "5"
+    said_lines = said("import test_damage as t\nt.try_all(*sys.argv[1:])", kind, tmp_path, share)
+    *found, count = said_lines.splitlines()
+    assert found == []
+    assert int(re.match(r"\d+", count)[0]) > 10
+
+
+if __name__ == "__main__":
+    try_all(*sys.argv[1:])
