@@ -15,6 +15,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,21 +23,25 @@ from test_store_contract import edit, rewrite, said
 
 from pipestate.errors import StoreError
 from pipestate.job import Job
+from pipestate.pipe.history import fold
+from pipestate.record import Pipe
 from pipestate.store.folder import Store, open_store
-from pipestate.store.upkeep import verify
+from pipestate.store.upkeep import sweep, verify
 
 PLAIN = "given = [1, 2]"
 STEPS = {
     "a": "import math\nxs = given + [3]\nprint('adding')\nxs",
     "f": "def area(r):\n    return round(math.pi * r, 2)\n\n"
     "class P:\n    def __init__(self, v):\n        self.v = v",
-    "big": "import numpy as np\narr = np.arange(20_000)\ntext = 'tea and cake ' * 2000",
+    "big": "import numpy as np\narr = np.arange(20_000)\nback = arr[::-1].copy()\n"
+    "text = 'tea and cake ' * 2000",
     "use": "total = int(arr.sum()) + len(xs)\np = P(total)\nprint(area(2))\ntotal",
 }
 MEANT = {
     "xs": [1, 2, 3],
     "area(1)": 3.14,
     "int(arr.sum())": 199990000,
+    "(int(arr[0]), int(back[0]))": (0, 19999),
     "text[:4], text[-5:], len(text)": ("tea ", "cake ", 26000),
     "total": 199990003,
     "p.v": 199990003,
@@ -45,6 +50,9 @@ MEANT = {
     "given": [1, 2],
 }
 
+
+KINDS = {"base", "blob", "job", "jobs", "pipe", "record", "run", "stamp"}
+"""The kinds of rows: there is one of each in the store that is harmed."""
 
 # --- sessions; these run in a process of their own
 
@@ -72,12 +80,21 @@ def session(folder: Path) -> Callable[[str], tuple[object, str]]:
 
 
 def make(folder: Path) -> None:
-    """The job."""
+    """The job, with a snapshot, and without its first runs."""
     run = session(folder)
     run(PLAIN)
+    job = Job("j", store=folder)
+    for number in range(17):
+        job["extra"] = number
     for step, text in STEPS.items():
         _, flaw = run(f"%%step {step}\n{text}")
         assert not flaw, flaw
+    store = open_store(folder)
+    runs = store.index.runs("j")
+    at = next(at for at, one in enumerate(runs) if one.step == "f")
+    store.index.trim("j", fold(Pipe("j"), runs[:at]), fold(Pipe("j"), runs))
+    sweep(store)
+    assert {key.partition("/")[0] for key in rows_of(store)} == KINDS
 
 
 def wrong(folder: Path) -> list[str]:
@@ -104,6 +121,7 @@ def wrong(folder: Path) -> list[str]:
 def wrong_in_scripts(folder: Path) -> list[str]:
     """The same from Python, after all steps have been run."""
     job = Job("j", store=folder)
+    job["extra"] = 16
     found = [f"script: {s.name} is {s.state}: {s.reason}" for s in job.status() if s.reason]
     for name, meant in (("total", 199990003), ("xs", [1, 2, 3])):
         if job.names[name] != meant:
@@ -152,6 +170,14 @@ def put_row(store: Store, key: str, data: bytes | None) -> None:
         edit(store, f"UPDATE Cache SET value = x'{data.hex()}' WHERE key = '{name}'")
 
 
+def put_file(store: Store, key: str, data: bytes | None) -> None:
+    """Other bytes in a blob's file, or no file."""
+    if data is None:
+        (store.path / key).unlink()
+    else:
+        rewrite(store.path / key, data)
+
+
 def flipped(data: bytes) -> Iterator[tuple[str, bytes]]:
     """One bit is another: in the format, the seal, the signature, the payload, the last byte."""
     for at in sorted({0, 5, 70, len(data) // 2, len(data) - 1} & set(range(len(data)))):
@@ -164,39 +190,40 @@ def cut(data: bytes) -> Iterator[tuple[str, bytes]]:
         yield f"cut to {size}", data[:size]
 
 
+def removed(_data: bytes) -> Iterator[tuple[str, None]]:
+    """It is not there."""
+    yield "remove", None
+
+
+HARMS = {"flip": flipped, "cut": cut, "remove": removed}
+
+
 def damages(store: Store, kind: str) -> Iterator[Damage]:
-    """Everything of that kind that can be done to one row or one file."""
+    """Everything of that kind that can be done to one row or file, or to two of a kind."""
     rows = rows_of(store)
-    files = sorted(p for p in (store.path / "blobs").glob("??/*") if p.is_file())
-    changes = {"flip": flipped, "cut": cut}
-    for at, (key, data) in enumerate(rows.items()):
-        if kind == "remove":
-            yield f"{kind} {key}", lambda store, key=key: put_row(store, key, None)
-        elif kind == "swap":
-            other = list(rows)[at - 1]
+    paths = sorted(path for path in (store.path / "blobs").glob("??/*") if path.is_file())
+    files = {str(path.relative_to(store.path)): path.read_bytes() for path in paths}
+    for put, whole in ((put_row, rows), (put_file, files)):
+        if kind == "swap":
+            yield from swaps(put, whole)
+            continue
+        for name, data in whole.items():
+            for what, new in HARMS[kind](data):
+                yield f"{what} {name}", partial(put, key=name, data=new)
 
-            def swap(store: Store, key: str = key, other: str = other) -> None:
-                put_row(store, key, rows[other])
-                put_row(store, other, rows[key])
 
-            yield f"{kind} {key} and {other}", swap
-        for what, new in changes[kind](data) if kind in changes else ():
-            yield f"{what} {key}", lambda store, key=key, new=new: put_row(store, key, new)
-    for at, file in enumerate(files):
-        name, data = file.relative_to(store.path), file.read_bytes()
-        if kind == "remove":
-            yield f"{kind} {name}", lambda store, name=name: (store.path / name).unlink()
-        elif kind == "swap":
-            new = files[at - 1].read_bytes()
-            yield (
-                f"{kind} {name}",
-                lambda store, name=name, new=new: rewrite(store.path / name, new),
-            )
-        for what, new in changes[kind](data) if kind in changes else ():
-            yield (
-                f"{what} {name}",
-                lambda store, name=name, new=new: rewrite(store.path / name, new),
-            )
+def swaps(put: Callable[..., None], whole: dict[str, bytes]) -> Iterator[Damage]:
+    """Each of two in the other's place: all pairs of one kind, and neighbours of any."""
+    names = list(whole)
+    for at, one in enumerate(names):
+        for other in names[:at]:
+            if other[:3] == one[:3] or other == names[at - 1]:
+
+                def swap(store: Store, one: str = one, other: str = other) -> None:
+                    put(store, one, whole[other])
+                    put(store, other, whole[one])
+
+                yield f"swap {other} and {one}", swap
 
 
 def try_all(kind: str, room: str, share: str) -> None:
@@ -217,18 +244,18 @@ def try_all(kind: str, room: str, share: str) -> None:
         if not verify(open_store(folder)) and what.split()[-1][:5] != "stamp":
             found.append("verify finds nothing")
         for one in found + wrong(folder):
-            print(f"{what}: {one}")
-    print(f"{count} {kind}")
+            sys.stdout.write(f"{what}: {one}\n")
+    sys.stdout.write(f"{count} {kind}\n")
 
 
 @pytest.mark.parametrize("kind", ["flip", "cut", "remove", "swap"])
 def test_no_damage_leads_to_a_wrong_value(tmp_path, kind):
-    """Every third row and file in turn; PIPESTATE_DAMAGES=1 in the environment tries all."""
-    share = os.environ.get("DAMAGES") or "5"
+    """Every tenth row and file in turn; DAMAGES=1 in the environment tries all."""
+    share = os.environ.get("DAMAGES") or "10"
     said_lines = said("import test_damage as t\nt.try_all(*sys.argv[1:])", kind, tmp_path, share)
     *found, count = said_lines.splitlines()
     assert found == []
-    assert int(re.match(r"\d+", count)[0]) > 10
+    assert int(re.match(r"\d+", count)[0]) > 20
 
 
 if __name__ == "__main__":

@@ -203,7 +203,7 @@ class Index:
 
     def base(self, job: str) -> Pipe:
         """The pipe before the first run that is kept: what history and checkout start from."""
-        return self._pipe(_key("base", job)) or Pipe(job, self.standing(job).first - 1)
+        return self._pipe(_key("base", job)) or self._no_base(job)
 
     def trusted_snapshot(self, job: str) -> Pipe | None:
         """The snapshot, None where it is not to be trusted: the runs tell the same."""
@@ -218,10 +218,7 @@ class Index:
         key = _key("base", job)
         row = self.rows.row(key)
         if row is None:
-            number = self.standing(job).first - 1
-            if number:
-                raise DamageError(f"the base of job {job!r} is missing from the store")
-            return Pipe(job)
+            return self._no_base(job)
         pipe = Pipe.from_bytes(row.payload)
         flaw = self.trust.flaw(key, row.payload, row.head)
         return replace(pipe, seen={}, imports={}, meanings=_barred(pipe, flaw)) if flaw else pipe
@@ -400,6 +397,12 @@ class Index:
         self.rows.set(_key("job", job), _JOB.pack(*row))
         if row.last == row.first:
             self._enlist(job)
+
+    def _no_base(self, job: str) -> Pipe:
+        """The base where there is no row of one: nothing, or, after runs were trimmed, damage."""
+        if self.standing(job).first > 1:
+            raise DamageError(f"the base of job {job!r} is missing from the store")
+        return Pipe(job)
 
     def _enlist(self, job: str) -> None:
         try:

@@ -74,33 +74,39 @@ def verify(store: Store, progress: Callable[[str], None] = lambda text: None) ->
         if at % 100 == 0:
             progress(f"checked {at} of {len(keys)} rows")
         problems.tried(partial(index.rows.row, key))
-    listed = problems.tried(index.jobs)
-    owners: dict[Digest, list[str]] = {}
-    for job in problems.tried(index.found_jobs) or ():
-        if listed == []:
-            problems.add("the list of jobs is missing from the store")
-        row = problems.tried(partial(index.job, job))
-        if row and row.snapshot >= row.first and not problems.tried(partial(index.snapshot, job)):
-            problems.add(f"the snapshot of job {job!r} is missing from the store")
-        for digest, step in _owned(index, job, problems):
-            owners.setdefault(digest, []).append(f"{step} of job {job}")
+    owners = _owners(index, problems)
+    for key in keys:
+        problems.tried(partial(_check_head, index, key), *owners.get(key.partition("/")[2], ()))
     blobs: dict[Blob, list[str]] = {}
     for digest, steps in sorted(owners.items()):
         record = problems.tried(partial(index.record, digest), *steps)
         for blob in record.blobs if record else ():
             blobs.setdefault(blob, []).extend(steps)
-    for key in keys:
-        problems.tried(partial(_check_head, index, key), *owners.get(key.partition("/")[2], ()))
     for at, (blob, steps) in enumerate(blobs.items()):
         progress(f"checked {at} of {len(blobs)} blobs")
         problems.tried(partial(check, store, blob), *steps)
     return list(problems)
 
 
+def _owners(index: Index, problems: _Problems) -> dict[Digest, list[str]]:
+    """The records that the kept runs of all jobs name, and the steps that each is of."""
+    jobs = problems.tried(index.found_jobs) or []
+    if jobs and problems.tried(index.jobs) == []:
+        problems.add("the list of jobs is missing from the store")
+    owners: dict[Digest, list[str]] = {}
+    for job in jobs:
+        for digest, step in _owned(index, job, problems):
+            owners.setdefault(digest, []).append(f"{step} of job {job}")
+    return owners
+
+
 def _owned(index: Index, job: str, problems: _Problems) -> Iterator[tuple[Digest, str]]:
     """The records that a job's kept runs name, each with a step that it is of."""
-    for read in (index.base, index.snapshot):
-        pipe = problems.tried(partial(read, job))
+    row = problems.tried(partial(index.job, job))
+    pipes = [problems.tried(partial(read, job)) for read in (index.base, index.snapshot)]
+    if row and row.snapshot >= row.first and pipes[1] is None:
+        problems.add(f"the snapshot of job {job!r} is missing from the store")
+    for pipe in pipes:
         yield from ((digest, step) for step, digest in (pipe.heads if pipe else {}).items())
         yield from ((digest, "a name") for digest in _named(pipe))
     for run in salvage.runs(index, job):
