@@ -50,7 +50,7 @@ class Ledger:
         """A record by its digest; one with a flaw where it cannot be read, or is not trusted."""
         record = self.records.get(digest)
         if record is None:
-            record = self.records[digest] = salvage.record(self.store.index, self.pipe, digest)
+            record = self.records[digest] = salvage.record(self.store, self.pipe, digest)
         return record
 
     def runs(self) -> list[Run]:

@@ -258,5 +258,59 @@ def test_no_damage_leads_to_a_wrong_value(tmp_path, kind):
     assert int(re.match(r"\d+", count)[0]) > 20
 
 
+KERNEL_STEPS = {
+    "seed": "import random, os\nrandom.seed(7)\nos.environ['TEA'] = 'green'",
+    "draw": "drawn = random.random()\nprint('drawn')\ndrawn",
+    "log": "with open('log.txt', 'a') as file:\n    size = file.write('line\\n')",
+    "f": "def double(x):\n    return 2 * x",
+    "last": "end = double(drawn) + len(os.environ['TEA'])\nend",
+}
+
+
+def test_a_kernel_survives_the_loss_of_any_blob_and_says_what_was_lost(nb, cwd):
+    """What was shown, settings of the process, random states, files as they were: each blob is
+    taken away in turn, and each time the steps come out as they did at first."""
+    (cwd / "log.txt").write_text("first\n")
+    folder, kept = cwd / ".pipestate", cwd / "kept"
+    nb.load("j")
+    for step, text in KERNEL_STEPS.items():
+        nb.run(f"%%step {step}\n{text}")
+    end = nb.run("end").value
+    store = open_store(folder)
+    blobs = [key for key in rows_of(store) if key.startswith("blob/")]
+    store.close()
+    shutil.copytree(folder, kept)
+    for key in blobs:
+        shutil.rmtree(folder)
+        shutil.copytree(kept, folder)
+        put_row(open_store(folder), key, None)
+        nb.kill()
+        nb.load("j")
+        assert "missing from the store (touches " in nb.run("%pipe verify").stdout
+        for step, text in KERNEL_STEPS.items():
+            assert not nb.run(f"%%step {step}\n{text}").error, (key, step)
+        assert nb.run("end").value == end, key
+        assert nb.run("open('log.txt').read()").value == repr("first\nline\n"), key
+    assert len(blobs) > 6
+
+
+def test_a_step_says_that_its_record_is_gone(nb, cwd):
+    """In the table, in `%pipe why`, and in the badge of the run that makes it again."""
+    nb.load("j")
+    nb.run("%%step a\nx = 1", "%%step b\ny = x + 1")
+    store = open_store(cwd / ".pipestate")
+    record = store.index.run("j", 1).record
+    put_row(store, f"record/{record}", None)
+    nb.kill()
+    nb.load("j")
+    flaw = f"what it kept cannot be used: record {record[:12]} is missing from the store"
+    assert nb.run("%pipe why a").stdout == f"a is stale: {flaw}\n"
+    assert nb.run("y").value == "2"
+    assert nb.run("x").value == "1"
+    assert ("a", "ran") in nb.states
+    assert nb.run("%%step b\ny = x + 1").states == [("b", "restored")]
+    assert "j" in nb.run("%pipe verify").stdout
+
+
 if __name__ == "__main__":
     try_all(*sys.argv[1:])

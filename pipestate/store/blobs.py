@@ -245,9 +245,11 @@ class Blobs:
                 name = _write_hashing(fd, view)
                 if self.durable:
                     os.fsync(fd)
+                self._name(temporary, name)
+                # Of the very file that was written: another may have come under its name since.
+                self._proved[name] = _stamp(os.fstat(fd))
             finally:
                 os.close(fd)
-            self._name(temporary, name)
         except BaseException:
             _unlink(temporary)
             raise
@@ -273,7 +275,6 @@ class Blobs:
             os.replace(temporary, file)
         if self.durable:
             _sync_folder(os.path.dirname(file))
-        self._proved[digest] = _stamp(os.stat(file))
 
 
 def _sample(view: memoryview) -> bytes:

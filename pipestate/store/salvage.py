@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..errors import DamageError, FormatError
+from ..errors import DamageError, FormatError, StoreError
 from ..record import NO_RECORD, Digest, Pipe, Record, Run, Version
+from .folder import Store
 from .index import Index
 
 _LOST = (DamageError, FormatError)
@@ -95,7 +96,7 @@ def _damaged(job: str, number: int, reason: str) -> Run:
 # --- records
 
 
-def record(index: Index, pipe: Pipe, digest: Digest) -> Record:
+def record(store: Store, pipe: Pipe, digest: Digest) -> Record:
     """A record; one with a flaw, of which nothing can be loaded, where it is not to be had.
 
     With `strict`, raises TrustError for one that nobody has signed whom the user trusts.
@@ -103,10 +104,22 @@ def record(index: Index, pipe: Pipe, digest: Digest) -> Record:
     if digest.startswith(NO_RECORD):
         return _stand_in(pipe, digest, digest.partition(": ")[2])
     try:
-        found, flaw = index.judged(digest)
+        found, flaw = store.index.judged(digest)
     except _LOST as error:
         return _stand_in(pipe, digest, error.message)
+    flaw = flaw or _lost_settings(store, found)
     return _barred(found, flaw) if flaw else found
+
+
+def _lost_settings(store: Store, one: Record) -> str:
+    """What is wrong with the settings of the process that a run left; they are put back without a
+    name that a cell would have to say first, so they are looked at before the step is judged."""
+    if one.ambient is not None:
+        try:
+            store.map_all(one.ambient.blobs)
+        except StoreError as error:
+            return error.message
+    return ""
 
 
 def _barred(one: Record, flaw: str) -> Record:
