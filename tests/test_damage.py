@@ -80,13 +80,14 @@ def session(folder: Path) -> Callable[[str], tuple[object, str]]:
 
 
 def make(folder: Path) -> None:
-    """The job, with a snapshot, and without its first runs."""
+    """The job, with a snapshot, without its first runs, and with a step that was edited: where
+    the log loses a run, an older value is not to take the place of a newer one."""
     run = session(folder)
     run(PLAIN)
     job = Job("j", store=folder)
     for number in range(17):
         job["extra"] = number
-    for step, text in STEPS.items():
+    for step, text in [*STEPS.items()][:-1] + [("use", "total = p = -1"), ("use", STEPS["use"])]:
         _, flaw = run(f"%%step {step}\n{text}")
         assert not flaw, flaw
     store = open_store(folder)
