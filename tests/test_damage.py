@@ -87,15 +87,19 @@ def make(folder: Path) -> None:
     job = Job("j", store=folder)
     for number in range(17):
         job["extra"] = number
-    for step, text in [*STEPS.items()][:-1] + [("use", "total = p = -1"), ("use", STEPS["use"])]:
-        _, flaw = run(f"%%step {step}\n{text}")
-        assert not flaw, flaw
-    store = open_store(folder)
-    runs = store.index.runs("j")
-    at = next(at for at, one in enumerate(runs) if one.step == "f")
-    store.index.trim("j", fold(Pipe("j"), runs[:at]), fold(Pipe("j"), runs))
-    sweep(store)
+    old = {"use": "total = p = -1"}
+    for steps in ({**STEPS, **old}, STEPS):
+        for step, text in steps.items():
+            _, flaw = run(f"%%step {step}\n{text}")
+            assert not flaw, flaw
+        store = open_store(folder)
+        if steps is not STEPS:
+            runs = store.index.runs("j")
+            at = next(at for at, one in enumerate(runs) if one.step == "f")
+            store.index.trim("j", fold(Pipe("j"), runs[:at]), fold(Pipe("j"), runs))
+            sweep(store)
     assert {key.partition("/")[0] for key in rows_of(store)} == KINDS
+    store.close()
 
 
 def wrong(folder: Path) -> list[str]:
