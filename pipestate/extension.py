@@ -21,11 +21,11 @@ from traitlets.config import Configurable
 from . import commands, view
 from . import job as jobs
 from .cell.source import parse_line
-from .errors import PipeStateError
+from .errors import PipeStateError, StoreError
 from .kernel import ambient, completion, notebooks, outputs
 from .kernel.bench import Doors, Settings, Told
 from .kernel.cascade import Planned
-from .kernel.hooks import CellHooks, run_body
+from .kernel.hooks import CellHooks, is_step_line, run_body
 from .kernel.session import Session
 from .ledger import Ledger
 from .pipe.status import StepStatus
@@ -94,6 +94,7 @@ class PipeState(Configurable):
         self._settings = Settings()
         self._undo: list[Callable[[], None]] = []
         self._shown = 0
+        self._fault = ""
         self._take_settings()
 
     # --- the session -----------------------------------------------------------------------------
@@ -122,8 +123,14 @@ class PipeState(Configurable):
     @observe("store", "durable", "verification")
     def _reopen(self, _: Any) -> None:
         session = getattr(self, "_session", None)
-        if session is not None:
+        if session is None:
+            return
+        try:
             session.use(self._open(session.ledger.job))
+        except StoreError:
+            # The next cell that needs the job says why; what was believed before is not any more.
+            self._session = None
+            raise
 
     @observe("job")
     def _go_over(self, change: Any) -> None:
@@ -156,7 +163,16 @@ class PipeState(Configurable):
             self._session.ledger.store.close()
 
     def _enter(self, raw: str, transformed: str, cell_id: str, tree: ast.Module) -> ast.Module:
-        return self.session.enter(raw, transformed, cell_id, tree)
+        try:
+            session = self.session
+        except StoreError as error:
+            # Whoever has pipestate in a profile must be able to work beside a store that is not
+            # to be had. A step says so each time, plain cells once.
+            if str(error) != self._fault or is_step_line(raw.lstrip()):
+                self._fault = str(error)
+                self.tell(f"off, nothing is kept: {error}")
+            return tree
+        return session.enter(raw, transformed, cell_id, tree)
 
     def _leave(self, error: BaseException | None) -> None:
         if self._session is not None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from .errors import StoreError, UsageError
+from .errors import DamageError, StoreError, UsageError
 from .ledger import Ledger
 from .pipe import slices, status, why
 from .pipe.graph import Held, Standing
@@ -78,14 +78,20 @@ class Job(MutableMapping[str, Any]):
 
     `store` is the store's folder; by default `$PIPESTATE_STORE`, else the nearest `.pipestate/`.
     Every look sees what other processes have committed by then. Nothing is on disk before the
-    first value is set.
+    first value is set. `verification` says what is believed, as the setting of that name does.
     """
 
-    def __init__(self, name: str, store: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        store: str | Path | None = None,
+        *,
+        verification: blobs.Verification = "on",
+    ) -> None:
         if not is_job_name(name):
             raise UsageError(f"{name!r} is no name for a job", "a job's name is text")
         self.name = name
-        self._ledger = Ledger.open(open_store(locate(store)), name)
+        self._ledger = Ledger.open(open_store(locate(store), verification=verification), name)
         self._module = types.ModuleType(f"pipestate job {name}")
         self._held: dict[str, Digest] = {}
 
@@ -361,8 +367,8 @@ def drop(ledger: Ledger, step: str) -> None:
     )
 
 
-def _unusable(what: str, flaw: str) -> StoreError:
-    return StoreError(f"{what} is not to be had: {flaw}", "run the cell that makes it")
+def _unusable(what: str, flaw: str) -> DamageError:
+    return DamageError(f"{what} is not to be had: {flaw}", "run the cell that makes it")
 
 
 def is_job_name(name: object) -> bool:

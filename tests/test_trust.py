@@ -18,6 +18,8 @@ import pipestate
 from pipestate.errors import StoreError, TrustError
 from pipestate.job import Job
 from pipestate.ledger import Ledger
+from pipestate.pipe.history import fold
+from pipestate.record import Pipe
 from pipestate.store import upkeep
 from pipestate.store.folder import Store, open_store
 from pipestate.store.trust import Keys, keys_folder
@@ -193,12 +195,10 @@ def test_strict_is_an_error_and_off_believes(room, stranger):
     with stranger():
         pipestate.set("j", "a", 5)
     with pytest.raises(TrustError, match="not trusted"):
-        Ledger.open(open_store(room / "store", verification="strict"), "j")
-    ledger = Ledger.open(open_store(room / "store", verification="off"), "j")
-    head = ledger.head("a")
-    assert head is not None
-    assert not head.flaw
-    assert head.outputs[0].kind == "value"
+        Job("j", verification="strict")
+    assert Job("j", verification="off")["a"] == 5
+    with pytest.raises(StoreError):
+        Job("j", verification="on")["a"]
 
 
 def test_a_store_that_nobody_has_signed_opens(room):
@@ -221,6 +221,23 @@ def test_what_was_folded_from_a_stranger_is_not_signed_by_the_user(room, strange
     assert [(step, state) for step, state, _ in states()] == [("a", "stale"), ("b", "fresh")]
     with pytest.raises(StoreError):
         Job("j").names["a"]
+
+
+def test_trimming_a_log_signs_nothing_of_a_strangers_that_could_run(room, stranger):
+    """The base that is written in the user's name holds no source, import or meaning of theirs."""
+    with stranger():
+        said("import pipestate; pipestate.set('j', 'mine', 0)\n" + ATTACK, room / "store")
+    pipestate.set("j", "b", 1)
+    store = open_store(room / "store")
+    runs = store.index.runs("j")
+    pipe = fold(Pipe("j"), runs)
+    store.index.trim("j", pipe, pipe)
+    (base,) = {store.index.base("j").to_bytes(), store.index.snapshot("j").to_bytes()}
+    assert b"pathlib" not in base
+    assert [(step, state) for step, state, _ in states()][-1] == ("b", "fresh")
+    with pytest.raises(StoreError):
+        Job("j").names["x"]
+    store.close()
 
 
 # --- what a stranger writes in the user's name
@@ -287,7 +304,7 @@ ledger = Ledger.open(store, "j")
 evil = "import pathlib; pathlib.Path('pwned').write_text('')"
 shown = b'[{"output_type":"stream","name":"stdout","text":"pwned\\\\n"}]'
 batch = ledger.batch()
-head = ledger.head("a")
+head = ledger.head("a") or Record("a", "x = 1", "0" * 40)
 version = Version("definition", "d" * 40, {"x": "d" * 40}, source=f"def x():\\n    pass\\n{evil}")
 record = Record("a", head.source, head.normal, head.options, outputs=(version,), made=("x",),
                 bound=("x",), displays=batch.put(shown), session=(evil,))
@@ -384,3 +401,17 @@ def test_the_shell_verifies_every_byte(shell, cwd):
     assert answer.stdout.count("\n") == 1
     assert answer.stderr.startswith("pipestate: 1 thing wrong in ")
     assert dict(raw_rows(open_store(cwd / ".pipestate")))
+
+
+def test_strict_in_a_notebook_lets_nothing_of_a_stranger_in(nb, cwd):
+    """Asked for in the middle of a session: the job is closed, and a key that is then trusted opens
+    it again."""
+    nb.load("j")
+    nb.run("%%step a\nx = 41")
+    theirs = Keys(keys_folder()).make().public.hex()
+    nb.kill(env={"PIPESTATE_KEYS": str(cwd / "mine")})
+    nb.load("j")
+    assert "not trusted" in nb.run("%config PipeState.verification = 'strict'").text
+    assert "not trusted" in nb.run("%pipe").text
+    assert f"{theirs} is trusted now" in nb.run(f"%pipe trust add {theirs}").text
+    assert nb.run("x + 1").value == "42"

@@ -26,7 +26,7 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote
@@ -182,39 +182,36 @@ class Index:
         return row
 
     def runs(self, job: str, since: int = 0) -> list[Run]:
-        """The kept runs of a job with a number above `since`, in order."""
+        """The kept runs of a job with a number above `since`, in order, as far as they are trusted:
+        what nobody has signed whom the user trusts sets no source, no import and no meaning.
+
+        Raises DamageError where one is missing or altered; with `strict`, TrustError.
+        """
         while True:
-            row = self.job(job)
+            row = self.standing(job)
             found = self._runs(job, max(since + 1, row.first), row.last)
             if found is not None:
                 return found
 
     def run(self, job: str, number: int) -> Run:
-        """A run as far as it is trusted. Raises DamageError when it is missing or altered."""
-        key = _run_key(job, number)
-        row = self.rows.row(key)
-        if row is None:
+        """One run, as `runs` gives it."""
+        found = self._runs(job, number, number)
+        if found is None:
             raise DamageError(f"run {number} of job {job!r} is missing from the store")
-        return _fitting(self._as_trusted(key, row), job, number)
+        return found[0]
 
     def snapshot(self, job: str) -> Pipe | None:
-        """The pipe as it was folded at some number not long ago, or None."""
-        return self._pipe(_key("pipe", job))
-
-    def base(self, job: str) -> Pipe:
-        """The pipe before the first run that is kept: what history and checkout start from."""
-        return self._pipe(_key("base", job)) or self._no_base(job)
-
-    def trusted_snapshot(self, job: str) -> Pipe | None:
-        """The snapshot, None where it is not to be trusted: the runs tell the same."""
+        """The pipe as it was folded at some number not long ago, or None; None too where it is not
+        trusted, for the runs tell the same."""
         key = _key("pipe", job)
         row = self.rows.row(key)
         if row is None or self.trust.flaw(key, row.payload, row.head):
             return None
         return Pipe.from_bytes(row.payload)
 
-    def trusted_base(self, job: str) -> Pipe:
-        """The base as far as it is trusted."""
+    def base(self, job: str) -> Pipe:
+        """The pipe before the first run that is kept, as far as it is trusted: what history and
+        checkout start from."""
         key = _key("base", job)
         row = self.rows.row(key)
         if row is None:
@@ -223,24 +220,42 @@ class Index:
         flaw = self.trust.flaw(key, row.payload, row.head)
         return replace(pipe, seen={}, imports={}, meanings=_barred(pipe, flaw)) if flaw else pipe
 
+    def has_snapshot(self, job: str) -> bool:
+        """Whether there is a row of a snapshot, whatever is in it."""
+        try:
+            return self.rows.row(_key("pipe", job)) is not None
+        except StoreError:
+            return True
+
+    def written(self, job: str) -> Iterator[Pipe | Run]:
+        """The base, the snapshot and the runs of a job, whoever wrote them: to know what is wanted.
+
+        Never fold them: what this user commits is signed in this user's name.
+        """
+        row = self.standing(job)
+        keys = [_key("base", job), _key("pipe", job)]
+        for key in keys:
+            if (data := self.rows.get(key)) is not None:
+                yield Pipe.from_bytes(data)
+        yield from self._runs(job, row.first, row.last, _as_it_is) or ()
+
     def tail(self, job: str, known: Pipe | None = None) -> tuple[Pipe, list[Run]]:
         """A pipe to start from and the runs to fold onto it: the job as it stands now.
 
         Starts from `known`, a pipe read earlier, where the log still leads on from it; then it
-        costs one look at the index when nothing happened since. What nobody has signed whom the
-        user trusts sets no source, no import and no meaning; with `strict`, it raises TrustError.
+        costs one look at the index when nothing happened since. Trusted as far as `runs` are.
         """
         while True:
             row, pipe = self.job(job), known
             if pipe is None or not row.first - 1 <= pipe.number <= row.last:
-                pipe = self.trusted_snapshot(job)
+                pipe = self.snapshot(job)
             if pipe is None or not row.first - 1 <= pipe.number <= row.last:
-                pipe = self.trusted_base(job)
+                pipe = self.base(job)
                 if pipe.number != row.first - 1:
                     if self.job(job) != row:
                         continue
                     raise DamageError(f"the base of job {job!r} does not fit its runs")
-            found = self._runs(job, pipe.number + 1, row.last, self._as_trusted)
+            found = self._runs(job, pipe.number + 1, row.last)
             if found is not None:
                 return pipe, found
 
@@ -423,15 +438,15 @@ class Index:
         return None if data is None else Pipe.from_bytes(data)
 
     def _runs(
-        self, job: str, first: int, last: int, read: Callable[[str, Row], Run] = _as_it_is
+        self, job: str, first: int, last: int, read: Callable[[str, Row], Run] | None = None
     ) -> list[Run] | None:
         """The runs of these numbers; None when some were trimmed or dropped meanwhile."""
-        found = []
+        found, read = [], read or self._as_trusted
         for number in range(first, last + 1):
             key = _run_key(job, number)
             row = self.rows.row(key)
             if row is None:
-                if self.job(job).first > number:
+                if self.standing(job).first > number:
                     return None
                 raise DamageError(f"run {number} of job {job!r} is missing from the store")
             found.append(_fitting(read(key, row), job, number))

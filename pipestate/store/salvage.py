@@ -46,14 +46,14 @@ def _tail(index: Index, job: str, known: Pipe | None) -> tuple[Pipe, list[Run]]:
 
 def _base(index: Index, job: str, number: int) -> Pipe | None:
     try:
-        pipe = index.trusted_base(job)
+        pipe = index.base(job)
     except _LOST:
         return None
     return pipe if pipe.number == number else None
 
 
 def runs(index: Index, job: str) -> list[Run]:
-    """The kept runs of a job, whoever wrote them: `damaged` ones where they cannot be read."""
+    """`Index.runs`, with runs `damaged` for what cannot be read."""
     try:
         return index.runs(job)
     except _LOST:
@@ -63,7 +63,7 @@ def runs(index: Index, job: str) -> list[Run]:
 
 def _snapshot(index: Index, job: str) -> Pipe | None:
     try:
-        return index.trusted_snapshot(job)
+        return index.snapshot(job)
     except _LOST:
         return None  # the runs tell the same
 

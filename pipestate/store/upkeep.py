@@ -59,8 +59,7 @@ def wanted_records(index: Index) -> set[Digest]:
     """The records that the kept runs of all jobs name."""
     found: set[Digest] = set()
     for job in index.jobs():
-        pipe, snapshot = index.base(job), index.snapshot(job)
-        for one in (pipe, snapshot, *index.runs(job)):
+        for one in index.written(job):
             found.update(_named(one))
     return found
 
@@ -103,16 +102,18 @@ def _owners(index: Index, problems: _Problems) -> dict[Digest, list[str]]:
 def _owned(index: Index, job: str, problems: _Problems) -> Iterator[tuple[Digest, str]]:
     """The records that a job's kept runs name, each with a step that it is of."""
     row = problems.tried(partial(index.job, job))
-    pipes = [problems.tried(partial(read, job)) for read in (index.base, index.snapshot)]
-    if row and row.snapshot >= row.first and pipes[1] is None:
+    if row and row.snapshot >= row.first and not index.has_snapshot(job):
         problems.add(f"the snapshot of job {job!r} is missing from the store")
+    pipes = [problems.tried(partial(read, job)) for read in (index.base, index.snapshot)]
     for pipe in pipes:
         yield from ((digest, step) for step, digest in (pipe.heads if pipe else {}).items())
-        yield from ((digest, "a name") for digest in _named(pipe))
-    for run in salvage.runs(index, job):
+    for run in problems.tried(partial(salvage.runs, index, job)) or ():
         if run.event == "damaged":
             problems.add(run.reason, f"all of job {job}")
+        yield from ((digest, step) for step, digest in run.heads.items() if digest)
         yield from ((digest, run.step or "a name") for digest in _named(run))
+    for digest in (digest for pipe in pipes for digest in _named(pipe)):
+        yield digest, "a name"
 
 
 def _check_head(index: Index, key: str) -> None:
@@ -161,6 +162,7 @@ def _blobs_of(index: Index, record: Digest) -> tuple[Blob, ...]:
 
 
 def _named(one: Pipe | Run | None) -> Iterator[Digest]:
+    """The records that a pipe or a run names."""
     if one is None:
         return
     meant = (meaning.record for meaning in one.meanings.values() if meaning)
