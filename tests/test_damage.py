@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from test_store_contract import edit, rewrite, said
+from test_store_contract import commit, edit, rewrite, said
 
 from pipestate.errors import StoreError
 from pipestate.job import Job
@@ -315,6 +315,22 @@ def test_a_step_says_that_its_record_is_gone(nb, cwd):
     assert ("a", "ran") in nb.states
     assert nb.run("%%step b\ny = x + 1").states == [("b", "restored")]
     assert "j" in nb.run("%pipe verify").stdout
+
+
+@pytest.mark.parametrize("key", ["jobs", "job/j", "base/j", "pipe/j", "run/j/000000000003"])
+@pytest.mark.parametrize("harm", ["remove", "flip"])
+def test_a_sweep_of_a_damaged_store_takes_nothing_that_is_wanted(tmp_path, key, harm):
+    """Where what is wanted cannot be known, nothing goes; where it can, nothing of it does."""
+    store = open_store(tmp_path / "store")
+    pipes = [commit(store, b"%d" % number, step=f"s{number}")[0] for number in range(4)]
+    store.index.trim("j", pipes[1], pipes[3])
+    before = [row for row in rows_of(store) if row.startswith(("record/", "blob/"))]
+    assert len(before) == 8
+    data = rows_of(store)[key]
+    put_row(store, key, None if harm == "remove" else data[:-1] + bytes([data[-1] ^ 1]))
+    with contextlib.suppress(StoreError):
+        sweep(store)
+    assert [row for row in rows_of(store) if row.startswith(("record/", "blob/"))] == before
 
 
 if __name__ == "__main__":

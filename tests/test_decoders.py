@@ -7,6 +7,7 @@ but FormatError and DamageError, both StoreErrors, comes out, and what is read c
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from pathlib import Path
 
@@ -34,6 +35,9 @@ from pipestate.store.folder import open_store
 from pipestate.store.rows import Rows
 from pipestate.store.trust import HEAD, Keys, Trust
 from pipestate.store.upkeep import verify
+
+MANY = int(os.environ.get("EXAMPLES") or 1)
+"""How many times as many inputs as usual are tried."""
 
 D = "ab" * 20
 BLOB = Blob(D, 5)
@@ -104,7 +108,7 @@ def test_a_noun_of_every_field_comes_back(kind):
 
 @pytest.mark.parametrize("kind", NOUNS)
 @given(data=st.data())
-@settings(max_examples=300)
+@settings(max_examples=300 * MANY)
 def test_a_noun_is_read_or_refused(kind, data):
     """And what is read is written as something that reads the same."""
     whole = NOUNS[kind].to_bytes()
@@ -161,7 +165,7 @@ MESSAGES = displays.to_bytes(
 
 
 @given(st.binary(max_size=200) | harmed(MESSAGES) | grafted(MESSAGES))
-@settings(max_examples=300)
+@settings(max_examples=300 * MANY)
 def test_what_was_shown_is_read_or_refused(stored):
     """And what is read has text to show."""
     try:
@@ -208,7 +212,9 @@ def use(path: Path) -> None:
 
 @given(data=st.data())
 @settings(
-    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=150 * MANY,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    deadline=None,
 )
 def test_a_store_with_any_bytes_in_a_row_is_read_or_refused(whole, data):
     """Bytes as they come, and payloads under a seal that is right, as an attacker would put them;
@@ -267,7 +273,7 @@ def test_a_row_of_a_job_with_any_numbers_ends(tmp_path, numbers):
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=200)
+@settings(max_examples=200 * MANY)
 def test_a_head_of_any_bytes_is_judged(head):
     """A forged one is never believed."""
     trust = Trust(Keys(Path("/nowhere")))

@@ -233,10 +233,10 @@ class Index:
         Never fold them: what this user commits is signed in this user's name.
         """
         row = self.standing(job)
-        keys = [_key("base", job), _key("pipe", job)]
-        for key in keys:
-            if (data := self.rows.get(key)) is not None:
-                yield Pipe.from_bytes(data)
+        yield self._pipe(_key("base", job)) or self._no_base(job)
+        snapshot = self._pipe(_key("pipe", job))
+        if snapshot is not None:
+            yield snapshot
         yield from self._runs(job, row.first, row.last, _as_it_is) or ()
 
     def tail(self, job: str, known: Pipe | None = None) -> tuple[Pipe, list[Run]]:

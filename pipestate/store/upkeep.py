@@ -56,11 +56,11 @@ def sweep(store: Store) -> Swept:
 
 
 def wanted_records(index: Index) -> set[Digest]:
-    """The records that the kept runs of all jobs name."""
+    """The records that the kept runs of all jobs name, and those at hand to be restored."""
     found: set[Digest] = set()
-    for job in index.jobs():
+    for job in dict.fromkeys((*index.jobs(), *index.found_jobs())):
         for one in index.written(job):
-            found.update(_named(one))
+            found.update(named(one))
     return found
 
 
@@ -111,8 +111,8 @@ def _owned(index: Index, job: str, problems: _Problems) -> Iterator[tuple[Digest
         if run.event == "damaged":
             problems.add(run.reason, f"all of job {job}")
         yield from ((digest, step) for step, digest in run.heads.items() if digest)
-        yield from ((digest, run.step or "a name") for digest in _named(run))
-    for digest in (digest for pipe in pipes for digest in _named(pipe)):
+        yield from ((digest, run.step or "a name") for digest in named(run))
+    for digest in (digest for pipe in pipes for digest in named(pipe)):
         yield digest, "a name"
 
 
@@ -161,13 +161,15 @@ def _blobs_of(index: Index, record: Digest) -> tuple[Blob, ...]:
         return ()  # it can never be loaded again, and neither can what it alone named
 
 
-def _named(one: Pipe | Run | None) -> Iterator[Digest]:
+def named(one: Pipe | Run | None) -> Iterator[Digest]:
     """The records that a pipe or a run names."""
     if one is None:
         return
     meant = (meaning.record for meaning in one.meanings.values() if meaning)
-    own = (one.record,) if isinstance(one, Run) else ()
-    for record in (*one.heads.values(), *meant, *own):
+    kept = (
+        (one.record,) if isinstance(one, Run) else (d for many in one.kept.values() for d in many)
+    )
+    for record in (*one.heads.values(), *meant, *kept):
         if record and not record.startswith(NO_RECORD):
             yield record
 
