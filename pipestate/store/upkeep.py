@@ -56,7 +56,7 @@ def sweep(store: Store) -> Swept:
 
 
 def wanted_records(index: Index) -> set[Digest]:
-    """The records that the kept runs of all jobs name, and those at hand to be restored."""
+    """The records that the kept runs of all jobs name."""
     found: set[Digest] = set()
     for job in dict.fromkeys((*index.jobs(), *index.found_jobs())):
         for one in index.written(job):
@@ -166,10 +166,8 @@ def named(one: Pipe | Run | None) -> Iterator[Digest]:
     if one is None:
         return
     meant = (meaning.record for meaning in one.meanings.values() if meaning)
-    kept = (
-        (one.record,) if isinstance(one, Run) else (d for many in one.kept.values() for d in many)
-    )
-    for record in (*one.heads.values(), *meant, *kept):
+    own = (one.record,) if isinstance(one, Run) else ()
+    for record in (*one.heads.values(), *meant, *own):
         if record and not record.startswith(NO_RECORD):
             yield record
 
