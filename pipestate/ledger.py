@@ -106,7 +106,7 @@ class Ledger:
         for one in dict.fromkeys((*self.pipe.heads.values(), *kept)):
             record = self.record(one)
             for version in (*record.outputs, *record.givens):
-                if version.names.get(name) == digest:
+                if version.names.get(name) == digest and not record.flaw:
                     return version
         return None
 
