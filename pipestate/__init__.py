@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         PackError,
         PipeStateError,
         StoreError,
+        TrustError,
         UsageError,
     )
     from .job import Job, get, jobs, read, set, write
@@ -33,6 +34,7 @@ __all__ = [
     "PackError",
     "PipeStateError",
     "StoreError",
+    "TrustError",
     "UsageError",
     "__version__",
     "get",
@@ -45,10 +47,7 @@ __all__ = [
 
 _HOMES = {
     **dict.fromkeys(("Job", "get", "jobs", "read", "set", "write"), "job"),
-    **dict.fromkeys(
-        ("DamageError", "FormatError", "PackError", "PipeStateError", "StoreError", "UsageError"),
-        "errors",
-    ),
+    **dict.fromkeys((name for name in __all__ if name.endswith("Error")), "errors"),
 }
 
 pip = sys.modules[__name__]

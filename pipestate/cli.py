@@ -18,9 +18,11 @@ from typing import NoReturn
 
 from . import commands, profiles, space, view
 from . import job as jobs
-from .errors import PipeStateError, UsageError
+from .errors import DamageError, PipeStateError, UsageError
 from .pipe.history import KEPT
+from .store import upkeep
 from .store.folder import locate, open_store
+from .store.trust import Keys, keys_folder
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -104,6 +106,32 @@ def _gc(asked: argparse.Namespace) -> str:
     return commands.reclaimed(done, dry_run=asked.dry_run)
 
 
+def _verify(asked: argparse.Namespace) -> str:
+    _known(asked)
+    store = open_store(locate(asked.store))
+    lines = upkeep.verify(store, _progress)
+    _progress("")
+    if not lines:
+        return "every row and every byte is as it was put there"
+    print("\n".join(lines), flush=True)
+    raise DamageError(
+        f"{len(lines)} thing{'s' * (len(lines) != 1)} wrong in {store.path}",
+        "steps that are touched run again when they are asked for",
+    )
+
+
+def _progress(text: str) -> None:
+    """A line at a terminal that the next one overwrites."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _trust(asked: argparse.Namespace) -> str:
+    path = locate(asked.store)
+    store = open_store(path) if path.is_dir() else None
+    return commands.trust(Keys(keys_folder()), asked.words, store)
+
+
 def _known(asked: argparse.Namespace) -> list[str]:
     if asked.store is not None and not os.path.isdir(asked.store):
         raise UsageError(f"there is no store at {asked.store}", "a folder that holds one")
@@ -129,8 +157,8 @@ def _job(asked: argparse.Namespace) -> str:
 
 # --- the words -----------------------------------------------------------------------------------
 
-VERBS = ("install", "uninstall", "jobs", "status", "why", "gc")
-PLANNED = ("run", "show", "history", "verify", "push", "pull", "trust")
+VERBS = ("install", "uninstall", "jobs", "status", "why", "verify", "gc", "trust")
+PLANNED = ("run", "show", "history", "push", "pull")
 
 
 def _count(word: str) -> int:
@@ -165,6 +193,8 @@ def _parser() -> argparse.ArgumentParser:
         ("jobs", _jobs, "the jobs of the store"),
         ("status", _status, "the steps of a job: state, time, size, what they read and made"),
         ("why", _why, "why a step is fresh or stale"),
+        ("verify", _verify, "check every byte of the store"),
+        ("trust", _trust, "your key, and whose records may be loaded beside your own"),
         ("gc", _gc, "remove what is beyond the newest records of each step"),
     ):
         one = verbs.add_parser(verb, help=about, description=about, allow_abbrev=False)
@@ -179,7 +209,9 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="N",
                 help=f"how many records of a step to keep (default: {KEPT})",
             )
-        if verb not in ("jobs", "gc"):
+        if verb == "trust":
+            one.add_argument("words", nargs="*", metavar="WORD", help="add KEY [NAME], remove KEY")
+        if verb in ("status", "why"):
             one.add_argument("--job", help="the job (default: $PIPESTATE_JOB, or the only one)")
         one.add_argument("--store", help="the store's folder (default: $PIPESTATE_STORE, ...)")
         one.set_defaults(run=run)

@@ -15,10 +15,12 @@ from typing import Any, Protocol
 
 from . import job as jobs
 from . import space, view
-from .errors import UsageError
+from .errors import TrustError, UsageError
 from .ledger import Ledger
 from .pipe import slices
 from .pipe.status import StepStatus
+from .store.folder import Store
+from .store.trust import Keys, keys_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,10 @@ class Desk(Protocol):
     def configure(self, trait: str, value: str) -> None: ...
 
     def setting(self, trait: str) -> Any: ...
+
+    def verify(self) -> Sequence[str]: ...
+
+    def reopen(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +256,49 @@ def _imports(desk: Desk, words: list[str]) -> View:
     return View("\n".join(lines) if lines else "no imports remembered yet")
 
 
+def _verify(desk: Desk, words: list[str]) -> View:
+    _none(words, "verify")
+    lines = desk.verify()
+    return View("\n".join(lines) or "every row and every byte is as it was put there")
+
+
+def _trust(desk: Desk, words: list[str]) -> View:
+    try:
+        store = desk.ledger.store
+    except TrustError:  # `strict`: to trust a key may be what helps
+        store = None
+    text = trust(Keys(keys_folder()), words, store)
+    if words[:1] in (["add"], ["remove"]):
+        desk.reopen()
+    return View(text)
+
+
+def trust(keys: Keys, words: Sequence[str], store: Store | None = None) -> str:
+    """What `trust` with these words does with a user's keys, and the text to show."""
+    match list(words):
+        case [] | ["list"]:
+            return "\n".join(_keys(keys, store))
+        case ["add", key, *name]:
+            keys.add(key, " ".join(name))
+            return f"what is signed with {key.lower()} is trusted now"
+        case ["remove", key]:
+            return f"what is signed with {keys.remove(key)} is not trusted any more"
+    raise UsageError(
+        f"`trust {' '.join(words)}` cannot be read", "trust, trust add KEY [NAME], trust remove KEY"
+    )
+
+
+def _keys(keys: Keys, store: Store | None) -> Iterable[str]:
+    mine = keys.make().public.hex()
+    trusted = keys.trusted()
+    yield f"your key          {mine}"
+    for key, name in trusted.items():
+        yield f"trusted           {key}  {name}".rstrip()
+    for key, count in store.index.signers().items() if store is not None else ():
+        if key not in (mine, *trusted):
+            yield f"{'not trusted' if key else 'not signed':<17} {key}  {count} rows of this store"
+
+
 def _choice(trait: str, known: tuple[str, ...]) -> Callable[[Desk, list[str]], View]:
     def run(desk: Desk, words: list[str]) -> View:
         if not words:
@@ -356,6 +405,14 @@ COMMANDS: dict[str, Command] = {
             lambda desk: ["--dry-run"],
         ),
         Command("imports", "", "the imports the job remembers", _imports),
+        Command("verify", "", "check every byte of the store", _verify),
+        Command(
+            "trust",
+            "[add KEY [NAME], remove KEY]",
+            "your key, and whose records may be loaded beside your own",
+            _trust,
+            lambda desk: ("add", "remove", "list"),
+        ),
         Command(
             "mode",
             "[manual, lazy]",

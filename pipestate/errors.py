@@ -4,7 +4,8 @@
     ├── UsageError      a word, an option, a name or a path that cannot be right
     ├── StoreError      the store cannot be opened, read or written
     │   ├── FormatError   bytes that are not what pipestate writes, or that a newer one wrote
-    │   └── DamageError   bytes that are missing, or are not the bytes they were
+    │   ├── DamageError   bytes that are missing, or are not the bytes they were
+    │   └── TrustError    bytes that nobody has signed whom the user trusts
     └── PackError       a value that cannot be kept: its type, and where it sits
 
 Every error carries `message`, what is wrong in the user's own names, and `hint`, what would be
@@ -40,6 +41,10 @@ class FormatError(StoreError):
 
 class DamageError(StoreError):
     """Bytes that are missing from the store, or are not the bytes that were put there."""
+
+
+class TrustError(StoreError):
+    """Bytes that nobody has signed whom the user trusts."""
 
 
 class PackError(PipeStateError):

@@ -31,6 +31,7 @@ from .kernel.session import Session
 from .kernel.trial import Task
 from .ledger import Ledger
 from .pipe.status import StepStatus
+from .store import upkeep
 from .store.folder import locate, open_store
 
 
@@ -87,9 +88,9 @@ class PipeState(Configurable):
     verification = Enum(
         ("on", "strict", "off"),
         "on",
-        help="When the bytes of big values are "
-        "hashed: 'on' once in each state of their file, 'strict' at every use, "
-        "'off' never.",
+        help="What is believed. 'on': what a trusted key has signed; the rest is stale, and big "
+        "values are hashed once in each state of their file. 'strict': the rest is an error, and "
+        "they are hashed at every use. 'off': everything.",
     ).tag(config=True)
 
     def __init__(self, shell: Any) -> None:
@@ -135,8 +136,14 @@ class PipeState(Configurable):
     @observe("store", "durable", "verification")
     def _reopen(self, _: Any) -> None:
         session = getattr(self, "_session", None)
-        if session is not None:
+        if session is None:
+            return
+        try:
             session.use(self._open(session.ledger.job))
+        except StoreError:
+            # The next cell that needs the job says why; what was believed before is not any more.
+            self._session = None
+            raise
 
     @observe("job")
     def _go_over(self, change: Any) -> None:
@@ -287,18 +294,34 @@ class PipeState(Configurable):
 
     def run(self, steps: Sequence[str]) -> Sequence[str]:
         """Bring steps up to date, with a line that follows the progress."""
-        name = f"pipestate-run-{os.getpid()}-{self._shown}"
+        tell = self._progress("run")
+
+        def progress(step: str, number: int, count: int) -> None:
+            tell(view.progress_text(step, number, count))
+
+        return self.session.run_steps(steps, progress)
+
+    def verify(self) -> Sequence[str]:
+        """Check every byte of the store, with a line that follows the progress."""
+        return upkeep.verify(self.session.ledger.store, self._progress("verify"))
+
+    def reopen(self) -> None:
+        """Read the job anew: what may be believed of it has changed."""
+        self._reopen(None)
+
+    def _progress(self, verb: str) -> Callable[[str], None]:
+        """Shows how far something is, in one line, once it takes longer than a moment."""
+        name = f"pipestate-{verb}-{os.getpid()}-{self._shown}"
         started = time.monotonic()
         shown: list[str] = []
 
-        def progress(step: str, number: int, count: int) -> None:
+        def progress(text: str) -> None:
             if shown or time.monotonic() - started > PATIENCE:
-                text = view.progress_text(step, number, count)
                 page = html.escape(text)
-                outputs.show_badge(self.shell, {}, text, page, "", "run", name, update=bool(shown))
+                outputs.show_badge(self.shell, {}, text, page, "", verb, name, update=bool(shown))
                 shown.append(text)
 
-        return self.session.run_steps(steps, progress)
+        return progress
 
     def drop(self, steps: Sequence[str]) -> None:
         """Forget steps."""

@@ -52,7 +52,7 @@ def write(job: str, mapping: Mapping[str, Any], *, store: str | Path | None = No
 
 def jobs(*, store: str | Path | None = None) -> list[str]:
     """The jobs of the store, in the order of their first runs."""
-    return open_store(locate(store)).index.jobs()
+    return open_store(locate(store)).index.found_jobs()
 
 
 Listener = Callable[[Ledger, str], None]
@@ -78,14 +78,20 @@ class Job(MutableMapping[str, Any]):
 
     `store` is the store's folder; by default `$PIPESTATE_STORE`, else the nearest `.pipestate/`.
     Every look sees what other processes have committed by then. Nothing is on disk before the
-    first value is set.
+    first value is set. `verification` says what is believed, as the setting of that name does.
     """
 
-    def __init__(self, name: str, store: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        store: str | Path | None = None,
+        *,
+        verification: blobs.Verification = "on",
+    ) -> None:
         if not is_job_name(name):
             raise UsageError(f"{name!r} is no name for a job", "a job's name is text")
         self.name = name
-        self._ledger = Ledger.open(open_store(locate(store)), name)
+        self._ledger = Ledger.open(open_store(locate(store), verification=verification), name)
         self._module = types.ModuleType(f"pipestate job {name}")
         self._held: dict[str, Digest] = {}
 
@@ -112,6 +118,8 @@ class Job(MutableMapping[str, Any]):
             listener(self._ledger, step)
         if record is None:
             raise KeyError(step)
+        if record.flaw:
+            raise _unusable(f"the value of {step}", record.flaw)
         version = record.version_of(VALUE)
         if version is not None:
             return self._load(version)[VALUE]
@@ -130,7 +138,8 @@ class Job(MutableMapping[str, Any]):
         made = tuple(name for name in version.names if name != VALUE)
         head = self._ledger.head(step)
         # The names that the step's cell bound stay: the value is set, not what stands beside it.
-        beside = [v for v in head.outputs if step not in v.names] if head is not None else []
+        is_whole = head is not None and not head.flaw
+        beside = [v for v in head.outputs if step not in v.names] if head and is_whole else []
         kept = {n for v in beside for n in v.names if n != VALUE}
         outputs = (version, *beside)
         record = Record(step, "", normal, SET, outputs=outputs, made=(*made, *sorted(kept)))
@@ -187,8 +196,7 @@ class Job(MutableMapping[str, Any]):
 
     def history(self) -> list[Run]:
         """One object a run: `number`, `step`, `event`, `reason`, `started`, `seconds`."""
-        runs = self._ledger.store.index.runs(self.name)
-        return [run for run in runs if run.event != "noted"]
+        return [run for run in self._ledger.runs() if run.event != "noted"]
 
     def why(self, step: str) -> str:
         """Why a step is fresh or stale: a sentence that names what changed, from where and when."""
@@ -218,6 +226,8 @@ class Job(MutableMapping[str, Any]):
         version = self._meant(name)
         if version is None:
             raise KeyError(name)
+        if version.kind == "lost":
+            raise _unusable(f"`{name}`", version.flaw)
         if version.kind in ("definition", "import"):
             return self._need(name)
         return self._load(version)[name]
@@ -357,8 +367,7 @@ def _mates(held: Standing, name: str) -> str:
 
 def explain(ledger: Ledger, status: StepStatus) -> str:
     """Why a step is as it is, with the runs between which it came about."""
-    runs = ledger.store.index.runs(ledger.job)
-    return why.explain(status, ledger.pipe, runs, ledger.head(status.name))
+    return why.explain(status, ledger.pipe, ledger.runs(), ledger.head(status.name))
 
 
 def drop(ledger: Ledger, step: str) -> None:
@@ -367,6 +376,10 @@ def drop(ledger: Ledger, step: str) -> None:
     ledger.commit(
         lambda _: Run(0, "", step, "dropped", heads={step: None}, meanings=dict(meanings))
     )
+
+
+def _unusable(what: str, flaw: str) -> DamageError:
+    return DamageError(f"{what} is not to be had: {flaw}", "run the cell that makes it")
 
 
 def is_job_name(name: object) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from .errors import DamageError
 from .pipe import history
 from .record import Blob, Digest, Pipe, Record, Run, Version
+from .store import salvage
 from .store.folder import Batch, Store
 from .store.index import Moved
 
@@ -41,7 +42,7 @@ class Ledger:
 
     def refresh(self) -> None:
         """Take up what other processes have added since; `take_news` says what it was."""
-        pipe, runs = self.store.index.tail(self.job, self.pipe)
+        pipe, runs = salvage.tail(self.store.index, self.job, self.pipe)
         self.pipe = history.fold(pipe, runs, keep=self.keep_runs) if runs else pipe
         self.news.extend(runs)
 
@@ -49,7 +50,7 @@ class Ledger:
         """Forget what is remembered of the store, for some of it was removed: fold it anew."""
         self.refresh()
         self.records.clear()
-        pipe, runs = self.store.index.tail(self.job)
+        pipe, runs = salvage.tail(self.store.index, self.job)
         self.pipe = history.fold(pipe, runs, keep=self.keep_runs)
 
     def take_news(self) -> list[Run]:
@@ -58,11 +59,15 @@ class Ledger:
         return news
 
     def record(self, digest: Digest) -> Record:
-        """A record by its digest; raises DamageError or FormatError where it cannot be read."""
+        """A record by its digest; one with a flaw where it cannot be read, or is not trusted."""
         record = self.records.get(digest)
         if record is None:
-            record = self.records[digest] = self.store.index.record(digest)
+            record = self.records[digest] = salvage.record(self.store, self.pipe, digest)
         return record
+
+    def runs(self) -> list[Run]:
+        """The kept runs of the job, as far as they can be read."""
+        return salvage.runs(self.store.index, self.job)
 
     def head(self, step: str) -> Record | None:
         """The record in force for a step."""
@@ -113,7 +118,7 @@ class Ledger:
         for one in dict.fromkeys((*self.pipe.heads.values(), *kept)):
             record = self.record(one)
             for version in (*record.outputs, *record.givens):
-                if version.names.get(name) == digest:
+                if version.names.get(name) == digest and not record.flaw:
                     return version
         return None
 

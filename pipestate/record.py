@@ -32,7 +32,15 @@ Digest = str
 Key = str | int | bool | float | bytes | None
 """A constant that an access path may subscript with."""
 
+NO_RECORD: Final = "!"
+"""Begins what stands in the place of a record's digest where the record is not to be had."""
+
 T = TypeVar("T")
+
+
+def no_record(step: str, reason: str) -> Digest:
+    """What stands in the place of the digest of a step's record that is not to be had."""
+    return f"{NO_RECORD}{step}: {reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +171,8 @@ class Record:
     Jupyter messages. `files_before` holds what files were that it changed in place (None: not
     there), so that they can be put back before it runs again. `session` are line magics that are
     run again on restore. `moved` holds the digests of the ambient keys that were inputs. Times are
-    in seconds, `started` since the epoch.
+    in seconds, `started` since the epoch. `flaw` is no part of what is kept: it says of a record
+    that was read why nothing of it may be loaded, and is "" otherwise.
     """
 
     step: str
@@ -193,6 +202,7 @@ class Record:
     is_done: bool = True
     is_volatile: bool = False
     cell_id: str = ""
+    flaw: str = ""
 
     def to_bytes(self) -> bytes:
         """The bytes that `from_bytes` reads."""
@@ -254,8 +264,9 @@ class Seen:
     normal: Digest = ""
 
 
-Event = Literal["ran", "restored", "failed", "set", "dropped", "renamed", "noted"]
-"""What a line of history tells; `noted` is one that no step stands behind (imports, places)."""
+Event = Literal["ran", "restored", "failed", "set", "dropped", "renamed", "noted", "damaged"]
+"""What a line of history tells; `noted` is one that no step stands behind (imports, places). A
+`damaged` one is never kept: it stands for a run that cannot be read, and `reason` says why."""
 
 
 @dataclass(frozen=True, slots=True)

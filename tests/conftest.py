@@ -53,7 +53,13 @@ def child_environment(home: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PIPESTATE_", "JPY_", "COV_"))}
     kept.pop("MPLBACKEND", None)
     path = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
-    return {**kept, "PYTHONPATH": path, "IPYTHONDIR": str(home), "PYTHONUNBUFFERED": "1"}
+    own = {"IPYTHONDIR": str(home), "PIPESTATE_KEYS": str(keys_in(home))}
+    return {**kept, **own, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def keys_in(home: Path) -> Path:
+    """The folder of keys that kernels, scripts and the tests' own process share."""
+    return home / "keys"
 
 
 # --- what a cell showed --------------------------------------------------------------------------
@@ -448,10 +454,11 @@ def kernels(ipython_home: Path) -> Iterator[Kernels]:
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch, ipython_home: Path) -> None:
-    """Nothing that a developer has set for pipestate or IPython reaches a test."""
+    """Nothing that a developer has set for pipestate or IPython reaches a test, keys included."""
     for name in [name for name in os.environ if name.startswith(("PIPESTATE_", "JPY_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("IPYTHONDIR", str(ipython_home))
+    monkeypatch.setenv("PIPESTATE_KEYS", str(keys_in(ipython_home)))
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ PUBLIC = {
     "PackError",
     "PipeStateError",
     "StoreError",
+    "TrustError",
     "UsageError",
     "__version__",
     "get",

@@ -18,7 +18,7 @@ from pipestate.extension import STEP_OPTIONS, PipeState
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDE = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
-PAGES = ["README.md", "CHANGELOG.md", "docs/guide.md", "docs/model.md"]
+PAGES = ["README.md", "CHANGELOG.md", "SECURITY.md", "docs/guide.md", "docs/model.md"]
 
 
 @dataclass(frozen=True)

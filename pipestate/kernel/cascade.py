@@ -129,7 +129,7 @@ def next_stale(
     """
     for step in steps:
         head = bench.ledger.head(step)
-        if step in done or (head is not None and head.is_set):
+        if step in done or step not in bench.ledger.pipe.seen or (head and head.is_set):
             continue
         task = bench.task_of(step)
         if task.line.setup:
@@ -292,13 +292,14 @@ def make_again(bench: Bench, name: str, version: Version, upto: str) -> None:
         raise UsageError(
             f"`{name}` ({kind}) is not to be had: {version.flaw}", "run the cell that makes it"
         )
-    is_lost = version.kind == "lost"
+    head = bench.ledger.head(upto)
+    is_lost = version.kind == "lost" and not (head is not None and head.flaw)
     bench.tell(
         f"`{name}` could not be {'kept' if is_lost else 'loaded'} ({version.flaw}): "
         f"{' and '.join(steps)} {'runs' if len(steps) == 1 else 'run'} again to make it"
         + ("; --setup makes it in every kernel" if is_lost else "")
     )
-    reason = because("lost", name, detail=version.flaw)
+    reason = because("lost" if is_lost else "unusable", name, detail=version.flaw)
     outer, bench.memory.is_remaking = bench.memory.is_remaking, True
     try:
         for step in steps:

@@ -327,13 +327,15 @@ def from_bytes(stored: bytes) -> tuple[Message, ...]:
 
 
 def _is_message(message: Any) -> bool:
-    if not isinstance(message, dict):
+    if not isinstance(message, dict) or not isinstance(message.get("output_type"), str):
         return False
-    kind = message.get("output_type")
+    kind = message["output_type"]
     if kind == "stream":
         return message.get("name") in ("stdout", "stderr") and isinstance(message.get("text"), str)
     if kind == "error":
-        return isinstance(message.get("traceback"), list)
+        words = (message.get("ename"), message.get("evalue"))
+        lines = message.get("traceback")
+        return isinstance(lines, list) and all(isinstance(one, str) for one in (*words, *lines))
     has_bundle = isinstance(message.get("data"), dict) and isinstance(message.get("metadata"), dict)
     return kind in _BUNDLES and has_bundle and isinstance(message.get("transient", {}), dict)
 

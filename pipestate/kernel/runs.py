@@ -132,8 +132,13 @@ def _put_files_back(bench: Bench, task: Task) -> None:
         if blob is None:
             files.put_back(path, None)
             continue
+        try:
+            (before,) = bench.ledger.fetch([blob])
+        except StoreError as error:
+            bench.tell(f"{path} stays as it is before {task.step} runs: {error}")
+            continue
         with tempfile.NamedTemporaryFile() as copy:
-            copy.write(bench.ledger.fetch([blob])[0])
+            copy.write(before)
             copy.flush()
             files.put_back(path, copy.name)
 

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from ..record import Pipe, Run
+from ..record import Meaning, Pipe, Run, no_record
 
 _EXECUTED = ("ran", "failed", "set")
 
@@ -44,6 +44,9 @@ class _Draft:
 
     def take(self, run: Run) -> None:
         self.changed["number"] = run.number
+        if run.event == "damaged":
+            self._doubt(run.reason)
+            return
         gone = [step for step, record in run.heads.items() if record is None]
         if run.event == "renamed":
             self._rename(gone, run.step)
@@ -57,6 +60,21 @@ class _Draft:
         self._count(run)
         self._keep(run)
         self._place(run)
+
+    def _doubt(self, reason: str) -> None:
+        """What a run changed that cannot be read is not known: it may be any of the job.
+
+        Steps keep their places and the records that their own cells may restore; what they and
+        their names stand for, and with what source, is for their next run to say.
+        """
+        steps = [*self._order(), *self._part("heads")]
+        self._update("heads", {step: no_record(step, reason) for step in steps})
+        doubtful = {
+            name: Meaning(known.maker, no_record(known.maker, reason), known.digest)
+            for name, known in self._part("meanings").items()
+        }
+        self._update("meanings", doubtful)
+        self.changed.update(seen={}, imports={}, failed={})
 
     def _keep(self, run: Run) -> None:
         """Records before a forced run or a `set` come back only when somebody asks for them."""

@@ -58,6 +58,7 @@ _SENTENCES: Mapping[str, str] = {
     "failed": "its last run failed ({detail})",
     "lost": "`{subject}` could not be kept: {detail}",
     "damaged": "what it kept is damaged: {detail}",
+    "unusable": "what it kept cannot be used: {detail}",
     "python": "it was kept by Python {detail}",
     "plain": "`{subject}` was made by a plain cell from an earlier `{detail}`: run that cell again",
     "below": "`{subject}` was made by a plain cell from the `{detail}` of a step below it: "
@@ -107,6 +108,8 @@ class World:
 
 def judge(record: Record, world: World) -> Reason | None:
     """Why `record` is not what a run would leave now, or None where it is."""
+    if record.flaw:
+        return because("unusable", detail=record.flaw)
     if record.is_set:
         return because("set")
     if record.normal != world.normal:
@@ -273,7 +276,7 @@ def _state(
         return "failed", because("failed", step, detail=pipe.failed[step])
     if head is None or world is None:
         return "new", because("new")
-    if head.is_set:
+    if head.is_set and not head.flaw:
         return "fresh", None
     reason = judge(head, world)
     if reason is None:

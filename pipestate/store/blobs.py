@@ -258,9 +258,11 @@ class Blobs:
                 name = _write_hashing(fd, view)
                 if self.durable:
                     os.fsync(fd)
+                self._name(temporary, name)
+                # Of the very file that was written: another may have come under its name since.
+                self._proved[name] = _stamp(os.fstat(fd))
             finally:
                 os.close(fd)
-            self._name(temporary, name)
         except BaseException:
             _unlink(temporary)
             raise
@@ -286,8 +288,6 @@ class Blobs:
             os.replace(temporary, file)
         if self.durable:
             folders.sync(os.path.dirname(file))
-        with contextlib.suppress(FileNotFoundError):  # swept already: a commit puts it again
-            self._proved[digest] = _stamp(os.stat(file))
 
 
 def _sample(view: memoryview) -> bytes:

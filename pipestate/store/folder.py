@@ -27,6 +27,7 @@ from .blobs import Blobs, Verification, digest, flat
 from .faults import told
 from .index import Index, digest_of
 from .rows import Rows
+from .trust import Keys, Trust, keys_folder
 
 ROW: Final = 16 << 10
 """Blobs below this are rows of the index."""
@@ -55,13 +56,16 @@ def open_store(
 ) -> Store:
     """The store in the folder `path`, made at its first write.
 
-    `durable` has everything on the disk itself before a commit returns. `verification` says when a
-    blob's file is hashed: `on` once in each state of the file, `strict` at every use, `off` never.
+    `durable` has everything on the disk itself before a commit returns. `verification` says what is
+    believed. `on`: what a trusted key has signed, and a blob's file is hashed once in each of its
+    states. `strict`: anything else is an error, and files are hashed at every use. `off`: all is.
     Raises FormatError, and touches nothing, when a newer pipestate wrote the store.
     """
     path = Path(path).expanduser().absolute()
     _check_format(path)
-    index = Index(Rows(path / "index", durable), lambda: _make_folder(path, durable=durable))
+    trust = Trust(Keys(keys_folder()), verification)
+    rows = Rows(path / "index", durable)
+    index = Index(rows, trust, lambda: _make_folder(path, durable=durable))
     blobs = Blobs(path / "blobs", durable, verification, index.stamps, index.remember)
     return Store(path, blobs, index)
 

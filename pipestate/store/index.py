@@ -15,6 +15,10 @@ Nothing here knows values, files of blobs, or what a run means. The keys of the 
 
 A job that is dropped leaves its row, so that its numbers go on: a pipe that somebody still holds
 never fits a new job of that name.
+
+Runs, pipes and records are signed, and a stamp carries a keyed hash (see `trust`). Blobs are named
+by digest in records; the rows `job` and `jobs` only say what there is, and can be made again from
+the keys of the others.
 """
 
 from __future__ import annotations
@@ -22,18 +26,24 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
-from urllib.parse import quote
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote, unquote
 
 from blake3 import blake3
 
 from ..errors import DamageError, FormatError, StoreError
-from ..record import Digest, Pipe, Record, Run
-from .rows import Rows
+from ..record import NO_RECORD, Digest, Meaning, Pipe, Record, Run, no_record
+from .rows import Row, Rows
+from .trust import PROOF, Trust
 
 _JOB = struct.Struct("<5Q")
+SIGNED: Final = frozenset(("run", "pipe", "base", "record"))
+"""The kinds of rows that are signed."""
+
+_NEVER = 1 << 62
+"""No job has so many runs."""
 
 
 class Moved(StoreError):  # noqa: N818 (an answer to look again by, more than a fault)
@@ -73,6 +83,34 @@ def _nothing() -> None:
     return None
 
 
+def _as_it_is(_key: str, row: Row) -> Run:
+    return Run.from_bytes(row.payload)
+
+
+def _fitting(run: Run, job: str, number: int) -> Run:
+    if (run.job, run.number) != (job, number):
+        raise DamageError(f"run {number} of job {job!r} is not the one that was put there")
+    return run
+
+
+def _barred(one: Run | Pipe, flaw: str) -> dict[str, Any]:
+    """Meanings that stand for nothing that may be loaded."""
+    return {
+        name: known and Meaning(known.maker, no_record(known.maker, flaw), known.digest)
+        for name, known in one.meanings.items()
+    }
+
+
+def _names_of(data: bytes) -> list[str]:
+    try:
+        names = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"the list of jobs cannot be read ({error})") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise FormatError("the list of jobs is none that this pipestate writes")
+    return names
+
+
 @dataclass(frozen=True, eq=False)
 class Index:
     """What the rows mean. It is made at the first commit; until then it reads as empty.
@@ -81,9 +119,11 @@ class Index:
 
     commit -> Rows.transaction -> _advance
     tail -> job, snapshot, base, runs
+    judged -> record, Trust.flaw
     """
 
     rows: Rows
+    trust: Trust
     prepare: Callable[[], None] = _nothing
 
     # --- reading
@@ -91,11 +131,39 @@ class Index:
     def jobs(self) -> list[str]:
         """The jobs of the store, in the order of their first commits."""
         data = self.rows.get("jobs")
-        return [] if data is None else [str(job) for job in json.loads(data)]
+        return [] if data is None else _names_of(data)
+
+    def found_jobs(self) -> list[str]:
+        """The jobs, by their runs where the list of them is missing or damaged."""
+        with contextlib.suppress(DamageError, FormatError):
+            if jobs := self.jobs():
+                return jobs
+        quoted = (key.split("/")[1] for key in self.rows.keys("run/") if key.count("/") == 2)
+        return list(dict.fromkeys(unquote(one, errors="surrogatepass") for one in quoted))
 
     def last(self, job: str) -> int:
         """The number of the job's last run; 0 before the first."""
         return self.job(job).last
+
+    def standing(self, job: str) -> JobRow:
+        """Where the job stands, by its runs where its row is missing or damaged."""
+        try:
+            return self.job(job)
+        except (DamageError, FormatError):
+            numbers, base = self.numbers(job), 0
+            with contextlib.suppress(DamageError, FormatError):
+                kept = self._pipe(_key("base", job))
+                base = kept.number if kept else 0
+            first, last = min(numbers, default=base + 1), max(numbers, default=base)
+            # No snapshot, so that one is kept before long.
+            return JobRow(last, first, grown=_NEVER)
+
+    def numbers(self, job: str) -> list[int]:
+        """The numbers of the runs that there are rows of, in order. Goes over all rows."""
+        prefix = _key("run", job) + "/"
+        keys = (key.removeprefix(prefix) for key in self.rows.keys(prefix))
+        found = (int(key) for key in keys if len(key) < 20 and key.isascii() and key.isdecimal())
+        return sorted(number for number in found if 0 < number < _NEVER)
 
     def job(self, job: str) -> JobRow:
         """Where the job stands; the row of a new one where there is none."""
@@ -108,67 +176,143 @@ class Index:
                 raise DamageError(f"the row of job {job!r} is missing from the store")
         if len(data) != _JOB.size:
             raise FormatError("a job row of another length than this pipestate writes")
-        return JobRow(*_JOB.unpack(data))
+        row = JobRow(*_JOB.unpack(data))
+        if not (0 < row.first <= row.last + 1 < _NEVER and row.snapshot <= row.last):
+            raise DamageError(f"the row of job {job!r} makes no sense")
+        return row
 
     def runs(self, job: str, since: int = 0) -> list[Run]:
-        """The kept runs of a job with a number above `since`, in order."""
+        """The kept runs of a job with a number above `since`, in order, as far as they are trusted:
+        what nobody has signed whom the user trusts sets no source, no import and no meaning.
+
+        Raises DamageError where one is missing or altered; with `strict`, TrustError.
+        """
         while True:
-            row = self.job(job)
+            row = self.standing(job)
             found = self._runs(job, max(since + 1, row.first), row.last)
             if found is not None:
                 return found
 
+    def run(self, job: str, number: int) -> Run:
+        """One run, as `runs` gives it."""
+        found = self._runs(job, number, number)
+        if found is None:
+            raise DamageError(f"run {number} of job {job!r} is missing from the store")
+        return found[0]
+
     def snapshot(self, job: str) -> Pipe | None:
-        """The pipe as it was folded at some number not long ago, or None."""
-        return self._pipe(_key("pipe", job))
+        """The pipe as it was folded at some number not long ago, or None; None too where it is not
+        trusted, for the runs tell the same."""
+        key = _key("pipe", job)
+        row = self.rows.row(key)
+        if row is None or self.trust.flaw(key, row.payload, row.head):
+            return None
+        return Pipe.from_bytes(row.payload)
 
     def base(self, job: str) -> Pipe:
-        """The pipe before the first run that is kept: what history and checkout start from."""
-        return self._pipe(_key("base", job)) or Pipe(job, self.job(job).first - 1)
+        """The pipe before the first run that is kept, as far as it is trusted: what history and
+        checkout start from."""
+        key = _key("base", job)
+        row = self.rows.row(key)
+        if row is None:
+            return self._no_base(job)
+        pipe = Pipe.from_bytes(row.payload)
+        flaw = self.trust.flaw(key, row.payload, row.head)
+        return replace(pipe, seen={}, imports={}, meanings=_barred(pipe, flaw)) if flaw else pipe
+
+    def has_snapshot(self, job: str) -> bool:
+        """Whether there is a row of a snapshot, whatever is in it."""
+        try:
+            return self.rows.row(_key("pipe", job)) is not None
+        except StoreError:
+            return True
+
+    def written(self, job: str) -> Iterator[Pipe | Run]:
+        """The base, the snapshot and the runs of a job, whoever wrote them: to know what is wanted.
+
+        Never fold them: what this user commits is signed in this user's name.
+        """
+        row = self.standing(job)
+        yield self._pipe(_key("base", job)) or self._no_base(job)
+        snapshot = self._pipe(_key("pipe", job))
+        if snapshot is not None:
+            yield snapshot
+        yield from self._runs(job, row.first, row.last, _as_it_is) or ()
 
     def tail(self, job: str, known: Pipe | None = None) -> tuple[Pipe, list[Run]]:
         """A pipe to start from and the runs to fold onto it: the job as it stands now.
 
         Starts from `known`, a pipe read earlier, where the log still leads on from it; then it
-        costs one look at the index when nothing happened since.
+        costs one look at the index when nothing happened since. Trusted as far as `runs` are.
         """
         while True:
             row, pipe = self.job(job), known
             if pipe is None or not row.first - 1 <= pipe.number <= row.last:
                 pipe = self.snapshot(job)
-            if pipe is None or pipe.number < row.first - 1:
+            if pipe is None or not row.first - 1 <= pipe.number <= row.last:
                 pipe = self.base(job)
+                if pipe.number != row.first - 1:
+                    if self.job(job) != row:
+                        continue
+                    raise DamageError(f"the base of job {job!r} does not fit its runs")
             found = self._runs(job, pipe.number + 1, row.last)
             if found is not None:
                 return pipe, found
 
     def record(self, digest: Digest) -> Record:
-        """The record of that digest. Raises DamageError when it is missing or altered."""
-        return Record.from_bytes(self.record_bytes(digest))
+        """The record of that digest, whoever wrote it: to look at, not to load from.
 
-    def record_bytes(self, digest: Digest) -> bytes:
-        """The bytes of a record, verified."""
-        data = self.rows.get(f"record/{digest}")
-        if data is None:
+        Raises DamageError when it is missing or altered.
+        """
+        return Record.from_bytes(self._record(digest).payload)
+
+    def judged(self, digest: Digest) -> tuple[Record, str]:
+        """A record, and why nothing of it may be loaded; "" where it is signed as it should be.
+
+        Raises DamageError when it is missing or altered; with `strict`, TrustError.
+        """
+        row = self._record(digest)
+        flaw = self.trust.flaw(f"record/{digest}", row.payload, row.head)
+        return Record.from_bytes(row.payload), flaw
+
+    def _record(self, digest: Digest) -> Row:
+        row = self.rows.row(f"record/{digest}")
+        if row is None:
             raise DamageError(f"record {digest[:12]} is missing from the store")
-        if digest_of(data) != digest:
+        if digest_of(row.payload) != digest:
             raise DamageError(f"record {digest[:12]} is not the one that was put there")
-        return data
+        return row
 
     def blobs(self, digests: Sequence[Digest]) -> dict[Digest, bytes]:
         """Those of the small blobs that are there; their content is for the caller to verify."""
         return self._many("blob/", digests)
 
     def stamps(self, digests: Sequence[Digest]) -> dict[Digest, bytes]:
-        """What `remember` was given for the files of blobs, where it was given anything."""
+        """What this user's processes gave `remember` for the files of blobs."""
         try:
-            return self._many("stamp/", digests)
+            found = self._many("stamp/", digests)
         except StoreError:
             return {}  # a damaged stamp proves nothing: the file is hashed, and stamped again
+        return {
+            digest: data[PROOF:]
+            for digest, data in found.items()
+            if self.trust.is_proved(f"stamp/{digest}", data[PROOF:], data[:PROOF])
+        }
 
     def _many(self, kind: str, digests: Sequence[Digest]) -> dict[Digest, bytes]:
         found = self.rows.get_many([kind + digest for digest in digests])
         return {key.removeprefix(kind): data for key, data in found.items()}
+
+    def signers(self) -> dict[str, int]:
+        """The public keys that say they signed rows, each with how many. Goes over all rows."""
+        found: dict[str, int] = {}
+        for key in self.rows.keys(""):
+            if key.partition("/")[0] in SIGNED:
+                with contextlib.suppress(DamageError, FormatError):
+                    row = self.rows.row(key)
+                    name = row.head[:32].hex() if row else ""
+                    found[name] = found.get(name, 0) + 1
+        return found
 
     # --- writing
 
@@ -194,30 +338,39 @@ class Index:
         """
         if run.job != job or run.number != expected + 1:
             raise ValueError(f"run {run.number} of {run.job!r} does not follow {job!r} {expected}")
-        data = run.to_bytes()
+        data, sign = run.to_bytes(), self.trust.sign
+        key = _run_key(job, run.number)
+        # Before the transaction, in which others wait.
+        head = sign(key, data)
+        heads = {digest: sign(f"record/{digest}", one) for digest, one in records.items()}
+        stamps = {digest: self._proved(digest, stamp) for digest, stamp in stamps.items()}
         self.prepare()
         self.rows.make()
         with self.rows.transaction():
-            row = self.job(job)
+            row = self.standing(job)
             if row.last != expected:
                 raise Moved(job, row.last)
             ready()
             self._check_named(run, records)
             for kind, many in (("blob", blobs), ("stamp", stamps), ("record", records)):
                 for digest, payload in many.items():
-                    self.rows.set(f"{kind}/{digest}", payload)
-            self.rows.set(_run_key(job, run.number), data)
+                    self.rows.set(f"{kind}/{digest}", payload, heads.get(digest, b""))
+            self.rows.set(key, data, head)
             row = row._replace(last=run.number, grown=row.grown + len(data))
             self._advance(job, row, pipe)
 
     def _check_named(self, run: Run, records: Mapping[Digest, bytes]) -> None:
         """A record may have been swept between the look at it and the commit that restores it."""
-        named = {run.record, *run.heads.values()} - {None, *records}
+        named = {
+            digest
+            for digest in (run.record, *run.heads.values())
+            if digest and digest not in records and not digest.startswith(NO_RECORD)
+        }
         gone = named - {
             key.removeprefix("record/") for key in self.rows.there([f"record/{d}" for d in named])
         }
         if gone:
-            raise DamageError(f"record {min(map(str, gone))[:12]} is missing from the store")
+            raise DamageError(f"record {min(gone)[:12]} is missing from the store")
 
     def remember(self, digest: Digest, stamp: bytes) -> None:
         """Note the state in which a blob's file was proved. It saves time only: never an error, and
@@ -225,8 +378,14 @@ class Index:
         if self.rows.is_writing:
             return
         # The store may be full or read-only, and whoever reads from it can do without.
-        with contextlib.suppress(StoreError), self.rows.transaction():
-            self.rows.set(f"stamp/{digest}", stamp)
+        with contextlib.suppress(StoreError):
+            proved = self._proved(digest, stamp)
+            if len(proved) > len(stamp):
+                with self.rows.transaction():
+                    self.rows.set(f"stamp/{digest}", proved)
+
+    def _proved(self, digest: Digest, stamp: bytes) -> bytes:
+        return self.trust.prove(f"stamp/{digest}", stamp) + stamp
 
     def trim(self, job: str, base: Pipe, pipe: Pipe) -> None:
         """Forget the runs up to `base.number`; history then begins after `base`. With a base where
@@ -242,7 +401,7 @@ class Index:
                 return
             for number in range(row.first, base.number + 1):
                 self.rows.delete(_run_key(job, number))
-            self.rows.set(_key("base", job), base.to_bytes())
+            self._set_pipe(_key("base", job), base.to_bytes())
             self._advance(job, row._replace(first=base.number + 1), pipe, now=True)
 
     def drop_job(self, job: str) -> None:
@@ -254,10 +413,10 @@ class Index:
             for number in range(row.first, row.last + 1):
                 self.rows.delete(_run_key(job, number))
             self.rows.delete(_key("pipe", job))
-            self.rows.delete(_key("base", job))
             # One number is skipped, so that not even the last pipe fits what comes next.
             gone = JobRow(last=row.last + 1, first=row.last + 2, snapshot=row.last + 1)
             self.rows.set(_key("job", job), _JOB.pack(*gone))
+            self._set_pipe(_key("base", job), Pipe(job, gone.last).to_bytes())
             self._list([one for one in self.jobs() if one != job])
 
     def close(self) -> None:
@@ -267,11 +426,28 @@ class Index:
     def _advance(self, job: str, row: JobRow, pipe: Pipe | None, *, now: bool = False) -> None:
         if pipe is not None and (now or row.is_due):
             kept = pipe.to_bytes()
-            self.rows.set(_key("pipe", job), kept)
+            self._set_pipe(_key("pipe", job), kept)
             row = row._replace(snapshot=pipe.number, grown=0, nbytes=len(kept))
         self.rows.set(_key("job", job), _JOB.pack(*row))
-        if row.last == row.first and job not in (jobs := self.jobs()):
+        if row.last == row.first:
+            self._enlist(job)
+
+    def _no_base(self, job: str) -> Pipe:
+        """The base where there is no row of one: nothing, or, after runs were trimmed, damage."""
+        if self.standing(job).first > 1:
+            raise DamageError(f"the base of job {job!r} is missing from the store")
+        return Pipe(job)
+
+    def _enlist(self, job: str) -> None:
+        try:
+            jobs = self.jobs()
+        except (DamageError, FormatError):
+            jobs = [one for one in self.found_jobs() if one != job]
+        if job not in jobs:
             self._list([*jobs, job])
+
+    def _set_pipe(self, key: str, data: bytes) -> None:
+        self.rows.set(key, data, self.trust.sign(key, data))
 
     def _list(self, jobs: list[str]) -> None:
         self.rows.set("jobs", json.dumps(jobs).encode())
@@ -280,17 +456,27 @@ class Index:
         data = self.rows.get(key)
         return None if data is None else Pipe.from_bytes(data)
 
-    def _runs(self, job: str, first: int, last: int) -> list[Run] | None:
+    def _runs(
+        self, job: str, first: int, last: int, read: Callable[[str, Row], Run] | None = None
+    ) -> list[Run] | None:
         """The runs of these numbers; None when some were trimmed or dropped meanwhile."""
-        found = []
+        found, read = [], read or self._as_trusted
         for number in range(first, last + 1):
-            data = self.rows.get(_run_key(job, number))
-            if data is None:
-                if self.job(job).first > number:
+            key = _run_key(job, number)
+            row = self.rows.row(key)
+            if row is None:
+                if self.standing(job).first > number:
                     return None
                 raise DamageError(f"run {number} of job {job!r} is missing from the store")
-            found.append(Run.from_bytes(data))
+            found.append(_fitting(read(key, row), job, number))
         return found
+
+    def _as_trusted(self, key: str, row: Row) -> Run:
+        """A run, without what it may not set where nobody has signed it whom the user trusts."""
+        run, flaw = Run.from_bytes(row.payload), self.trust.flaw(key, row.payload, row.head)
+        if not flaw:
+            return run
+        return replace(run, seen=None, imports={}, meanings=_barred(run, flaw))
 
 
 def _key(kind: str, job: str) -> str:

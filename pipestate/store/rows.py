@@ -4,9 +4,10 @@ diskcache keeps them (SQLite in WAL mode, many threads and processes at once); t
 module that knows it. It does not know what a row means. Known weakness: SQLite wants to write
 beside the database even to read it, so a store on a read-only disk cannot be read.
 
-A value is one byte of row format (1), 16 bytes of BLAKE3 over key and payload, and the payload. A
-row that was cut, altered or put under another key is a DamageError, never an answer; another format
-byte is a FormatError. A signed row will be a format of its own, with a keyed hash in its head.
+A value is one byte of row format, 16 bytes of BLAKE3 over the key and all that follows (and, in
+format 2, the format), and the payload; in format 2 a head stands before the payload (`trust` says
+what it holds). A row that was cut, altered or put under another key is a DamageError, never an
+answer; another format byte is a FormatError.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import diskcache
 from blake3 import blake3
@@ -28,6 +29,7 @@ from blake3 import blake3
 from ..errors import DamageError, FormatError, StoreError
 from . import folders
 from .faults import busy, damaged, told
+from .trust import HEAD
 
 TIMEOUT_SECONDS: Final = 120.0
 """How long a transaction waits for those of other processes."""
@@ -38,8 +40,9 @@ WAIT_SECONDS: Final = 5.0
 _AT_ONCE = 500
 """How many keys one query asks for: some builds of SQLite take no more than 999."""
 
-_FORMAT = b"\x01"
-_HEAD = 1 + 16
+_PLAIN = b"\x01"
+_SIGNED = b"\x02"
+_START = 1 + 16
 _SETTINGS: Mapping[str, Any] = {
     "eviction_policy": "none",
     "cull_limit": 0,
@@ -49,6 +52,13 @@ _SETTINGS: Mapping[str, Any] = {
     # A mapped database that is cut short ends the process by SIGBUS; a read one is an error.
     "sqlite_mmap_size": 0,
 }
+
+
+class Row(NamedTuple):
+    """The payload of a row, and the head that it was signed with; "" for one that was not."""
+
+    payload: bytes
+    head: bytes = b""
 
 
 class BytesDisk(diskcache.Disk):  # type: ignore[misc]
@@ -120,8 +130,9 @@ class Database(diskcache.Cache):  # type: ignore[misc]
             if "no such table" in str(error):
                 return False
             raise
-        for key, value in settings.items():
-            setattr(self, key, value)
+        # Whoever can write to the database could name any attribute here.
+        for key in settings.keys() & diskcache.core.DEFAULT_SETTINGS.keys():
+            setattr(self, key, settings[key])
         return is_made and all(settings.get(key) == value for key, value in _SETTINGS.items())
 
     def get_many(self, keys: Sequence[str]) -> Iterator[tuple[str, bytes]]:
@@ -170,7 +181,12 @@ class Rows:
             self._connect()
 
     def get(self, key: str) -> bytes | None:
-        """The payload of a row, verified, or None where there is no such row."""
+        """The payload of a row, or None where there is no such row."""
+        row = self.row(key)
+        return None if row is None else row.payload
+
+    def row(self, key: str) -> Row | None:
+        """A row, found to be as it was written, or None; whom its head is from is not looked at."""
         with self._lock, told(self.path):
             cache = self._cache()
             data = None if cache is None else cache.get(key)
@@ -181,7 +197,7 @@ class Rows:
         with self._lock, told(self.path):
             cache = self._cache()
             found = () if cache is None else cache.get_many(keys)
-            return {key: _unsealed(key, data) for key, data in found}
+            return {key: _unsealed(key, data).payload for key, data in found}
 
     def there(self, keys: Sequence[str]) -> set[str]:
         """Those of the keys that have a row; what is in the rows is not looked at."""
@@ -197,9 +213,11 @@ class Rows:
                 return []
             return [key for key in cache.iterkeys() if key.startswith(prefix)]
 
-    def set(self, key: str, payload: bytes) -> None:
+    def set(self, key: str, payload: bytes, head: bytes = b"") -> None:
         """Write a row, in a transaction. An equal one is left alone, a damaged one replaced."""
-        data = _FORMAT + _seal(key, payload) + payload
+        rest = head + payload
+        mark = _SIGNED if head else _PLAIN
+        data = mark + _seal(key, mark, rest) + rest
         cache = self._writing()
         if cache.get(key) != data:
             cache.set(key, data)
@@ -343,17 +361,18 @@ def _release_all() -> None:
 # --- the head of a row
 
 
-def _seal(key: str, payload: bytes) -> bytes:
-    return blake3(key.encode() + b"\0" + payload).digest(length=16)
+def _seal(key: str, mark: bytes, rest: bytes) -> bytes:
+    name = key.encode() + (b"\0" if mark == _PLAIN else b"\0" + mark)
+    return blake3(name + rest).digest(length=16)
 
 
-def _unsealed(key: str, data: bytes) -> bytes:
-    if data[:1] != _FORMAT:
+def _unsealed(key: str, data: bytes) -> Row:
+    mark, rest = data[:1], data[_START:]
+    if mark not in (_PLAIN, _SIGNED):
         raise FormatError(
-            f"row {key[:60]!r} has format {data[:1].hex() or 'none'}, this pipestate reads 01",
+            f"row {key[:60]!r} has format {mark.hex() or 'none'}, this pipestate reads 01 and 02",
             "a newer pipestate may have written it",
         )
-    payload = data[_HEAD:]
-    if _seal(key, payload) != data[1:_HEAD]:
+    if _seal(key, mark, rest) != data[1:_START]:
         raise DamageError(f"row {key[:60]!r} of the index is damaged")
-    return payload
+    return Row(rest) if mark == _PLAIN else Row(rest[HEAD:], rest[:HEAD])

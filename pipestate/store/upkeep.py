@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from ..errors import DamageError, StoreError
-from ..record import Blob, Digest, Pipe, Run
+from ..errors import DamageError, StoreError, TrustError
+from ..record import NO_RECORD, Blob, Digest, Pipe, Run
+from . import salvage
 from .folder import ROW, Store
-from .index import Index
+from .index import SIGNED, Index
 
 T = TypeVar("T")
 
@@ -75,28 +76,71 @@ def size(store: Store) -> int:
 def wanted_records(index: Index) -> set[Digest]:
     """The records that the kept runs of all jobs name, and those at hand to be restored."""
     found: set[Digest] = set()
-    for job in index.jobs():
-        pipe, snapshot = index.base(job), index.snapshot(job)
-        for one in (pipe, snapshot, *index.runs(job)):
+    for job in dict.fromkeys((*index.jobs(), *index.found_jobs())):
+        for one in index.written(job):
             found.update(named(one))
     return found
 
 
-def verify(store: Store) -> list[str]:
-    """Check every row and every byte: a line for each thing that is wrong."""
+def verify(store: Store, progress: Callable[[str], None] = lambda text: None) -> list[str]:
+    """Check every row, every signature and every byte: a line for each thing that is wrong, with
+    the steps that it touches. `progress` is told now and then how far it is."""
     index, problems = store.index, _Problems()
-    for key in problems.tried(index.rows.keys) or ():
-        problems.tried(partial(index.rows.get, key))
-    wanted: set[Digest] = set()
-    for job in problems.tried(index.jobs) or ():
-        pipes = (problems.tried(partial(read, job)) for read in (index.base, index.snapshot))
-        runs = problems.tried(partial(index.runs, job)) or ()
-        for one in (*pipes, *runs):
-            wanted.update(named(one))
-    records = [problems.tried(partial(index.record, one)) for one in sorted(wanted)]
-    for blob in {blob.digest: blob for one in records if one for blob in one.blobs}.values():
-        problems.tried(partial(check, store, blob))
-    return list(problems.lines)
+    keys = problems.tried(index.rows.keys) or []
+    for at, key in enumerate(keys):
+        if at % 100 == 0:
+            progress(f"checked {at} of {len(keys)} rows")
+        problems.tried(partial(index.rows.row, key))
+    owners = _owners(index, problems)
+    for key in keys:
+        problems.tried(partial(_check_head, index, key), *owners.get(key.partition("/")[2], ()))
+    blobs: dict[Blob, list[str]] = {}
+    for digest, steps in sorted(owners.items()):
+        record = problems.tried(partial(index.record, digest), *steps)
+        for blob in record.blobs if record else ():
+            blobs.setdefault(blob, []).extend(steps)
+    for at, (blob, steps) in enumerate(blobs.items()):
+        progress(f"checked {at} of {len(blobs)} blobs")
+        problems.tried(partial(check, store, blob), *steps)
+    return list(problems)
+
+
+def _owners(index: Index, problems: _Problems) -> dict[Digest, list[str]]:
+    """The records that the kept runs of all jobs name, and the steps that each is of."""
+    jobs = problems.tried(index.found_jobs) or []
+    if jobs and problems.tried(index.jobs) == []:
+        problems.add("the list of jobs is missing from the store")
+    owners: dict[Digest, list[str]] = {}
+    for job in jobs:
+        for digest, step in _owned(index, job, problems):
+            owners.setdefault(digest, []).append(f"{step} of job {job}")
+    return owners
+
+
+def _owned(index: Index, job: str, problems: _Problems) -> Iterator[tuple[Digest, str]]:
+    """The records that a job's kept runs name, each with a step that it is of."""
+    row = problems.tried(partial(index.job, job))
+    if row and row.snapshot >= row.first and not index.has_snapshot(job):
+        problems.add(f"the snapshot of job {job!r} is missing from the store")
+    pipes = [problems.tried(partial(read, job)) for read in (index.base, index.snapshot)]
+    for pipe in pipes:
+        yield from ((digest, step) for step, digest in (pipe.heads if pipe else {}).items())
+    for run in problems.tried(partial(salvage.runs, index, job)) or ():
+        if run.event == "damaged":
+            problems.add(run.reason, f"all of job {job}")
+        yield from ((digest, step) for step, digest in run.heads.items() if digest)
+        yield from ((digest, run.step or "a name") for digest in named(run))
+    for digest in (digest for pipe in pipes for digest in named(pipe)):
+        yield digest, "a name"
+
+
+def _check_head(index: Index, key: str) -> None:
+    if key.partition("/")[0] not in SIGNED:
+        return
+    row = index.rows.row(key)
+    flaw = index.trust.flaw(key, row.payload, row.head) if row else ""
+    if flaw:
+        raise TrustError(f"row {key[:60]!r}: {flaw}")
 
 
 def check(store: Store, blob: Blob) -> None:
@@ -108,17 +152,24 @@ def check(store: Store, blob: Blob) -> None:
 
 
 class _Problems:
-    """The faults met so far, in order, each once."""
+    """The faults met so far, in order, each once, with the steps that it touches."""
 
     def __init__(self) -> None:
-        self.lines: dict[str, None] = {}
+        self._lines: dict[str, dict[str, None]] = {}
 
-    def tried(self, read: Callable[[], T]) -> T | None:
+    def tried(self, read: Callable[[], T], *steps: str) -> T | None:
         try:
             return read()
         except StoreError as error:
-            self.lines[error.message] = None
+            self.add(error.message, *steps)
             return None
+
+    def add(self, message: str, *steps: str) -> None:
+        self._lines.setdefault(message, {}).update(dict.fromkeys(steps))
+
+    def __iter__(self) -> Iterator[str]:
+        for message, steps in self._lines.items():
+            yield f"{message} (touches {', '.join(steps)})" if steps else message
 
 
 def _blobs_of(index: Index, record: Digest) -> tuple[Blob, ...]:
@@ -132,12 +183,14 @@ def named(one: Pipe | Run | None) -> Iterator[Digest]:
     """The records that a pipe or a run names."""
     if one is None:
         return
-    yield from (record for record in one.heads.values() if record)
-    yield from (meaning.record for meaning in one.meanings.values() if meaning)
-    if isinstance(one, Pipe):
-        yield from (record for records in one.kept.values() for record in records)
-    elif one.record:
-        yield one.record
+    meant = (meaning.record for meaning in one.meanings.values() if meaning)
+    at_hand = (
+        (record for many in one.kept.values() for record in many) if isinstance(one, Pipe) else ()
+    )
+    own = (one.record,) if isinstance(one, Run) else at_hand
+    for record in (*one.heads.values(), *meant, *own):
+        if record and not record.startswith(NO_RECORD):
+            yield record
 
 
 def _suffixes(index: Index, kind: str) -> list[str]:

@@ -279,7 +279,11 @@ def load(
         return {name: execute(version.source, name, namespace)}
     if version.stream is None:
         raise DamageError("a version without bytes", "run its step again")
-    stream, *buffers = fetch([version.stream, *version.buffers])
+    view, *buffers = fetch([version.stream, *version.buffers])
+    # What is unpickled is hashed in the very copy that is: a mapped file could change meanwhile.
+    stream = bytes(view)
+    if blobs.digest(stream) != version.stream.digest:
+        raise DamageError(f"blob {version.stream.digest[:12]} does not hold the bytes put there")
     return codecs.unpack(
         stream,
         buffers,

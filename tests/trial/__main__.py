@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import shutil
 import sys
@@ -83,6 +84,7 @@ def main() -> None:
     parser.add_argument("--stride", type=int, default=1)
     asked = parser.parse_args()
     started = time.monotonic()
+    os.environ.setdefault("PIPESTATE_KEYS", tempfile.mkdtemp(prefix="trial-keys-"))
     if asked.kills:
         tell(str(dict(kills(asked.kills, asked.seed, asked.kernels))))
     if asked.every is not None:

@@ -70,6 +70,7 @@ class Kernels:
             nb.run(
                 f"import sys; sys.path[:0] = {[str(Path(__file__).parents[2])]!r}\n"
                 f"import os; os.environ['PIPESTATE_STORE'] = {str(folder)!r}\n"
+                f"os.environ['PIPESTATE_KEYS'] = {os.environ['PIPESTATE_KEYS']!r}\n"
                 "from tests.trial.referee import value"
             )
             nb.load("trial")

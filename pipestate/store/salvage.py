@@ -1,0 +1,169 @@
+"""A job as far as its rows can be read and believed: damage costs what it hit, and never the job.
+
+The strict readers of `index` raise at the first row that is missing or altered. Here such a row
+becomes a part of the answer: a run that cannot be read is a run `damaged`, after which nothing
+before it is taken for granted; a record that cannot be read, or that nobody has signed whom the
+user trusts, is one with a flaw and without anything to load. So a step is stale and says why, the
+value of a name is made again, and no older value takes the place of one that is lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..errors import DamageError, FormatError, StoreError
+from ..record import NO_RECORD, Digest, Pipe, Record, Run, Version
+from .folder import Store
+from .index import Index
+
+_LOST = (DamageError, FormatError)
+
+
+def tail(index: Index, job: str, known: Pipe | None = None) -> tuple[Pipe, list[Run]]:
+    """`Index.tail`, with runs `damaged` for what cannot be read.
+
+    Raises StoreError where nothing can be read, and TrustError as `Index.tail` does.
+    """
+    try:
+        return index.tail(job, known)
+    except _LOST:
+        return _tail(index, job, known)
+
+
+def _tail(index: Index, job: str, known: Pipe | None) -> tuple[Pipe, list[Run]]:
+    row = index.standing(job)
+    news: list[Run] = []
+    pipe = known
+    if pipe is None or not row.first - 1 <= pipe.number <= row.last:
+        pipe = _snapshot(index, job)
+    if pipe is None or not row.first - 1 <= pipe.number <= row.last:
+        pipe = _base(index, job, row.first - 1)
+        if pipe is None:
+            pipe = Pipe(job, row.first - 1)
+            news.append(_damaged(job, pipe.number, f"the base of job {job!r} is damaged"))
+    return pipe, [*news, *_runs(index, job, pipe.number + 1, row.last)]
+
+
+def _base(index: Index, job: str, number: int) -> Pipe | None:
+    try:
+        pipe = index.base(job)
+    except _LOST:
+        return None
+    return pipe if pipe.number == number else None
+
+
+def runs(index: Index, job: str) -> list[Run]:
+    """`Index.runs`, with runs `damaged` for what cannot be read."""
+    try:
+        return index.runs(job)
+    except _LOST:
+        row = index.standing(job)
+        return _runs(index, job, row.first, row.last)
+
+
+def _snapshot(index: Index, job: str) -> Pipe | None:
+    try:
+        return index.snapshot(job)
+    except _LOST:
+        return None  # the runs tell the same
+
+
+def _runs(index: Index, job: str, first: int, last: int) -> list[Run]:
+    """The runs of these numbers; those that are missing in a row are one, with the last number."""
+    found: list[Run] = []
+    for number in index.numbers(job):
+        if first <= number <= last:
+            found += _gap(job, first, number - 1)
+            try:
+                found.append(index.run(job, number))
+            except _LOST as error:
+                found.append(_damaged(job, number, error.message))
+            first = number + 1
+    return found + _gap(job, first, last)
+
+
+def _gap(job: str, first: int, last: int) -> list[Run]:
+    if first > last:
+        return []
+    reason = f"run {last} of job {job!r} is missing from the store"
+    return [_damaged(job, last, reason)]
+
+
+def _damaged(job: str, number: int, reason: str) -> Run:
+    return Run(number, job, "", "damaged", reason=reason)
+
+
+# --- records
+
+
+def record(store: Store, pipe: Pipe, digest: Digest) -> Record:
+    """A record; one with a flaw, of which nothing can be loaded, where it is not to be had.
+
+    With `strict`, raises TrustError for one that nobody has signed whom the user trusts.
+    """
+    if digest.startswith(NO_RECORD):
+        return _stand_in(pipe, digest, digest.partition(": ")[2])
+    try:
+        found, flaw = store.index.judged(digest)
+    except _LOST as error:
+        return _stand_in(pipe, digest, error.message)
+    flaw = flaw or _lost_settings(store, found)
+    return _barred(found, flaw) if flaw else found
+
+
+def _lost_settings(store: Store, one: Record) -> str:
+    """What is wrong with the settings of the process that a run left; they are put back without a
+    name that a cell would have to say first, so they are looked at before the step is judged."""
+    if one.ambient is not None:
+        try:
+            store.map_all(one.ambient.blobs)
+        except StoreError as error:
+            return error.message
+    return ""
+
+
+def _barred(one: Record, flaw: str) -> Record:
+    """A record to look at: what can be loaded, run, shown or written is taken out of it."""
+    return replace(
+        one,
+        outputs=tuple(_lost(version, flaw) for version in one.outputs),
+        givens=tuple(_lost(version, flaw) for version in one.givens),
+        displays=None,
+        ambient=None,
+        moved={},
+        files_read=(),
+        files_written=(),
+        files_before={},
+        session=(),
+        flaw=flaw,
+    )
+
+
+def _lost(version: Version, flaw: str) -> Version:
+    return replace(
+        version,
+        kind="lost",
+        stream=None,
+        buffers=(),
+        source="",
+        needs={},
+        reads=(),
+        writes=(),
+        flaw=flaw,
+        mutable=True,
+    )
+
+
+def _stand_in(pipe: Pipe, digest: Digest, flaw: str) -> Record:
+    """What the pipe says of a record that is gone: whose it was, and which names it gave."""
+    step = next((step for step, head in pipe.heads.items() if head == digest), "")
+    outputs: list[Version] = []
+    givens: list[Version] = []
+    for name, meaning in pipe.meanings.items():
+        if meaning.record == digest:
+            lost = Version("lost", meaning.digest, {name: meaning.digest}, flaw=flaw)
+            (outputs if meaning.maker else givens).append(lost)
+    made = tuple(name for version in outputs for name in version.names)
+    return Record(
+        step, "", "", outputs=tuple(outputs), givens=tuple(givens), made=made, bound=made, flaw=flaw
+    )
