@@ -50,8 +50,9 @@ VERSION = Version(
 FILE = FileState("/tmp/a", D, 1, 2, 3)
 RECORD = Record(
     "s", "x = 1", D, "--always", (Input(PATH, D, D, "m"),), {"a,b": D}, {"a": "a,b"}, (VERSION,),
-    (VERSION,), {"x": Given("c", {"df": D})}, ("x",), ("x",), ("y",), BLOB, VERSION, {"k": D}, (FILE,), (FILE,),
-    {"p": BLOB, "q": None}, {"numpy": "2"}, ("%x",), "3.11", 1.5, 2.5, False, True, "c",
+    (VERSION,), {"x": Given("c", {"df": D})}, ("x",), ("x",), ("y",), BLOB, VERSION, {"k": D},
+    (FILE,), (FILE,), {"p": BLOB, "q": None}, {"numpy": "2"}, ("%x",), "3.11", 1.5, 2.5, False,
+    True, "c",
 )  # fmt: skip
 RUN = Run(
     3, "j", "s", "ran", "why", 1.0, 2.0, D, {"s": D, "t": None},

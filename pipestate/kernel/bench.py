@@ -189,11 +189,17 @@ class Bench:
         pipe, known = self.ledger.pipe, self.memory.site
         if known is not None and known.pipe is pipe and self.memory.sited is task:
             return known
-        cells = self._cells(task)
+        cells = self._cells_with(task)
         order = places.order_for(task.step, pipe.order, cells)
         row = places.row_of(order, cells) if cells.saved else Row()
         self.memory.sited, self.memory.site = task, Site(pipe, order, self.layers(order), row)
         return self.memory.site
+
+    def whole(self) -> Site:
+        """The whole job, its steps in the places that are written down."""
+        pipe, cells = self.ledger.pipe, self._cells()
+        row = places.row_of(pipe.order, cells) if cells.saved else Row()
+        return Site(pipe, pipe.order, self.layers(pipe.order), row)
 
     def layers(self, order: tuple[str, ...]) -> Layers:
         """What each step of the job left, in this order."""
@@ -205,22 +211,30 @@ class Bench:
         """The steps in their places, with the task's among them."""
         return self.site(task).order
 
-    def _cells(self, task: Task) -> Cells:
+    def _cells(self) -> Cells:
         """What is known of the cells: those of the steps, and the saved notebook's."""
+        seen = self.ledger.pipe.seen
+        saved = notebooks.cell_ids(notebooks.path_of(self.shell.user_ns, self.memory.folder))
+        return Cells(
+            {step: one.cell_id for step, one in seen.items()},
+            saved,
+            {step: name for step, one in seen.items() if (name := _after(one.options))},
+        )
+
+    def _cells_with(self, task: Task) -> Cells:
+        """The cells with a task's own as it is now."""
         pipe, after = self.ledger.pipe, task.line.after
         if after is not None and (after not in pipe.order or after == task.step):
             raise UsageError(
                 f"there is no step `{after}` for {task.step} to stand after",
                 f"the steps are: {', '.join(pipe.order) or 'none yet'}",
             )
-        ids = {step: seen.cell_id for step, seen in pipe.seen.items()}
-        ids[task.step] = task.cell_id or ids.get(task.step, "")
-        own = {step: name for step, seen in pipe.seen.items() if (name := _after(seen.options))}
-        own.pop(task.step, None)
+        cells = self._cells()
+        own = {step: name for step, name in (cells.after or {}).items() if step != task.step}
         if after is not None:
             own[task.step] = after
-        saved = notebooks.cell_ids(notebooks.path_of(self.shell.user_ns, self.memory.folder))
-        return Cells(ids, saved, own)
+        own_id = task.cell_id or cells.ids.get(task.step, "")
+        return Cells({**cells.ids, task.step: own_id}, cells.saved, own)
 
     def new_order(self, task: Task) -> tuple[str, ...] | None:
         """The order to write down with the task's run, None where nothing moves."""

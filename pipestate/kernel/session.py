@@ -26,7 +26,6 @@ from ..cell.source import StepLine
 from ..errors import DamageError, StoreError, UsageError
 from ..ledger import Ledger
 from ..pipe import graph, slices, status
-from ..pipe.graph import Standing
 from ..pipe.status import Reason, StepStatus, World, because
 from ..record import Digest, Meaning, Record, Run
 from ..store.leases import Lease
@@ -46,6 +45,7 @@ from . import (
 from .bench import Bench, Doors, Settings
 from .bindings import Binding, Origin
 from .namespace import Namespace, Past
+from .outlook import Site
 from .restores import Unders
 from .runs import Running
 from .trial import Task
@@ -373,15 +373,18 @@ class Session:
     def statuses(self) -> list[StepStatus]:
         """Every step with its state, judged with what this kernel holds."""
         self.refresh()
-        return status.statuses(self.ledger.pipe, self.ledger.record, self._world_of)
+        site = self.bench.whole()
+        return status.statuses(
+            self.ledger.pipe, self.ledger.record, lambda step, _: self._world_of(step, site)
+        )
 
-    def _world_of(self, step: str, _held: Standing) -> World:
+    def _world_of(self, step: str, site: Site) -> World:
         if step in self.ledger.pipe.seen:
             task = self.bench.task_of(step)
         else:
             head = self.ledger.head(step)
             task = Task(StepLine(step), "", "", Names(), head.normal if head else "")
-        return self.bench.world(task, self.bench.outlook(task))
+        return self.bench.world(task, self.bench.outlook(task, site))
 
     def imports(self) -> dict[str, str]:
         """The import statements that the job remembers, by the name that each binds."""
