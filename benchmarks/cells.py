@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
+from statistics import median
+
+from pipestate.cell.names import analyse
+from pipestate.cell.source import normal
 
 from .notebooks import Kernel, Shell, expect
-from .rounds import Row, paired
+from .rounds import Row, paired, seconds
 
 Timer = Callable[[Iterable[str]], float]
 
@@ -100,6 +104,47 @@ def added(
     row("added to a step that is restored", 3.0, lambda: ["%%step trivial\nq = 1"] * cells)
     expect(room, "trivial", "restored")
     return rows
+
+
+FRAME = """
+import pandas as pd
+df = pd.DataFrame({f"c{i}": range(1000) for i in range(10)})
+def share(column, total):
+    return column / total
+"""
+CELL = """
+# What the {at}th of many analysts might ask.
+total_{at} = int(df["c{column}"].sum())
+part_{at} = share(df["c{column}"], total_{at} or {at})
+high_{at} = part_{at}[part_{at} > part_{at}.mean()]
+text_{at} = f"{{len(high_{at})}} of {{len(part_{at})}} above the mean"
+"""
+
+
+def notebook(room: Path, *, cells: int) -> list[Row]:
+    """A notebook of steps, each with analysis, digests of what it read and made, and a commit."""
+    sources = [CELL.format(at=at, column=at % 10) for at in range(cells)]
+    shell = Shell(room)
+    shell.load(False)
+    shell.run(FRAME)
+    bare = [shell.run(source) for source in sources]
+    shell.load()
+    shell.run(f"%%step frame\n{FRAME}")
+    first = [shell.run(f"%%step s{at}{source}") for at, source in enumerate(sources)]
+    again = [shell.run(f"%%step s{at}{source}") for at, source in enumerate(sources)]
+    expect(room, f"s{cells - 1}", "restored")
+    analysis = [seconds(lambda one=one: (analyse(one + "#"), normal(one + "#"))) for one in sources]  # type: ignore[misc]
+    what = f"notebook of {cells} steps, each cell"
+    return [
+        Row("notebook", f"{what}: analysis alone", median(analysis) * 1e3, "ms"),
+        Row("notebook", f"{what}: added when it runs", _added(first, bare), "ms"),
+        Row("notebook", f"{what}: its last quarter", _added(first[-cells // 4 :], bare), "ms"),
+        Row("notebook", f"{what}: added when it is restored", _added(again, bare), "ms"),
+    ]
+
+
+def _added(times: Iterable[float], bare: Iterable[float]) -> float:
+    return (median(times) - median(bare)) * 1e3
 
 
 def _edited(number: Iterator[int], cells: int) -> list[str]:

@@ -18,8 +18,13 @@ def environment(room: Path) -> dict[str, str]:
     root = str(Path(__file__).resolve().parent.parent)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PIPESTATE_", "JPY_"))}
     path = os.pathsep.join(filter(None, [root, kept.get("PYTHONPATH")]))
-    home = str(room / "home")
-    return {**kept, "PYTHONPATH": path, "IPYTHONDIR": home, "PIPESTATE_STORE": str(room / "store")}
+    own = {
+        "PYTHONPATH": path,
+        "IPYTHONDIR": str(room / "home"),
+        "PIPESTATE_STORE": str(room / "store"),
+        "PIPESTATE_KEYS": str(room / "keys"),
+    }
+    return {**kept, **own}
 
 
 class Shell:

@@ -42,6 +42,7 @@ GROUPS: dict[str, Group] = {
     "kernel": lambda room, small: fresh(
         cells.in_kernels, room, rounds=3 if small else 9, cells=10 if small else 20
     ),
+    "notebook": lambda room, small: fresh(cells.notebook, room, cells=50 if small else 200),
     "code": lambda room, small: fresh(cells.code, room, rounds=5 if small else 11),
     "array": _values("array"),
     "frame": _values("frame"),

@@ -200,8 +200,19 @@ def many_dicts(room: Path, *, count: int, rounds: int) -> list[Row]:
         return seconds(lambda: write(raw, [pickle.dumps(value, 5)]))
 
     kept = paired(rounds, floor, keeper.keep)
+    numbers = itertools.count()
+    read = paired(
+        rounds,
+        lambda: seconds(lambda: pickle.dumps(value, 5)),
+        lambda: keeper.shell.run(f"%%step read\nlength = len(list(big)) + {next(numbers)}"),
+    )
+    expect(room, "read", "ran")
     what = f"{count:,} small dicts, over pickle.dumps and a write"
-    return [Row("keep", what, kept.times, "x", None, str(kept))]
+    told = f"step that reads {count:,} small dicts, over one pickle.dumps"
+    return [
+        Row("keep", what, kept.times, "x", None, str(kept)),
+        Row("read", told, read.times, "x", None, str(read)),
+    ]
 
 
 def bytes_stored(room: Path, *, rows: int) -> list[Row]:

@@ -276,3 +276,15 @@ def test_a_step_run_for_another_s_sake_leaves_a_name_that_stood_as_it_should(pla
     first = ("a: n = 0", "b: n += 0", "c: import random", draw)
     again = ("c: import random\nxs = [random.randint(0, 9)]", "b: n += 0", "n")
     assert play(*first, *again, "e: k = random.randint(0, 99)", "n") == "0"
+
+
+def test_a_generator_is_made_again_though_a_step_above_was_asked_for_last(play: Player) -> None:
+    """A row of steps that makes what cannot be kept goes on with the objects it makes."""
+    steps = ("s0: k = 0", "s1: it = (x for x in range(1, 9))", "s0: it = (x for x in range(3, 9))")
+    assert play(*steps, "s2: n = next(it)", "n") == "1"
+
+
+def test_a_failed_step_refuses_those_that_need_what_it_imports(play: Player) -> None:
+    """A run from the top would stop there."""
+    steps = ("s0: import math", "s1: xs = [math.floor(2.5)]", "s0: import math\nm")
+    assert play(*steps, "s2: k = len(xs)") == "StepRefused"

@@ -71,7 +71,7 @@ def _makers(bench: Bench, order: tuple[str, ...]) -> Makers:
     pipe, known = bench.ledger.pipe, bench.memory.makers
     if bench.memory.made_for is pipe and known.order == order:
         return known
-    marks = {step: (pipe.heads.get(step), pipe.seen.get(step)) for step in order}
+    marks = {s: (pipe.heads.get(s), pipe.seen.get(s), s in pipe.failed) for s in order}
     bench.memory.makers = layers.makers(known, order, marks, lambda step: touches(bench, step))
     bench.memory.made_for = pipe
     return bench.memory.makers
@@ -82,20 +82,21 @@ def touches(bench: Bench, step: str) -> Touches:
     reads: set[str] = {_SURROUNDINGS}
     binds: set[str] = {STEP_VALUE + step}
     changes: set[str] = set()
-    record = bench.ledger.head(step)
+    record, names = bench.ledger.head(step), bench.names_of(step)
+    # A step that failed stops a run from the top, whatever it still imports.
+    imported = frozenset() if step in bench.ledger.pipe.failed else _imported(record, names)
     if record is not None:
         reads |= {one.path.name for one in record.inputs if one.whole != ABSENT}
         reads |= {FILE + one.path for one in record.files_read}
         reads |= {AMBIENT + key for key in record.moved if key.startswith(RANDOM)}
         made = {name for version in record.outputs for name in version.names} | {*record.made}
-        changes |= made - _imported(record, bench.names_of(step))
+        changes |= made - imported
         changes |= {*record.gone}
         changes |= {FILE + one.path for one in record.files_written}
         changes |= _ambient_of(record)
-    names = bench.names_of(step)
     if names is not None:
         reads |= {path.name for path in names.reads}
-        binds |= names.binds - _imported(record, names)
+        binds |= names.binds - imported
         changes |= names.may_bind | names.deletes | names.writes | names.kept
         changes |= _RANDOM_STATES if names.seeds else frozenset()
     return Touches(frozenset(reads), frozenset(binds), frozenset(changes))

@@ -89,7 +89,8 @@ def _takes(trial: Trial, result: Outcome, name: str, version: Version | None = N
     if name in trial.own:
         return True
     if name not in trial.aside:
-        return trial.task.is_asked or _was_free(trial, name)
+        now = trial.outlook.space.bindings.get(name)
+        return trial.task.is_asked or _is_lost(now) or _was_free(trial, name)
     known, placed = trial.aside[name], trial.placed.get(name)
     if known is None:
         return trial.task.is_asked or name not in trial.outlook.deleted_below()
@@ -99,8 +100,13 @@ def _takes(trial: Trial, result: Outcome, name: str, version: Version | None = N
         named = result.bound | result.gone | (result.changed & trial.named)
         seen = placed.version if placed is not None else None
         return name in named or (seen is not None and _is_equal(known, seen, name))
-    # What cannot be kept is made by a row of steps, each of which goes on with the same object.
-    return known.version is not None and known.version.kind == "lost"
+    return _is_lost(known)
+
+
+def _is_lost(known: Binding | None) -> bool:
+    """Whether a name means what cannot be kept: that is made by a row of steps, each of which goes
+    on with the same object."""
+    return known is not None and known.version is not None and known.version.kind == "lost"
 
 
 def _is_equal(known: Binding, version: Version, name: str) -> bool:
