@@ -13,6 +13,7 @@ import html
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from IPython.core.error import UsageError as IPythonUsageError
@@ -277,8 +278,14 @@ class PipeState(Configurable):
         _ = self.session
 
     def statuses(self) -> list[StepStatus]:
-        """Every step with its state."""
-        return self.session.statuses()
+        """Every step with its state; a step whose cell was deleted says so."""
+        seen, gone = self.session.ledger.pipe.seen, self._pages.gone
+        return [
+            replace(one, reason="; ".join(filter(None, (DELETED, one.reason))))
+            if one.name in seen and seen[one.name].cell_id in gone
+            else one
+            for one in self.session.statuses()
+        ]
 
     def load(self, names: Sequence[str]) -> Sequence[str]:
         """Load names, all dormant ones for none; those that were."""
@@ -385,6 +392,9 @@ class PipeState(Configurable):
 
 
 PipeState.pipe.__doc__ = commands.help_text()  # so that `%pipe?` can never lag behind
+
+DELETED = "its cell was deleted, `%pipe drop` forgets it"
+"""What the status of a step says that still feeds what reads it, and is in the notebook no more."""
 
 PATIENCE = 0.5
 """Seconds before a run shows how far it is."""

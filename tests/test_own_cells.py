@@ -117,3 +117,13 @@ def test_a_step_that_takes_long_is_announced_before_it_runs_for_another(nb):
     again = nb.run("%%step b\ny = x")
     assert again.states[0] == ("slow", "needed")
     assert "slow: runs first, its last run took 5.0 s (b needs it)" in again.text
+
+
+def test_a_step_whose_cell_was_deleted_says_so_and_still_feeds_others(pair):
+    """Until the front end brings the cell back, or the step is dropped."""
+    nb, _, _ = pair
+    nb.wait(nb.begin("1", cell_id="c", metadata={"deletedCells": ["a"]}))
+    assert "its cell was deleted" in nb.run("%pipe").text
+    assert nb.run("%%step b\ny = x * 10\ny", cell_id="b").value == "20"
+    nb.run("%%step a\nprint('a has', k)\nx = k\nx", cell_id="a")
+    assert "its cell was deleted" not in nb.run("%pipe").text

@@ -26,16 +26,20 @@ class Page:
 
 @dataclass(slots=True)
 class Pages:
-    """The pages of the cells that have run in this kernel, by the cell's id."""
+    """The pages of the cells that have run in this kernel, by the cell's id, and the cells that
+    the front end tells are deleted."""
 
     known: dict[str, Page] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
 
     def meet(self, shell: Any, cell: str) -> None:
         """A cell begins to run: remember its request, forget the cells that it tells are gone."""
         request = _request(shell)
         for gone in request.get("metadata", {}).get("deletedCells") or ():
             self.known.pop(gone, None)
+            self.gone.add(gone)
         if cell and request:
+            self.gone.discard(cell)  # a front end can undo a deletion
             self.known[cell] = Page(request, shell.execution_count)
 
     def find(self, shell: Any, cell: str) -> Page | None:
