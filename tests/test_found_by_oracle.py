@@ -288,3 +288,9 @@ def test_a_failed_step_refuses_those_that_need_what_it_imports(play: Player) -> 
     """A run from the top would stop there."""
     steps = ("s0: import math", "s1: xs = [math.floor(2.5)]", "s0: import math\nm")
     assert play(*steps, "s2: k = len(xs)") == "StepRefused"
+
+
+def test_a_failed_step_refuses_those_that_draw_below_it(play: Player) -> None:
+    """What it would have drawn nobody knows."""
+    steps = ("s0: import random; random.seed(0)", "s1: m = 1 // 0; k = random.randint(0, 99)")
+    assert play(*steps, "s2: import random; k = random.randint(0, 99)") == "StepRefused"

@@ -98,8 +98,16 @@ def touches(bench: Bench, step: str) -> Touches:
         reads |= {path.name for path in names.reads}
         binds |= names.binds - imported
         changes |= names.may_bind | names.deletes | names.writes | names.kept
-        changes |= _RANDOM_STATES if names.seeds else frozenset()
+        # What a failed step would have drawn nobody knows: it counts if it could have.
+        may_draw = step in bench.ledger.pipe.failed and _mentions_random(names)
+        changes |= _RANDOM_STATES if names.seeds or may_draw else frozenset()
     return Touches(frozenset(reads), frozenset(binds), frozenset(changes))
+
+
+def _mentions_random(names: Names) -> bool:
+    return "random" in names.mentions or any(
+        ("attr", "random") in path.parts for path in names.reads
+    )
 
 
 def _imported(record: Record | None, names: Names | None) -> frozenset[str]:

@@ -206,10 +206,10 @@ class Play:
         movable = {
             name
             for name in want.changed
-            if self._meanings.get(name) not in later
-            and (
-                self._is_named(name, cells[-1][1])
-                or self._meanings.get(name) == self._seen(name, step)
+            if self._is_named(name, cells[-1][1])
+            or (
+                self._meanings.get(name) not in later
+                and self._meanings.get(name) == self._seen(name, step)
             )
         }
         names = (want.bound | movable) - vague
