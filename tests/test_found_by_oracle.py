@@ -294,3 +294,10 @@ def test_a_failed_step_refuses_those_that_draw_below_it(play: Player) -> None:
     """What it would have drawn nobody knows."""
     steps = ("s0: import random; random.seed(0)", "s1: m = 1 // 0; k = random.randint(0, 99)")
     assert play(*steps, "s2: import random; k = random.randint(0, 99)") == "StepRefused"
+
+
+def test_names_loaded_together_for_a_run_stay_together_after_it(play: Player) -> None:
+    """A container that came along for what it holds keeps the object that it came with."""
+    first = ("s0: ws = [0]", "s1: zs = [ws]; xs, ys = ws, ws", "s2: zs[-1] = ws; ys += [1]")
+    again = ("s1: zs = [ws]; ys = [5]", "s2: zs[-1] = ws; ys += [1]")
+    assert play(*first, *again, "zs[0] is ws") == "True"

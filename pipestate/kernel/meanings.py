@@ -42,7 +42,22 @@ def meanings(trial: Trial, result: Outcome) -> dict[str, Binding | None]:
             changes.setdefault(name, None)
     for name in trial.own.keys() - changes.keys() - result.made:
         changes[name] = trial.outlook.wanted(name)
+    for name in trial.aside.keys() - changes.keys() - result.made:
+        if _was_loaded_anew(trial, name):
+            changes[name] = trial.placed[name]
     return changes
+
+
+def _was_loaded_anew(trial: Trial, name: str) -> bool:
+    """Whether a name was put aside only for what it shares objects with: it keeps the new ones."""
+    known, placed = trial.aside[name], trial.placed.get(name)
+    return (
+        known is not None
+        and known.version is not None
+        and placed is not None
+        and placed.is_resident
+        and placed.means(known.maker, known.version)
+    )
 
 
 def adopt(trial: Trial, changes: Mapping[str, Binding | None], record: Digest) -> None:
