@@ -301,3 +301,9 @@ def test_names_loaded_together_for_a_run_stay_together_after_it(play: Player) ->
     first = ("s0: ws = [0]", "s1: zs = [ws]; xs, ys = ws, ws", "s2: zs[-1] = ws; ys += [1]")
     again = ("s1: zs = [ws]; ys = [5]", "s2: zs[-1] = ws; ys += [1]")
     assert play(*first, *again, "zs[0] is ws") == "True"
+
+
+def test_a_name_that_two_steps_made_equal_goes_with_the_last_that_makes_it(play: Player) -> None:
+    """The one below stops, and then the one above: nobody makes it any more."""
+    both = ("s0: k = 1", "s0: max = min", "s1: max = min", "s1: k = 2", "s0: k = 1")
+    assert play(*both, "max") == "<function max>"

@@ -129,6 +129,7 @@ def prepare(task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase) ->
             place = own if now is not None and now.maker == task.step else aside
             place[name] = now
         _put(space, name, want)
+    own |= _disown(space, task.step, {n: wanted[n] for n in mine - aside.keys() - own.keys()})
     if not task.is_asked:
         aside |= _lend(space, {n: w for n, w in wanted.items() if n not in aside and n not in own})
     space.load(name for name in touched if wanted[name] is not None)
@@ -236,6 +237,20 @@ def _lend(space: Namespace, wanted: Mapping[str, Binding | None]) -> dict[str, B
             lent[name] = now
             space.bindings[name] = replace(now, maker=want.maker, record=want.record)
     return lent
+
+
+def _disown(
+    space: Namespace, step: str, wanted: Mapping[str, Binding | None]
+) -> dict[str, Binding | None]:
+    """Names that mean what the step's last run made, and a step above made equal: they are that
+    one's now, and the step's again only if it makes them again."""
+    own: dict[str, Binding | None] = {}
+    for name, want in wanted.items():
+        now = space.bindings.get(name)
+        if now is not None and want is not None and now.maker == step != want.maker:
+            own[name] = now
+            space.bindings[name] = replace(now, maker=want.maker, record=want.record)
+    return own
 
 
 def _is_in(want: Binding, components: list[tuple[str, Version | None]]) -> bool:
