@@ -307,3 +307,11 @@ def test_a_name_that_two_steps_made_equal_goes_with_the_last_that_makes_it(play:
     """The one below stops, and then the one above: nobody makes it any more."""
     both = ("s0: k = 1", "s0: max = min", "s1: max = min", "s1: k = 2", "s0: k = 1")
     assert play(*both, "max") == "<function max>"
+
+
+def test_a_failed_step_refuses_those_that_read_what_it_changes_by_another_name(
+    play: Player,
+) -> None:
+    """It works on an object that two names share."""
+    steps = ("s0: xs = []; t = (xs, 6)", "s1: t[0].append(0); qs", "s2: zs = [xs]")
+    assert play(*steps) == "StepRefused"

@@ -71,7 +71,11 @@ def _makers(bench: Bench, order: tuple[str, ...]) -> Makers:
     pipe, known = bench.ledger.pipe, bench.memory.makers
     if bench.memory.made_for is pipe and known.order == order:
         return known
-    marks = {s: (pipe.heads.get(s), pipe.seen.get(s), s in pipe.failed) for s in order}
+    marks = {
+        # What a step could do that has not proved it depends on what stands before it.
+        s: (pipe.heads.get(s), pipe.seen.get(s), 0 if _is_proved(bench, s) else pipe.number)
+        for s in order
+    }
     bench.memory.makers = layers.makers(known, order, marks, lambda step: touches(bench, step))
     bench.memory.made_for = pipe
     return bench.memory.makers
@@ -97,11 +101,31 @@ def touches(bench: Bench, step: str) -> Touches:
     if names is not None:
         reads |= {path.name for path in names.reads}
         binds |= names.binds - imported
-        changes |= names.may_bind | names.deletes | names.writes | names.kept
+        touched = names.may_bind | names.writes | names.kept
+        changes |= touched | names.deletes
+        if not _is_proved(bench, step):
+            changes |= _mates(bench, step, touched)
         # What a failed step would have drawn nobody knows: it counts if it could have.
         may_draw = step in bench.ledger.pipe.failed and _mentions_random(names)
         changes |= _RANDOM_STATES if names.seeds or may_draw else frozenset()
     return Touches(frozenset(reads), frozenset(binds), frozenset(changes))
+
+
+def _is_proved(bench: Bench, step: str) -> bool:
+    """Whether the record in force is what the source last seen for a step left."""
+    pipe = bench.ledger.pipe
+    head, seen = bench.ledger.head(step), pipe.seen.get(step)
+    if head is None or step in pipe.failed:
+        return False
+    return seen is None or seen.normal == head.normal
+
+
+def _mates(bench: Bench, step: str, names: Iterable[str]) -> set[str]:
+    """The names that share objects with `names` before a step: it may change them as well."""
+    site = bench.memory.site or bench.whole()
+    held = site.layers.before(step)
+    known = (held.get(name) for name in names)
+    return {mate for one in known if one is not None for mate in one.version.names}
 
 
 def _mentions_random(names: Names) -> bool:
