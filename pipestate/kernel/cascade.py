@@ -104,7 +104,8 @@ def touches(bench: Bench, step: str) -> Touches:
         touched = names.may_bind | names.writes | names.kept
         changes |= touched | names.deletes
         if not _is_proved(bench, step):
-            changes |= _mates(bench, step, touched)
+            again = names.binds & {path.name for path in names.reads}  # `xs += [1]` works in place
+            changes |= _mates(bench, step, touched | again)
         # What a failed step would have drawn nobody knows: it counts if it could have.
         may_draw = step in bench.ledger.pipe.failed and _mentions_random(names)
         changes |= _RANDOM_STATES if names.seeds or may_draw else frozenset()
