@@ -67,3 +67,13 @@ def test_an_edited_project_module_runs_its_users_with_the_new_code(job, cwd):
     told = job.run(cell)
     assert told.value == "(11, 11)"
     assert "helpers" in told.text
+
+
+def test_what_a_failed_attempt_wrote_is_put_back_before_the_next(nb):
+    """However many fail."""
+    nb.load()
+    nb.run("%%step a\nwith open('f', 'w') as w: w.write('1')")
+    for _ in range(2):
+        nb.run("%%step b\nwith open('f', 'a') as w: w.write('2')\n1/0")
+    nb.run("%%step b\nwith open('f', 'a') as w: w.write('2')")
+    assert nb.run("%%step c\nopen('f').read()").value == "'12'"

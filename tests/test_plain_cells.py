@@ -108,3 +108,29 @@ def test_a_name_of_ipythons_own_is_no_value_of_a_plain_cell(nb):
     step = "%%step a\nsize = len(open('/dev/null').read())"
     nb.run(step, "open('/dev/null').close()", "len(globals())")
     assert nb.run(step).states == [("a", "restored")]
+
+
+def test_every_change_in_place_by_a_plain_cell_counts_for_the_steps_below(job):
+    """Not only the first; and what it changed may be put back."""
+    job.run("%%step raw\nxs = [1]", "xs.append(5)")
+    total = "%%step tot\ntot = sum(xs)\ntot"
+    assert job.run(total).value == "6"
+    job.run("xs.append(7)")
+    assert job.run(total).value == "13"
+    job.run("%%step raw\nxs = [1]")
+    assert job.run(total).value == "1"
+
+
+def test_a_name_that_a_plain_cell_only_looks_at_is_not_told_of(job):
+    """After a restart it means what it meant."""
+    job.run("%%step a\ni = 1\nxs = [1]")
+    job.run("i\nxs", "xs[0]")
+    job.kill()
+    job.load("job")
+    assert "as it was last kept" not in job.run("i, xs").text
+
+
+def test_a_key_of_the_namespace_that_is_no_name_harms_nothing(job):
+    """`globals()` takes any key."""
+    job.run("globals()[3] = 4")
+    assert job.run("%%step a\nx = 1\nx").states == [("a", "ran")]

@@ -198,3 +198,34 @@ def test_a_name_that_a_plain_cell_takes_away_is_gone_below_it(sheet):
         b="%%step b\ntry:\n    u = k\nexcept NameError:\n    u = 'gone'\nu",
     )
     assert page.run("s", "p", "b").value == "'gone'"
+
+
+def test_all_run_again_is_all_restored(sheet):
+    """From the top, in the same kernel and in a new one."""
+    page = sheet(
+        p="g = [0]", a="%%step a\ng.append(1)\nlen(g)", q="g.append(5)", b="%%step b\nlen(g)"
+    )
+    assert page.run("p", "a", "q", "b").value == "3"
+    for again in range(2):
+        assert page.run("p", "a").states == [("a", "restored")], again
+        assert page.run("q", "b").states == [("b", "restored")], again
+        page.restart()
+
+
+def test_a_change_in_place_by_a_plain_cell_keeps_its_place_after_a_restart(sheet):
+    """It was given to the step below it, and does not reach up."""
+    page = sheet(o="%%step o\ng = [0]", a="%%step a\nlen(g)", q="g.append(5)", b="%%step b\nlen(g)")
+    assert page.run("o", "a", "q", "b").value == "2"
+    page.restart()
+    assert page.run("a").states == [("a", "restored")]
+    assert page.run("b").states == [("b", "restored")]
+
+
+def test_a_cell_that_is_no_step_any_more_takes_its_step_along(sheet):
+    """And says so; what it makes now counts in its place."""
+    page = sheet(p="%%step p\nk = 2", a="%%step a\nk")
+    assert page.run("p", "a").value == "2"
+    page.edit("p", "k = 3")
+    assert "p is no step any more" in page.run("p").text
+    assert page.run("a").value == "3"
+    assert page.nb.run("k").value == "3"

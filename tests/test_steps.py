@@ -299,3 +299,12 @@ def test_a_step_run_for_anothers_sake_leaves_what_names_mean_to_the_step_asked_l
     job.run("z = 0")
     assert job.run("%%step c\nn = len(xs)\nn").value == "2"
     assert job.run("m").value == "5"
+
+
+def test_a_step_that_failed_and_is_what_it_was_again_is_no_longer_failed(job):
+    """Its needs are back, and so is its record."""
+    job.run("%%step a\nk = 1", "%%step b\nif k > 1: raise ValueError\nm = k", "%%step c\nm")
+    job.run("%%step a\nk = 2")
+    assert job.run("%%step c\nm").error == "StepRefused"
+    job.run("%%step a\nk = 1", "%%step c\nm")
+    assert "failed" not in job.run("%pipe").text

@@ -24,7 +24,7 @@ from ..pipe.history import KEPT
 from ..pipe.layers import Layers, Makers
 from ..pipe.places import Cells, Row
 from ..pipe.status import STEP_VALUE, Reason, World, because, judge
-from ..record import AccessPath, Digest, Pipe, Record, Seen
+from ..record import AccessPath, Digest, FileState, Pipe, Record, Seen
 from ..store.leases import Lease
 from ..store.versions import Phase
 from . import modules, notebooks, surroundings
@@ -87,6 +87,8 @@ class Memory:
     leases: list[Lease] = field(default_factory=list)
     unmeasured: int | None = None
     is_remaking: bool = False
+    attempts: dict[str, dict[str, tuple[str | None, FileState]]] = field(default_factory=dict)
+    """What files were before a failed attempt at a step (a copy, None: not there), and after it."""
     site: Site | None = None
     sited: Task | None = None
     makers: Makers = field(default_factory=Makers)
@@ -94,7 +96,7 @@ class Memory:
 
     def clear(self) -> None:
         """Forget the job: another one, or another store of it, is gone over to."""
-        for known in (self.set_up, self.tasks, self.cells):
+        for known in (self.set_up, self.tasks, self.cells, self.attempts):
             known.clear()
         self.site = self.sited = self.made_for = None
         self.makers = Makers()

@@ -175,7 +175,9 @@ def next_stale(
             if task.line.always:
                 continue
         verdict = bench.verdict(task, bench.outlook(task, site))
-        if isinstance(verdict, Reason) or verdict[0] != bench.ledger.pipe.heads.get(step):
+        pipe = bench.ledger.pipe
+        is_in_force = step not in pipe.failed and not isinstance(verdict, Reason)
+        if isinstance(verdict, Reason) or not (is_in_force and verdict[0] == pipe.heads.get(step)):
             return step, verdict
     return None
 

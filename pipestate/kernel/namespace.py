@@ -388,6 +388,16 @@ class Namespace:
 
     # --- plain cells ---------------------------------------------------------------------------
 
+    def take_givens(self, givens: Iterable[Version], record: Digest) -> None:
+        """What plain cells made is kept with this record now, where a name still means that."""
+        for version in givens:
+            for name in version.names:
+                known = self.bindings.get(name)
+                if known is None or known.record or known.version is None:
+                    continue
+                if known.version.digest == version.digest:
+                    self.bindings[name] = replace(known, record=record, version=version)
+
     def stood(self, names: Iterable[str]) -> dict[str, Digest]:
         """The digests of the steps' versions that `names` mean, or that they were made from."""
         found: dict[str, Digest] = {}
@@ -436,16 +446,25 @@ class Namespace:
 
     def suspect(self, names: Iterable[str], cell: str, writes: Collection[str]) -> None:
         """Remember that a plain cell may have changed the objects of these names in place; that it
-        did is likelier of those that it `writes` into."""
+        did is likelier of those that it `writes` into. What a plain cell made may share objects
+        with all that this cell named."""
         for name in names:
             binding = self.bindings.get(name)
             if binding is None or not binding.is_resident:
                 continue
-            if binding.version is None or binding.version.mutable:
-                for mate in binding.version.names if binding.version else (name,):
-                    if mate in self.bindings and self.bindings[mate].is_resident:
-                        by = self.suspects.setdefault(mate, {})
-                        by[cell] = by.get(cell, False) or name in writes
+            may_share = not binding.maker and not is_light(binding.obj)
+            for one in {name, *(binding.origin.kin if may_share else ())}:
+                self._suspect(one, cell, wrote=name in writes)
+
+    def _suspect(self, name: str, cell: str, *, wrote: bool) -> None:
+        binding = self.bindings.get(name)
+        if binding is None or not binding.is_resident:
+            return
+        if binding.version is None or binding.version.mutable:
+            for mate in binding.version.names if binding.version else (name,):
+                if mate in self.bindings and self.bindings[mate].is_resident:
+                    by = self.suspects.setdefault(mate, {})
+                    by[cell] = by.get(cell, False) or wrote
 
     def verify(self, names: Iterable[str], phase: Phase) -> None:
         """Look at what plain cells made or may have changed; what changed is a new version."""

@@ -81,21 +81,24 @@ class Outlook:
         cell = self._nearest(name)
         if cell and (held is None or self.row.cells[cell] > self.row.steps[held.maker]):
             return self._of_plain(name, cell)
+        if now is not None and held is not None and self._is_from(now, held):
+            return self._looked_at(name, now)
         given = self.site.layers.given(name, self.step)
         if given is not None and self._place_of(given.record, name) is not None:
             given = None
         if given is not None and (held is None or self._is_own(given, held)):
             held = given
-        if held is None:
-            return None
-        if (
-            now is not None
-            and now.maker == held.maker
+            if now is not None and self._is_from(now, held):
+                return self._looked_at(name, now)
+        return None if held is None else Binding(held.maker, held.record, held.version)
+
+    def _is_from(self, now: Binding, held: Held) -> bool:
+        """Whether a name means what a record holds of it, changes in place by plain cells aside."""
+        return (
+            now.maker == held.maker
             and now.version is not None
-            and (now.amended or now.means(held.maker, held.version))
-        ):
-            return self._looked_at(name, now)
-        return Binding(held.maker, held.record, held.version)
+            and (now.amended is not None or now.means(held.maker, held.version))
+        )
 
     def _is_own(self, given: Held, held: Held) -> bool:
         """Whether this step's last run was given it, after the step above had made its version."""
@@ -153,7 +156,13 @@ class Outlook:
     def _of_plain(self, name: str, cell: str) -> Binding | None:
         """What a plain cell left of a name; what stands now where that is not to be had."""
         now, plain = self.space.bindings.get(name), self.space.plain
-        if now is not None and now.cell == cell:
+        if now is not None and now.is_resident and name in self.space.suspects:
+            self.space.verify([name], self.phase)
+            now = self.space.bindings[name]
+        is_here = now is not None and (
+            now.cell == cell or (now.amended is not None and cell in now.amended.cells)
+        )
+        if now is not None and is_here:
             return self._looked_at(name, now)
         left = plain.left.get(cell, {})
         if name in left:

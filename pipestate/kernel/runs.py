@@ -15,7 +15,7 @@ import contextlib
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from ..ledger import Ledger
 from ..pipe import layers
 from ..pipe.layers import Layers
 from ..pipe.status import STEP_VALUE, Reason, value_found
-from ..record import VALUE, AccessPath, Digest, FileState, Input
+from ..record import VALUE, AccessPath, FileState, Input
 from ..store import versions
 from ..store.folder import Batch
 from ..store.leases import Lease
@@ -121,7 +121,12 @@ def _import_anew(bench: Bench, reloaded: tuple[str, ...]) -> None:
 
 
 def _put_files_back(bench: Bench, task: Task) -> None:
-    """Undo what the step's last run did to files in place, where nobody else has touched them."""
+    """Undo what the step's last run, and a failed attempt after it, did to files in place, where
+    nobody else has touched them."""
+    for path, (copy, left_as) in bench.memory.attempts.pop(task.step, {}).items():
+        if files.is_same(left_as):
+            files.put_back(path, copy)
+        _remove([copy])
     head = bench.ledger.head(task.step)
     if head is None or not head.files_before:
         return
@@ -137,10 +142,10 @@ def _put_files_back(bench: Bench, task: Task) -> None:
         except StoreError as error:
             bench.tell(f"{path} stays as it is before {task.step} runs: {error}")
             continue
-        with tempfile.NamedTemporaryFile() as copy:
-            copy.write(before)
-            copy.flush()
-            files.put_back(path, copy.name)
+        with tempfile.NamedTemporaryFile() as earlier:
+            earlier.write(before)
+            earlier.flush()
+            files.put_back(path, earlier.name)
 
 
 def put_surroundings(bench: Bench, now: Layers, step: str = "") -> surroundings.Settings:
@@ -196,12 +201,17 @@ def end(bench: Bench, running: Running, error: BaseException | None) -> None:
     shown, touched = running.watchers.stop()
     with contextlib.ExitStack() as after:
         after.callback(turns.give_back, bench, running.lease)
-        after.callback(_remove_copies, touched)
+        if error is None:
+            after.callback(_remove, touched.copies.values())
+        else:
+            bench.memory.attempts[running.trial.task.step] = {
+                path: (copy, files.state(path)) for path, copy in touched.copies.items()
+            }
         _end(bench, running, error, shown, touched, seconds)
 
 
-def _remove_copies(touched: files.Touched) -> None:
-    for copy in filter(None, touched.copies.values()):
+def _remove(copies: Iterable[str | None]) -> None:
+    for copy in filter(None, copies):
         folder = os.path.dirname(copy)
         with contextlib.suppress(OSError):
             os.unlink(copy)
@@ -290,7 +300,7 @@ def _keep(
         batch=running.batch,
     )
     meanings.adopt(before, changes, run.record or "")
-    _take_givens(bench, before, run.record or "")
+    bench.space.take_givens(before.givens, run.record or "")
     bench.space.settle()
     if task.line.setup:
         bench.memory.set_up.add(task.step)
@@ -359,18 +369,6 @@ def _is_done(bench: Bench, task: Task, shown: outputs.Shown) -> bool:
     if shown.has_value and isinstance(shown.value, Mapping) and key in shown.value:
         return bool(shown.value[key])
     return bool(bench.space.ns.get(key, False))
-
-
-def _take_givens(bench: Bench, before: Trial, record: Digest) -> None:
-    """What was given to the step is kept with its record now."""
-    bindings = bench.space.bindings
-    for version in before.givens:
-        for name in version.names:
-            known = bindings.get(name)
-            if known is None or known.record or known.version is None:
-                continue
-            if known.version.digest == version.digest:
-                bindings[name] = replace(known, record=record, version=version)
 
 
 def new_imports(bench: Bench) -> dict[str, str]:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .. import job
 from ..cell import names as cell_names
 from ..cell import source as cell_source
 from ..cell.names import Names
@@ -154,6 +155,7 @@ class Session:
             return tree
         if split is None:
             # The words after `%pipe` are for it alone: `%pipe unload df` must not load df first.
+            self._meet_plain(cell_id)
             self._enter_plain("" if _is_pipe_line(raw) else transformed, cell_id)
             return tree
         line = cell_source.parse_line(split[0])
@@ -170,6 +172,17 @@ class Session:
         names = cell_names.analyse(transformed)
         wanted = names.mentions | {path.name for path in names.reads}
         self.plain = Plain(names, graph.reach(wanted, self.bench.reads_of), transformed, cell)
+
+    def _meet_plain(self, cell: str) -> None:
+        """A cell that was a step and is none any more: the notebook has no such step now."""
+        if not cell:
+            return
+        pipe, met = self.ledger.pipe, self.bench.memory.cells
+        for step in [step for step, one in pipe.seen.items() if one.cell_id == cell]:
+            if met.get(step, cell) == cell:
+                job.drop(self.ledger, step)
+                met.pop(step, None)
+                self.bench.tell(f"{step} is no step any more: its cell has no `%%step` line")
 
     def _enter_plain(self, transformed: str, cell: str) -> None:
         names = cell_names.analyse(transformed)
@@ -307,9 +320,9 @@ class Session:
         read = graph.reach({path.name for path in names.reads}, self.bench.reads_of)
         origin = Origin(plain.cell, reached, space.stood(read))
         changed = space.notice(may, origin, plain.text, names.binds)
-        worked_on = names.writes | names.kept | names.binds | names.may_bind
+        worked_on = names.writes | names.binds | names.may_bind
         space.suspect(reached - set(changed), plain.cell, worked_on)
-        self._note_outgrown({*changed, *(reached & (names.writes | names.kept))})
+        self._note_outgrown({*changed, *(reached & names.writes)})
         if names.imports or names.definitions or names.stars:
             task = Task(StepLine("plain"), "", "", names, "")
             statements.note(names, space, frozenset(may))

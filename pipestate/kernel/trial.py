@@ -24,6 +24,7 @@ from ..cell.lookers import DYNAMIC_NAMES
 from ..cell.names import IPYTHON_NAMES, Names, is_hidden
 from ..cell.source import StepLine
 from ..ledger import Ledger
+from ..pipe.places import Row
 from ..record import ABSENT, VALUE, AccessPath, Digest, Given, Input, Version
 from ..store import blobs, digests, versions
 from ..store.versions import Component, Phase
@@ -142,10 +143,10 @@ def prepare(task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase) ->
             if len(version.names) > 1:
                 placed[name] = replace(placed[name], maker="", version=version)
     given_by = {
-        name: Given(placed[name].cell, dict(placed[name].origin.stood))
+        name: Given(_made_in(placed[name], outlook.row), dict(placed[name].origin.stood))
         for version in givens
         for name in version.names.keys() & placed.keys()
-        if placed[name].cell or placed[name].origin.stood
+        if _made_in(placed[name], outlook.row) or placed[name].origin.stood
     }
     mates = {name: _mates(placed, name) for name in placed}
     setups = frozenset(s for s, seen in ledger.pipe.seen.items() if "--setup" in seen.options)
@@ -153,6 +154,14 @@ def prepare(task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase) ->
     return Trial(
         task, outlook, inputs, placed, aside, own, objects, givens, given_by, setups, mates
     )
+
+
+def _made_in(given: Binding, row: Row) -> str:
+    """The plain cell that made a given what it is: its maker, or the lowest that changed it."""
+    if given.amended is None:
+        return given.cell
+    cells = [cell for cell in given.amended.cells if cell in row.cells]
+    return max(cells, key=lambda cell: row.cells[cell], default=given.cell)
 
 
 def _as_they_look(
@@ -199,13 +208,14 @@ def _mates(placed: Mapping[str, Binding], name: str) -> str:
     )
 
 
-def visible(ns: Mapping[str, Any]) -> dict[str, Any]:
+def visible(ns: Mapping[Any, Any]) -> dict[str, Any]:
     """The user's own names and their objects, as they are now."""
     # Most names of a long session are IPython's `_i1`, `_i2`, ...: the first letter tells cheaply.
     return {
         name: value
         for name, value in ns.items()
-        if (name[:1] != "_" and name not in IPYTHON_NAMES) or not is_hidden(name)
+        if isinstance(name, str)  # `globals()[3] = 4` is nobody's
+        and ((name[:1] != "_" and name not in IPYTHON_NAMES) or not is_hidden(name))
     }
 
 
