@@ -315,3 +315,15 @@ def test_a_failed_step_refuses_those_that_read_what_it_changes_by_another_name(
     """It works on an object that two names share."""
     steps = ("s0: xs = []; t = (xs, 6)", "s1: t[0].append(0); qs", "s2: zs = [xs]")
     assert play(*steps) == "StepRefused"
+
+
+def test_a_component_keeps_all_of_its_objects_or_none(play: Player) -> None:
+    """A failed step took one of the names away; the other had kept its object."""
+    first = ("s0: ws = [1, 3]", "s1: ws.reverse()\nqs = [ws]", "s2: del ws\n1 / 0")
+    assert play(*first, "s1: ws.reverse()\nm = 0\nqs = [ws]", "qs[0] is ws") == "True"
+
+
+def test_a_body_does_not_work_on_what_its_last_run_left(play: Player) -> None:
+    """Even where that is equal to what it should find."""
+    first = ("s0: ys = []", "s1: xs = ys", "s2: xs = [x for x in xs]", "s3: xs, ys = xs, xs")
+    assert play(*first, "s3: ys.append(0)\nxs, ys = xs, xs", "xs") == "[]"

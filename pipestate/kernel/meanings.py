@@ -29,13 +29,15 @@ def meanings(trial: Trial, result: Outcome) -> dict[str, Binding | None]:
     held = _unchanged(trial, result, old)
     changes: dict[str, Binding | None] = {}
     for component, version in result.versions:
+        # All of a component keeps its objects, or none: what they share is part of it.
+        stays = all((b := old.get(n)) is not None and b.is_resident for n in component.values)
         for name, value in component.values.items():
             if name == VALUE or not _takes(trial, result, name, version):
                 continue
             known = old.get(name) if name in held else None
             if known is not None and known.maker != task.step:
                 continue
-            obj = known.obj if known is not None and known.is_resident else value
+            obj = known.obj if known is not None and stays else value
             changes[name] = Binding(task.step, "", version, obj)
     for name in result.gone - result.made:
         if _takes(trial, result, name):

@@ -258,7 +258,9 @@ def _disown(
     for name, want in wanted.items():
         now = space.bindings.get(name)
         if now is not None and want is not None and now.maker == step != want.maker:
-            own[name] = now
+            # The body works on the object: it is no longer what the step's last run left.
+            is_safe = now.version is not None and not now.version.mutable
+            own[name] = now if is_safe else replace(now, obj=DORMANT)
             space.bindings[name] = replace(now, maker=want.maker, record=want.record)
     return own
 
