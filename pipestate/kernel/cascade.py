@@ -22,7 +22,7 @@ from ..pipe import graph, layers
 from ..pipe.graph import Touches
 from ..pipe.layers import Makers
 from ..pipe.status import STEP_VALUE, Reason, StepStatus, because
-from ..record import ABSENT, Digest, Record, Version
+from ..record import ABSENT, Digest, Record, Seen, Version
 from . import ambient, pictures, restores, runs, turns
 from .bench import Bench, Told
 from .outlook import Outlook, Site
@@ -71,14 +71,24 @@ def _makers(bench: Bench, order: tuple[str, ...]) -> Makers:
     pipe, known = bench.ledger.pipe, bench.memory.makers
     if bench.memory.made_for is pipe and known.order == order:
         return known
-    marks = {
-        # What a step could do that has not proved it depends on what stands before it.
-        s: (pipe.heads.get(s), pipe.seen.get(s), 0 if _is_proved(bench, s) else pipe.number)
-        for s in order
-    }
+    marks = {step: _mark(bench, step, known.marks.get(step)) for step in order}
     bench.memory.makers = layers.makers(known, order, marks, lambda step: touches(bench, step))
     bench.memory.made_for = pipe
     return bench.memory.makers
+
+
+Mark = tuple[Digest | None, Seen | None, int]
+
+
+def _mark(bench: Bench, step: str, known: Mark | None) -> Mark:
+    """What a step's touches are told from. What one could do that has not proved it depends on all
+    that stands before it."""
+    pipe = bench.ledger.pipe
+    head, seen = pipe.heads.get(step), pipe.seen.get(step)
+    is_same = known is not None and (known[0], known[2]) == (head, 0) and known[1] is seen
+    if known is not None and is_same and step not in pipe.failed:
+        return known
+    return head, seen, 0 if _is_proved(bench, step) else pipe.number
 
 
 def touches(bench: Bench, step: str) -> Touches:

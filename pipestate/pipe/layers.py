@@ -13,7 +13,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..record import VALUE, Digest, Record
 from .graph import Held, Touches
@@ -190,7 +190,7 @@ class Makers:
     """
 
     order: tuple[str, ...] = ()
-    marks: Mapping[str, object] = field(default_factory=dict)
+    marks: Mapping[str, Any] = field(default_factory=dict)
     touches: Mapping[str, Touches] = field(default_factory=dict)
     places: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
@@ -229,7 +229,7 @@ class Makers:
 def makers(
     known: Makers,
     order: tuple[str, ...],
-    marks: Mapping[str, object],
+    marks: Mapping[str, Any],
     touches: Callable[[str], Touches],
 ) -> Makers:
     """The makers in this order, from those of an earlier moment."""
