@@ -20,7 +20,18 @@ from typing import Any
 import blake3
 
 from .notebooks import Shell, expect
-from .rounds import Pair, Row, bytes_in, fresh, pair, paired, read_seconds, seconds, write
+from .rounds import (
+    Pair,
+    Row,
+    bytes_in,
+    fresh,
+    pair,
+    paired,
+    read_new_seconds,
+    read_seconds,
+    seconds,
+    write,
+)
 
 MB = 1_000_000
 
@@ -123,11 +134,13 @@ def keep(room: Path, name: str, size: int, *, rounds: int) -> Pair:
     return paired(rounds, write_raw, keeper.keep)
 
 
-def first_use(room: Path, name: str) -> tuple[float, float]:
+def first_use(
+    room: Path, name: str, read: Callable[[Path], float] = read_seconds
+) -> tuple[float, float]:
     """After a restart: read the file, and the first cell that names the value."""
     shell, raw = Shell(room), room / "raw"
     shell.run(f"import {KINDS[name].library}")
-    floor = read_seconds(raw)
+    floor = read(raw)
     shell.load()
     return floor, shell.run(KINDS[name].use)
 
@@ -160,10 +173,12 @@ def big_values(room: Path, name: str, *, scale: float, rounds: int) -> list[Row]
     what = kind.what.format(size // MB)
     kept = fresh(keep, room, name, size, rounds=rounds)
     used = pair(fresh(first_use, room, name) for _ in range(min(rounds, 5)))
+    new = pair(fresh(first_use, room, name, read_new_seconds) for _ in range(min(rounds, 5)))
     percent = 2.0 if scale == 1 else None  # opening a store costs the same for any size
     rows = [
         Row("keep", f"{what}, over a raw write", kept.times, "x", kind.target, str(kept)),
         Row("first use", f"{what}, of a raw read", used.times * 100, "%", percent, str(used)),
+        Row("first use", f"{what}, of one into new memory", new.times * 100, "%", None, str(new)),
         Row("first use", f"{what}", used.ours * 1e3, "ms", 10.0),
     ]
     if name == "array":
