@@ -151,6 +151,16 @@ def test_a_notebook_and_a_server_use_one_store_at_once(nb, say):
     )
 
 
+def test_a_job_that_is_let_go_of_leaves_no_file_open(say):
+    """Also before the collector of cycles comes by: a server asks a thousand times."""
+    code = (
+        "from pipestate import pip; import gc, os; gc.disable(); pip.set('j', 's', 1);"
+        "files = lambda: len(os.listdir('/dev/fd'));"
+        "before = files(); [pip.get('j', 's') for _ in range(20)]; print(files() - before)"
+    )
+    assert say(code) == "0"
+
+
 def test_the_store_is_where_it_is_said_to_be(say, cwd):
     """`$PIPESTATE_STORE`, else the nearest `.pipestate/` above; with a `.gitignore` in it."""
     say("import pipestate as pip\npip.set('j', step='a', value=1)")

@@ -287,6 +287,13 @@ class Rows:
             if cache is not None:
                 cache.close()
 
+    def __del__(self) -> None:
+        # A connection is part of a cycle, and would stay open until the collector comes by: files
+        # pile up in a server, and one that saw a read-only disk makes all later ones read-only.
+        cache = self._open.get("cache")
+        if cache is not None:
+            cache.close()
+
     def _writing(self) -> Any:
         if not self.is_writing:
             raise RuntimeError("rows are written in a transaction")
