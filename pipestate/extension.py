@@ -24,7 +24,7 @@ from . import commands, view
 from . import job as jobs
 from .cell.source import parse_line
 from .errors import PipeStateError, StoreError
-from .kernel import ambient, completion, notebooks, outputs, pages
+from .kernel import ambient, badges, completion, notebooks, pages
 from .kernel.bench import Doors, Settings, Told
 from .kernel.cascade import Planned
 from .kernel.hooks import CellHooks, is_step_line, run_body
@@ -325,7 +325,7 @@ class PipeState(Configurable):
         def progress(text: str) -> None:
             if shown or time.monotonic() - started > PATIENCE:
                 page = html.escape(text)
-                outputs.show_badge(self.shell, {}, text, page, "", verb, name, update=bool(shown))
+                badges.show(self.shell, {}, text, page, "", verb, name, update=bool(shown))
                 shown.append(text)
 
         return progress
@@ -388,7 +388,7 @@ class PipeState(Configurable):
     def _badge(self, step: str, state: str, data: dict[str, Any], text: str, page: str) -> None:
         self._shown += 1
         name = f"pipestate-{os.getpid()}-{id(self):x}-{self._shown}"
-        outputs.show_badge(self.shell, data, text, page, step, state, name)
+        badges.show(self.shell, data, text, page, step, state, name)
 
 
 PipeState.pipe.__doc__ = commands.help_text()  # so that `%pipe?` can never lag behind

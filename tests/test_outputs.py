@@ -270,8 +270,8 @@ def test_binary_data_is_base64_text(kernel: Kernel) -> None:
 def test_a_badge_is_shown_and_never_recorded(kernel: Kernel) -> None:
     """Metadata and display id tell it from what the cell shows."""
     code = (
-        "from pipestate.kernel.outputs import show_badge\nprint('mine')\n"
-        "show_badge(get_ipython(), {'seconds': 1}, 's ran', '<p>s ran</p>', 's', 'fresh', 's-1')"
+        "from pipestate.kernel.badges import show\nprint('mine')\n"
+        "show(get_ipython(), {'seconds': 1}, 's ran', '<p>s ran</p>', 's', 'fresh', 's-1')"
     )
     step = kernel.step(code)
     assert step.messages == [stream("mine\n")]
@@ -283,8 +283,8 @@ def test_a_badge_is_shown_and_never_recorded(kernel: Kernel) -> None:
 def test_a_badge_is_updated_where_it_stands(kernel: Kernel) -> None:
     """With the same id and metadata of the same shape."""
     shown = kernel.run(
-        "from pipestate.kernel.outputs import show_badge\n"
-        "show_badge(get_ipython(), {}, 't', 'h', 's', 'stale', 'pipestate-1', update=True)"
+        "from pipestate.kernel.badges import show\n"
+        "show(get_ipython(), {}, 't', 'h', 's', 'stale', 'pipestate-1', update=True)"
     )
     assert [m["type"] for m in shown] == ["update_display_data"]
     assert shown[0]["metadata"] == {"pipestate": {"step": "s", "state": "stale"}}
@@ -413,9 +413,9 @@ def test_a_terminal_shows_a_badge_as_text_and_records_none(tmp_path: Path) -> No
     """An update of it is not printed again."""
     live, _, (messages, _, flaw) = terminal(
         tmp_path,
-        "from pipestate.kernel.outputs import show_badge\n"
+        "from pipestate.kernel.badges import show\n"
         "b = (get_ipython(), {}, 'badge', '<p>badge</p>', 's', 'fresh', 'x')\n"
-        "show_badge(*b)\nshow_badge(*b, update=True)\nprint('mine')",
+        "show(*b)\nshow(*b, update=True)\nprint('mine')",
     )
     assert live == "badge\nmine\n"
     assert (messages, flaw) == ([stream("mine\n")], "")

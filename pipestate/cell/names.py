@@ -13,8 +13,9 @@ from __future__ import annotations
 import ast
 import functools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from ..record import AccessPath
 from .bodies import Bodies, Definition, defined_names, use_bodies
@@ -82,6 +83,23 @@ def is_hidden(name: str) -> bool:
     if name[:2] == "__" and name[-2:] == "__":  # Python's own: `__warningregistry__`, `__name__`
         return True
     return name in IPYTHON_NAMES or _NUMBERED.match(name) is not None
+
+
+def visible(ns: Mapping[Any, Any]) -> dict[str, Any]:
+    """The user's own names and their objects, as they are now."""
+    # Most names of a long session are IPython's `_i1`, `_i2`, ...: each is judged once.
+    try:
+        found = {name: value for name, value in ns.items() if name not in _hidden}
+        "".join(found)  # tells at once whether all are strings
+    except TypeError:  # `globals()[3] = 4` is nobody's
+        return visible({name: value for name, value in ns.items() if isinstance(name, str)})
+    for name in [name for name in found if is_hidden(name)]:
+        _hidden.add(name)
+        del found[name]
+    return found
+
+
+_hidden: set[str] = set()
 
 
 @functools.lru_cache(maxsize=1024)

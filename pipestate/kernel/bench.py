@@ -153,6 +153,12 @@ class Bench:
             known = self.memory.tasks[step] = (seen, task)
         return known[1]
 
+    def remember(self, task: Task) -> None:
+        """Take a task that has just been committed for what was last seen of its step."""
+        line = replace(task.line, force=False)
+        known = replace(task, line=line, is_asked=False)
+        self.memory.tasks[task.step] = (self.ledger.pipe.seen[task.step], known)
+
     def names_of(self, step: str) -> Names | None:
         """What the source last seen for a step says, None for a step that no cell made."""
         return self.task_of(step).names if step in self.ledger.pipe.seen else None

@@ -21,6 +21,7 @@ The length: a file's state and the watch need each other, to tell what a file wa
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import stat as stats
@@ -530,22 +531,34 @@ _LEFT_OUT_PARTS: Final = (
 )
 
 
+_SAYING: Final = (
+    "XDG_CACHE_HOME",
+    "IPYTHONDIR",
+    "MPLCONFIGDIR",
+    "JUPYTER_RUNTIME_DIR",
+    "JUPYTER_DATA_DIR",
+    "JUPYTER_CONFIG_DIR",
+)
+"""Variables of the environment that say where such folders are."""
+
+
 def _system_folders() -> tuple[str, ...]:
     """Folders of the system, of libraries, of Jupyter itself, of caches and fonts."""
-    environ, home = os.environ, os.path.expanduser("~")
+    said = tuple(os.environ.get(name, "") for name in _SAYING)
+    return library_folders() + _folders_of(os.path.expanduser("~"), sys.prefix, said)
+
+
+@functools.lru_cache(maxsize=8)
+def _folders_of(home: str, prefix: str, said: tuple[str, ...]) -> tuple[str, ...]:
+    environ = dict(zip(_SAYING, said, strict=True))
     found = ["/proc", "/dev", "/sys", "/etc", "/usr/share", "/usr/lib", "/usr/lib64", "/var/cache"]
     found += ["/usr/local/lib", "/usr/local/share", "/System", "/Library"]
     found += [os.path.join(home, "Library", name) for name in ("Fonts", "Caches", "Jupyter")]
-    found += [
-        os.path.join(sys.prefix, name) for name in ("lib", "lib64", "share", "etc", "include")
-    ]
-    found += [environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")]
-    found += [environ.get("IPYTHONDIR") or os.path.join(home, ".ipython")]
-    found += [environ.get("MPLCONFIGDIR") or os.path.join(home, ".config", "matplotlib")]
+    found += [os.path.join(prefix, name) for name in ("lib", "lib64", "share", "etc", "include")]
+    found += [environ["XDG_CACHE_HOME"] or os.path.join(home, ".cache")]
+    found += [environ["IPYTHONDIR"] or os.path.join(home, ".ipython")]
+    found += [environ["MPLCONFIGDIR"] or os.path.join(home, ".config", "matplotlib")]
     found += [os.path.join(home, ".jupyter"), os.path.join(home, ".fonts")]
     found += [os.path.join(home, ".local", "share", name) for name in ("jupyter", "fonts")]
-    jupyter = ("JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR")
-    found += [environ[name] for name in jupyter if environ.get(name)]
-    return library_folders() + tuple(
-        os.path.join(os.path.abspath(folder), "") for folder in dict.fromkeys(found)
-    )
+    found += [environ[name] for name in _SAYING[-3:] if environ[name]]
+    return tuple(os.path.join(os.path.abspath(folder), "") for folder in dict.fromkeys(found))

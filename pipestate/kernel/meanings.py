@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from ..cell.names import visible
 from ..record import VALUE, Digest, Version
 from ..store import digests
 from ..store.versions import Phase
 from . import together
 from .bindings import Binding
 from .namespace import Junk
-from .trial import Outcome, Trial, as_they_were, visible
+from .trial import Outcome, Trial, as_they_were
 
 
 def meanings(trial: Trial, result: Outcome) -> dict[str, Binding | None]:

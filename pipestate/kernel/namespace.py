@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from ..cell.names import is_hidden
+from ..cell.names import is_hidden, visible
 from ..errors import StoreError
 from ..record import VALUE, Digest, Version
 from ..store import digests, versions
@@ -106,7 +106,7 @@ class Namespace:
     def definitions(self) -> dict[int, str]:
         """The notebook's own functions and classes, by id: other values refer to them by name."""
         found: dict[int, str] = {}
-        for name, value in self.ns.items():
+        for name, value in visible(self.ns).items():
             if _is_own(value) and (id(value) not in found or value.__name__ == name):
                 found[id(value)] = name
         for (name, digest), value in self.earlier.items():

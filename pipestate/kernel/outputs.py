@@ -471,33 +471,3 @@ def _alive(data: Mapping[str, Any]) -> dict[str, Any]:
         return dict(data)
     rest = {mime: item for mime, item in data.items() if mime != _WIDGET}
     return rest or {"text/plain": "(a widget of an earlier kernel)"}
-
-
-# --- badges --------------------------------------------------------------------------------------
-
-
-def show_badge(
-    shell: Any,
-    data: Mapping[str, Any],
-    text: str,
-    html: str,
-    step: str,
-    state: str,
-    display_id: str,
-    *,
-    update: bool = False,
-) -> None:
-    """Show a step's badge: a display of its own, with `{"pipestate": {**data, step, state}}`.
-
-    With `update` it gets new contents where it stands; a terminal cannot do that and shows nothing.
-    """
-    if update and getattr(shell.display_pub, "session", None) is None:
-        return
-    if "pipestate" not in display_id:
-        display_id = f"pipestate-{display_id}"
-    shell.display_pub.publish(
-        data={"text/plain": text, "text/html": html},
-        metadata={"pipestate": {**data, "step": step, "state": state}},
-        transient={"display_id": display_id},
-        update=update,
-    )

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import job
+from ..cell.names import visible
 from ..errors import PackError, StoreError, UsageError
 from ..ledger import Ledger
 from ..pipe import layers
@@ -238,7 +239,7 @@ def _end(
     except (StoreError, PackError) as problem:
         step = running.trial.task.step
         bench.tell(f"{step} was not kept, its values stand in memory: {problem}")
-        bench.space.notice([*trial.visible(bench.space.ns), *running.trial.objects])
+        bench.space.notice([*visible(bench.space.ns), *running.trial.objects])
 
 
 def note_failure(
@@ -299,6 +300,7 @@ def _keep(
         record=record,
         batch=running.batch,
     )
+    bench.remember(task)
     meanings.adopt(before, changes, run.record or "")
     bench.space.take_givens(before.givens, run.record or "")
     bench.space.settle()

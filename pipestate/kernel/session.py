@@ -40,7 +40,6 @@ from . import (
     restores,
     runs,
     statements,
-    trial,
     turns,
 )
 from .bench import Bench, Doors, Settings
@@ -85,7 +84,7 @@ class Session:
             lambda name, digest, record: session.ledger.is_same_object(name, digest, record),
         )
         space.hidden = shell.user_ns_hidden
-        space.notice(trial.visible(space.ns))
+        space.notice(cell_names.visible(space.ns))
         session._take_meanings()
         return session
 
@@ -311,7 +310,7 @@ class Session:
         space, names, reached = self.space, plain.names, plain.reached
         may = set(names.binds | names.may_bind | names.deletes | names.mentions)
         if names.is_dynamic or names.stars or "get_ipython" in names.mentions:
-            may |= trial.visible(space.ns).keys() | space.bindings.keys()
+            may |= cell_names.visible(space.ns).keys() | space.bindings.keys()
         for name in reached:
             binding = space.bindings.get(name)
             if binding is not None and binding.version is not None:
@@ -362,7 +361,7 @@ class Session:
         if running is not None:
             running.watchers.stop()
         self.plain = None
-        self.space.notice([*trial.visible(self.space.ns), *self.space.bindings])
+        self.space.notice([*cell_names.visible(self.space.ns), *self.space.bindings])
 
     # --- asked for -----------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..cell.lookers import DYNAMIC_NAMES
-from ..cell.names import IPYTHON_NAMES, Names, is_hidden
+from ..cell.names import Names, visible
 from ..cell.source import StepLine
 from ..ledger import Ledger
 from ..pipe.places import Row
@@ -206,21 +206,6 @@ def _mates(placed: Mapping[str, Binding], name: str) -> str:
             and (placed[mate].maker, placed[mate].version) == (own.maker, own.version)
         )
     )
-
-
-def visible(ns: Mapping[Any, Any]) -> dict[str, Any]:
-    """The user's own names and their objects, as they are now."""
-    # Most names of a long session are IPython's `_i1`, `_i2`, ...: the first letter tells cheaply.
-    try:
-        found = {
-            name: value
-            for name, value in ns.items()
-            if (name[:1] != "_" and name not in IPYTHON_NAMES) or not is_hidden(name)
-        }
-        "".join(found)  # tells at once whether all are strings
-    except TypeError:  # `globals()[3] = 4` is nobody's
-        return visible({name: value for name, value in ns.items() if isinstance(name, str)})
-    return found
 
 
 def _misplaced(space: Namespace, wanted: Mapping[str, Binding | None]) -> list[str]:

@@ -13,6 +13,7 @@ until the first write, and a store that is not there reads as an empty one.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -237,12 +238,10 @@ def _check_format(path: Path) -> bool:
     """Whether the folder is a store that this pipestate may use; False where there is none yet."""
     with told(path):
         try:
-            text = (path / "format").read_text()
+            state = os.stat(f"{path}/format")
+            number = _number(path, state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size)
         except FileNotFoundError:
             return False
-        except UnicodeDecodeError:
-            text = ""
-    number = text.strip()
     if number == str(FORMAT):
         return True
     if number.isdecimal() and int(number) > FORMAT:
@@ -251,6 +250,15 @@ def _check_format(path: Path) -> bool:
             "upgrade pipestate, or set PIPESTATE_STORE to another folder",
         )
     raise FormatError(f"{path}/format is not what pipestate writes", "use another folder")
+
+
+@functools.lru_cache(maxsize=64)
+def _number(path: Path, *_state: int) -> str:
+    """What the file `format` says, which is read once in each of its states."""
+    try:
+        return (path / "format").read_text().strip()
+    except UnicodeDecodeError:
+        return ""
 
 
 def _make_folder(path: Path, *, durable: bool) -> None:
