@@ -251,10 +251,7 @@ class Watch:
         self._traces: dict[str, _Trace] = {}
         self._flaw = ""
         self._base = os.path.abspath(self._base_given or os.getcwd())
-        below = os.path.join(self._base, "")
-        system = tuple(folder for folder in _system_folders() if not below.startswith(folder))
-        given = dict.fromkeys([*self._given, *map(os.path.realpath, self._given)])
-        self._left_out = system + tuple(os.path.join(folder, "") for folder in given)
+        self._left_out = _left_out_from(self._base, (*self._given,), _system_folders())
 
     def start(self) -> None:
         """Begin to hear, from nothing."""
@@ -540,6 +537,17 @@ _SAYING: Final = (
     "JUPYTER_CONFIG_DIR",
 )
 """Variables of the environment that say where such folders are."""
+
+
+@functools.lru_cache(maxsize=32)
+def _left_out_from(base: str, given: tuple[str, ...], system: tuple[str, ...]) -> tuple[str, ...]:
+    """The folders that do not count for a body that runs in `base`."""
+    below = os.path.join(base, "")
+    given = tuple(dict.fromkeys([*given, *map(os.path.realpath, given)]))
+    return (
+        *(folder for folder in system if not below.startswith(folder)),
+        *(os.path.join(folder, "") for folder in given),
+    )
 
 
 def _system_folders() -> tuple[str, ...]:
