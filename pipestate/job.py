@@ -8,7 +8,9 @@ their source, into a module of the job.
 from __future__ import annotations
 
 import contextlib
+import threading
 import types
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ def get(job: str, step: str, default: Any = None, *, store: str | Path | None = 
 
     The value is what the step displayed last; if it showed nothing, a dict of the names it bound.
     """
-    return Job(job, store=store).get(step, default)
+    return _Call(job, store).get(step, default)
 
 
 def set(job: str, step: str, value: Any, *, store: str | Path | None = None) -> None:
@@ -37,22 +39,40 @@ def set(job: str, step: str, value: Any, *, store: str | Path | None = None) -> 
 
     Raises PackError, and changes nothing, where the value cannot be kept.
     """
-    Job(job, store=store)[step] = value
+    _Call(job, store)[step] = value
 
 
 def read(job: str, *, store: str | Path | None = None) -> dict[str, Any]:
     """The values of all steps of a job, by step, in their places."""
-    return dict(Job(job, store=store))
+    return dict(_Call(job, store))
 
 
 def write(job: str, mapping: Mapping[str, Any], *, store: str | Path | None = None) -> None:
     """Set several steps, in the order of the mapping; other steps stay as they are."""
-    Job(job, store=store).update(mapping)
+    _Call(job, store).update(mapping)
 
 
 def jobs(*, store: str | Path | None = None) -> list[str]:
     """The jobs of the store, in the order of their first runs."""
     return open_store(locate(store)).index.found_jobs()
+
+
+_MOST_LEDGERS = 16
+_here = threading.local()
+
+
+def _ledger(name: str, store: str | Path | None) -> Ledger:
+    """A ledger that this thread keeps from call to call: to open one is to fold all that happened
+    since the last snapshot, a hundred times what there is to do otherwise."""
+    known: OrderedDict[object, Ledger] = vars(_here).setdefault("ledgers", OrderedDict())
+    place = open_store(locate(store))
+    mark = (name, place.path, place.state())
+    if mark not in known:
+        known[mark] = Ledger.open(place, name)
+    known.move_to_end(mark)
+    while len(known) > _MOST_LEDGERS:
+        known.popitem(last=False)
+    return known[mark]
 
 
 Listener = Callable[[Ledger, str], None]
@@ -88,10 +108,12 @@ class Job(MutableMapping[str, Any]):
         *,
         verification: blobs.Verification = "on",
     ) -> None:
-        if not is_job_name(name):
-            raise UsageError(f"{name!r} is no name for a job", "a job's name is text")
+        _check_job(name)
+        self._begin(name, Ledger.open(open_store(locate(store), verification=verification), name))
+
+    def _begin(self, name: str, ledger: Ledger) -> None:
         self.name = name
-        self._ledger = Ledger.open(open_store(locate(store), verification=verification), name)
+        self._ledger = ledger
         self._module = types.ModuleType(f"pipestate job {name}")
         self._held: dict[str, Digest] = {}
 
@@ -102,13 +124,13 @@ class Job(MutableMapping[str, Any]):
 
     def __getitem__(self, step: str) -> Any:
         while True:
-            self._ledger.refresh()
+            self._refresh()
             head = self._ledger.pipe.heads.get(step)
             try:
                 return self._value_of(step)
             except DamageError:
                 # Where there is another one since, somebody has reclaimed the room of this one.
-                self._ledger.refresh()
+                self._refresh()
                 if self._ledger.pipe.heads.get(step) == head:
                     raise
 
@@ -131,7 +153,7 @@ class Job(MutableMapping[str, Any]):
 
     def __setitem__(self, step: str, value: Any) -> None:
         check_name(step)
-        self._ledger.refresh()
+        self._refresh()
         batch = self._ledger.batch()
         version = self._keep(step, value, Phase(batch.put, writes=True))
         normal = blobs.digest(f"set {version.digest}".encode())
@@ -163,22 +185,22 @@ class Job(MutableMapping[str, Any]):
         )
 
     def __delitem__(self, step: str) -> None:
-        self._ledger.refresh()
+        self._refresh()
         if step not in self._ledger.pipe.order:
             raise KeyError(step)
         drop(self._ledger, step)
 
     def __iter__(self) -> Iterator[str]:
-        self._ledger.refresh()
+        self._refresh()
         pipe = self._ledger.pipe
         return iter([step for step in pipe.order if step in pipe.heads])
 
     def __len__(self) -> int:
-        self._ledger.refresh()
+        self._refresh()
         return len(self._ledger.pipe.heads)
 
     def __contains__(self, step: object) -> bool:
-        self._ledger.refresh()
+        self._refresh()
         return step in self._ledger.pipe.heads
 
     # --- looking -------------------------------------------------------------------------------
@@ -186,12 +208,12 @@ class Job(MutableMapping[str, Any]):
     @property
     def names(self) -> Mapping[str, Any]:
         """What each name of the notebook means now, loaded when asked for."""
-        self._ledger.refresh()
+        self._refresh()
         return _Names(self, tuple(self._ledger.pipe.meanings))
 
     def status(self) -> list[StepStatus]:
         """One object a step, in order: `name`, `state`, `reason`, `seconds`, `nbytes`, `runs`."""
-        self._ledger.refresh()
+        self._refresh()
         return status.statuses(self._ledger.pipe, self._ledger.record, self._world)
 
     def history(self) -> list[Run]:
@@ -212,7 +234,7 @@ class Job(MutableMapping[str, Any]):
 
         Raises UsageError where no step makes it.
         """
-        self._ledger.refresh()
+        self._refresh()
         pipe = self._ledger.pipe
         if name not in pipe.meanings:
             known = ", ".join(sorted(pipe.meanings)) or "none"
@@ -233,6 +255,10 @@ class Job(MutableMapping[str, Any]):
         return self._load(version)[name]
 
     # --- inside --------------------------------------------------------------------------------
+
+    def _refresh(self) -> None:
+        self._ledger.refresh()
+        self._ledger.take_news()  # who looks anew each time has no use for it
 
     def _keep(self, step: str, value: object, phase: Phase) -> Version:
         names = [VALUE, *([step] if step.isidentifier() else [])]
@@ -305,6 +331,14 @@ class Job(MutableMapping[str, Any]):
             for name, meaning in self._ledger.pipe.meanings.items()
             if not meaning.maker and (version := self._meant(name)) is not None
         }
+
+
+class _Call(Job):
+    """A job for one call, over the ledger that this thread has."""
+
+    def __init__(self, name: str, store: str | Path | None) -> None:  # not the parent's: no opening
+        _check_job(name)
+        self._begin(name, _ledger(name, store))
 
 
 class _Names(Mapping[str, Any]):
@@ -385,6 +419,11 @@ def _unusable(what: str, flaw: str) -> DamageError:
 def is_job_name(name: object) -> bool:
     """Whether something can be the name of a job: any text that can be seen."""
     return isinstance(name, str) and bool(name.strip()) and name.isprintable()
+
+
+def _check_job(name: object) -> None:
+    if not is_job_name(name):
+        raise UsageError(f"{name!r} is no name for a job", "a job's name is text")
 
 
 def check_name(step: object) -> None:

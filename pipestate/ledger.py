@@ -62,8 +62,16 @@ class Ledger:
         """A record by its digest; one with a flaw where it cannot be read, or is not trusted."""
         record = self.records.get(digest)
         if record is None:
-            record = self.records[digest] = salvage.record(self.store, self.pipe, digest)
+            record = salvage.record(self.store, self.pipe, digest)
+            self._hold(digest, record)
         return record
+
+    def _hold(self, digest: Digest, record: Record) -> None:
+        """Remember a record; the oldest are forgotten, lest a server that never ends grow with all
+        that it ever set."""
+        self.records[digest] = record
+        if len(self.records) > 1000 + (1 + self.keep_runs) * len(self.pipe.heads):
+            del self.records[next(iter(self.records))]
 
     def runs(self) -> list[Run]:
         """The kept runs of the job, as far as they can be read."""
@@ -109,7 +117,7 @@ class Ledger:
                 continue
             self.pipe = pipe
             if digest is not None and record is not None:
-                self.records[digest] = record
+                self._hold(digest, record)
             return run
 
     def definition(self, name: str, digest: Digest) -> Version | None:

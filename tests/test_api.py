@@ -161,6 +161,33 @@ def test_a_job_that_is_let_go_of_leaves_no_file_open(say):
     assert say(code) == "0"
 
 
+CALLS = """
+import os, shutil, subprocess, sys
+from pipestate import PipeStateError, pip
+def elsewhere(text):
+    subprocess.run([sys.executable, "-c", "from pipestate import pip; " + text], check=True)
+pip.set("j", "s", 1)
+elsewhere("pip.set('j', 's', 2)")
+print(pip.get("j", "s"))
+shutil.rmtree(".pipestate")
+print(pip.get("j", "s"))
+for number in range(4):
+    elsewhere(f"pip.set('j', 't', {number})")
+print(pip.read("j"))
+os.environ["PIPESTATE_KEYS"] = os.path.abspath("keys of another user")
+try:
+    pip.get("j", "t")
+except PipeStateError as error:
+    print("not trusted" if "do not trust" in str(error) else error)
+"""
+
+
+def test_a_call_sees_what_has_happened_since_the_last_one(say):
+    """Though what is known of a job is kept between calls: others have set something, the store was
+    removed and made anew, another user's keys are in force."""
+    assert say(CALLS).splitlines() == ["2", "None", "{'t': 3}", "not trusted"]
+
+
 def test_the_store_is_where_it_is_said_to_be(say, cwd):
     """`$PIPESTATE_STORE`, else the nearest `.pipestate/` above; with a `.gitignore` in it."""
     say("import pipestate as pip\npip.set('j', step='a', value=1)")

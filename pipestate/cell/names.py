@@ -93,7 +93,8 @@ def visible(ns: Mapping[Any, Any]) -> dict[str, Any]:
         "".join(found)  # tells at once whether all are strings
     except TypeError:  # `globals()[3] = 4` is nobody's
         return visible({name: value for name, value in ns.items() if isinstance(name, str)})
-    for name in [name for name in found if is_hidden(name)]:
+    odd = [name for name in found if name[:1] == "_" or name in IPYTHON_NAMES]
+    for name in filter(is_hidden, odd):
         _hidden.add(name)
         del found[name]
     return found

@@ -20,8 +20,10 @@ from ..cell.source import StepLine
 from ..errors import UsageError
 from ..ledger import Ledger
 from ..pipe import graph, layers, places
+from ..pipe import lines as pipe_lines
 from ..pipe.history import KEPT
 from ..pipe.layers import Layers, Makers
+from ..pipe.lines import Lines
 from ..pipe.places import Cells, Row
 from ..pipe.status import STEP_VALUE, Reason, World, because, judge
 from ..record import AccessPath, Digest, FileState, Pipe, Record, Seen
@@ -93,13 +95,16 @@ class Memory:
     sited: Task | None = None
     makers: Makers = field(default_factory=Makers)
     made_for: Pipe | None = None
+    doubtful: frozenset[str] = frozenset()
+    """The steps of which what they do is not proved: it may be told anew from any other's run."""
+    lines: Lines = field(default_factory=Lines)
 
     def clear(self) -> None:
         """Forget the job: another one, or another store of it, is gone over to."""
         for known in (self.set_up, self.tasks, self.cells, self.attempts):
             known.clear()
         self.site = self.sited = self.made_for = None
-        self.makers = Makers()
+        self.makers, self.lines, self.doubtful = Makers(), Lines(), frozenset()
 
 
 @dataclass(slots=True)
@@ -165,8 +170,12 @@ class Bench:
 
     def is_setup(self, step: str) -> bool:
         """Whether a step is one of setup, by the line last seen for it."""
-        seen = self.ledger.pipe.seen.get(step)
-        return seen is not None and "--setup" in seen.options and "--setup" in seen.options.split()
+        return step in self.lines().setups
+
+    def lines(self) -> Lines:
+        """What the lines last seen for the steps say."""
+        self.memory.lines = pipe_lines.moved(self.memory.lines, self.ledger.pipe.seen)
+        return self.memory.lines
 
     def modules_of(self, task: Task) -> set[str]:
         """The modules that the step's source, or the code it reaches, imports."""
@@ -221,13 +230,9 @@ class Bench:
 
     def _cells(self) -> Cells:
         """What is known of the cells: those of the steps, and the saved notebook's."""
-        seen = self.ledger.pipe.seen
+        said = self.lines()
         saved = notebooks.cell_ids(notebooks.path_of(self.shell.user_ns, self.memory.folder))
-        return Cells(
-            {step: one.cell_id for step, one in seen.items()},
-            saved,
-            {step: name for step, one in seen.items() if (name := _after(one.options))},
-        )
+        return Cells(said.cells, saved, said.after)
 
     def _cells_with(self, task: Task) -> Cells:
         """The cells with a task's own as it is now."""
@@ -305,11 +310,6 @@ class Bench:
         if outlook.is_dynamic(task.names):
             return because("dynamic", "eval, exec, globals() or the like")
         return first or because("new")
-
-
-def _after(options: str) -> str:
-    """The step after which a line's `--after` says that its step stands."""
-    return cell_source.parse_line(options).after or "" if "--after" in options else ""
 
 
 def module_of(statement: str) -> str:

@@ -97,6 +97,50 @@ class Binding:
         )
 
 
+class Bindings(dict[str, Binding]):
+    """What names mean, and which of them stand apart: so that a cell need not look at each.
+
+    `plain` are those that no step made, `flawed` those whose value is not in the store as it was.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain: set[str] = set()
+        self.flawed: set[str] = set()
+
+    def __setitem__(self, name: str, binding: Binding) -> None:
+        super().__setitem__(name, binding)
+        version = binding.version
+        _mark(self.plain, name, not binding.maker)
+        _mark(self.flawed, name, version is not None and bool(version.flaw))
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        self._forget(name)
+
+    def pop(self, name: str, *default: Any) -> Any:
+        """As a dict's."""
+        self._forget(name)
+        return super().pop(name, *default)
+
+    def clear(self) -> None:
+        """As a dict's."""
+        super().clear()
+        self.plain.clear()
+        self.flawed.clear()
+
+    def _forget(self, name: str) -> None:
+        self.plain.discard(name)
+        self.flawed.discard(name)
+
+
+def _mark(names: set[str], name: str, is_in: bool) -> None:
+    if is_in:
+        names.add(name)
+    else:
+        names.discard(name)
+
+
 @dataclass(slots=True)
 class Plain:
     """What the plain cells of a kernel did: when each ran last, what it left of names that mean

@@ -21,8 +21,9 @@ from ..errors import PipeStateError, UsageError
 from ..pipe import graph, layers
 from ..pipe.graph import Touches
 from ..pipe.layers import Makers
+from ..pipe.lines import differing
 from ..pipe.status import STEP_VALUE, Reason, StepStatus, because
-from ..record import ABSENT, Digest, Record, Seen, Version
+from ..record import ABSENT, Digest, Pipe, Record, Seen, Version
 from . import ambient, pictures, restores, runs, turns
 from .bench import Bench, Told
 from .outlook import Outlook, Site
@@ -68,13 +69,18 @@ def needed_by(bench: Bench, task: Task, outlook: Outlook) -> tuple[str, ...]:
 
 def _makers(bench: Bench, order: tuple[str, ...]) -> Makers:
     """What each step of the job does to which names; only what has moved is looked at anew."""
-    pipe, known = bench.ledger.pipe, bench.memory.makers
-    if bench.memory.made_for is pipe and known.order == order:
+    memory, pipe = bench.memory, bench.ledger.pipe
+    known, then = memory.makers, memory.made_for or Pipe("")
+    if then is pipe and known.order == order:
         return known
-    marks = {step: _mark(bench, step, known.marks.get(step)) for step in order}
-    bench.memory.makers = layers.makers(known, order, marks, lambda step: touches(bench, step))
-    bench.memory.made_for = pipe
-    return bench.memory.makers
+    moved = {*differing(then.heads, pipe.heads), *differing(then.seen, pipe.seen)}
+    moved |= then.failed.keys() | pipe.failed.keys() | memory.doubtful
+    moved |= {*order[len(known.order) :], *(step for step in order if step not in known.marks)}
+    marks = {step: _mark(bench, step, known.marks.get(step)) for step in order if step in moved}
+    memory.makers = layers.makers(known, order, marks, lambda step: touches(bench, step))
+    memory.made_for = pipe
+    memory.doubtful = frozenset(step for step, mark in marks.items() if mark[2])
+    return memory.makers
 
 
 Mark = tuple[Digest | None, Seen | None, int]
@@ -263,8 +269,9 @@ def warn(bench: Bench, task: Task) -> None:
 
 def run_setups(bench: Bench, steps: Iterable[str], names: frozenset[str] | None = None) -> None:
     """Run the setup steps among `steps` that this kernel has not run; or only those for `names`."""
-    for step in steps:
-        if step in bench.memory.set_up or not bench.is_setup(step):
+    waiting = bench.lines().setups - bench.memory.set_up
+    for step in steps if waiting else ():
+        if step not in waiting:
             continue
         head = bench.ledger.head(step)
         made = head.made if head else ()

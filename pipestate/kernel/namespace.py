@@ -24,7 +24,7 @@ from ..errors import StoreError
 from ..record import VALUE, Digest, Version
 from ..store import digests, versions
 from ..store.versions import Component, Fetch, Phase, Put, Source
-from .bindings import DORMANT, Amendment, Binding, Origin, Plain, is_light
+from .bindings import DORMANT, Amendment, Binding, Bindings, Origin, Plain, is_light
 
 _DEFINITIONS: Final = (types.FunctionType, type)
 NOWHERE: Final = Origin()
@@ -68,7 +68,7 @@ class Namespace:
     ns: dict[str, Any]
     fetch: Fetch
     put: Put
-    bindings: dict[str, Binding] = field(default_factory=dict)
+    bindings: Bindings = field(default_factory=Bindings)
     suspects: dict[str, dict[str, bool]] = field(default_factory=dict)
     junk: dict[str, Junk] = field(default_factory=dict)
     sources: dict[str, tuple[Source, Any]] = field(default_factory=dict)
@@ -103,10 +103,13 @@ class Namespace:
             and self.ns[name] is binding.obj
         )
 
-    def definitions(self) -> dict[int, str]:
-        """The notebook's own functions and classes, by id: other values refer to them by name."""
+    def definitions(self, now: Mapping[str, Any] | None = None) -> dict[int, str]:
+        """The notebook's own functions and classes, by id: other values refer to them by name.
+
+        `now` are the user's names and their objects, where they have been asked for already.
+        """
         found: dict[int, str] = {}
-        for name, value in visible(self.ns).items():
+        for name, value in (visible(self.ns) if now is None else now).items():
             if _is_own(value) and (id(value) not in found or value.__name__ == name):
                 found[id(value)] = name
         for (name, digest), value in self.earlier.items():

@@ -365,10 +365,8 @@ class Outlook:
         """Names that plain cells made out of objects of `names`, and that still share them."""
         kin = {
             name
-            for name, binding in self.space.bindings.items()
-            if not binding.maker
-            and name not in names
-            and not binding.origin.kin.isdisjoint(names)
+            for name in self.space.bindings.plain - names
+            if not self.space.bindings[name].origin.kin.isdisjoint(names)
             and self.space.is_current(name)
         }
         if not kin:

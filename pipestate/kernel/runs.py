@@ -99,7 +99,7 @@ def _start(bench: Bench, task: Task, outlook: Outlook, reason: Reason, lease: Le
     _import_anew(bench, reloaded)
     _put_files_back(bench, task)
     batch = bench.ledger.batch()
-    prepared = trial.prepare(task, outlook, bench.ledger, Phase(batch.put))
+    prepared = trial.prepare(task, outlook, bench.ledger, Phase(batch.put), bench.lines().setups)
     caches.forget(bench.space, prepared, bench.reads_of)
     _bind_stdin(bench, task)
     settings = put_surroundings(bench, outlook.site.layers, task.step)

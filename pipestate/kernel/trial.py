@@ -110,7 +110,9 @@ class Outcome:
 # --- before --------------------------------------------------------------------------------------
 
 
-def prepare(task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase) -> Trial:
+def prepare(
+    task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase, setups: frozenset[str]
+) -> Trial:
     """Put in place what the step should find, the rest aside."""
     space = outlook.space
     space.clear_junk(task.step)
@@ -149,7 +151,6 @@ def prepare(task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase) ->
         if _made_in(placed[name], outlook.row) or placed[name].origin.stood
     }
     mates = {name: _mates(placed, name) for name in placed}
-    setups = frozenset(s for s, seen in ledger.pipe.seen.items() if "--setup" in seen.options)
     objects = visible(space.ns)
     return Trial(
         task, outlook, inputs, placed, aside, own, objects, givens, given_by, setups, mates
@@ -350,7 +351,7 @@ def outcome(trial: Trial, value: object, has_value: bool, phase: Phase) -> Outco
         and b.version.flaw != LEFT_OUT
     }
     lost = lost_digest(trial)
-    definitions = space.definitions()
+    definitions = space.definitions(now)
     values = {name: now[name] for name in bound | touched}
     needed = functools.cache(space.digest_of)
     found = look(
@@ -423,9 +424,13 @@ def _is_secret(component: Component, name: str, secret: frozenset[int], task: Ta
 
 def _left_out(task: Task, space: Namespace) -> frozenset[int]:
     """The ids of the objects that somebody wants kept out of the store."""
-    names = {n for n, b in space.bindings.items() if b.version and b.version.flaw == LEFT_OUT}
+    names = {name for name in space.bindings.flawed if _is_left_out(space.bindings[name])}
     names |= set(task.line.no_save)
     return frozenset(id(space.ns[name]) for name in names if name in space.ns)
+
+
+def _is_left_out(binding: Binding) -> bool:
+    return binding.version is not None and binding.version.flaw == LEFT_OUT
 
 
 def _is_closed(value: object) -> bool:

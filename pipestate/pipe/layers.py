@@ -11,12 +11,13 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Any, TypeVar
 
 from ..record import VALUE, Digest, Record
 from .graph import Held, Touches
+from .lines import differing
 
 T = TypeVar("T")
 Pile = tuple[tuple[int, T], ...]
@@ -121,7 +122,11 @@ def moved(
         return known
     known = known if _leads_on(known.order, order) else Layers()
     then = known.heads
-    changed = [(at, step) for at, step in enumerate(order) if heads.get(step) != then.get(step)]
+    places = known.places
+    if known.order != order:
+        places = {step: at for at, step in enumerate(order)}
+    moves = dict.fromkeys((*differing(then, heads), *order[len(known.order) :]))
+    changed = [(places[step], step) for step in moves if step in places]
     left, givens = dict(known.left), dict(known.givens)
     ambient, writers = known.ambient, known.writers
     for at, step in changed:
@@ -140,7 +145,6 @@ def moved(
                 _replace(givens, name, at, given)
         ambient = _put(ambient, at, *((head,) if head is not None and head.ambient else ()))
         writers = _put(writers, at, *((head,) if head is not None and head.files_written else ()))
-    places = {step: at for at, step in enumerate(order)}
     return Layers(order, places, heads, left, givens, ambient, writers)
 
 
@@ -232,14 +236,20 @@ def makers(
     marks: Mapping[str, Any],
     touches: Callable[[str], Touches],
 ) -> Makers:
-    """The makers in this order, from those of an earlier moment."""
-    known = known if _leads_on(known.order, order) else Makers()
-    changed = [at for at, step in enumerate(order) if marks[step] != known.marks.get(step)]
+    """The makers in this order, from those of an earlier moment.
+
+    `marks` are those of the steps whose marks may have moved since, new ones among them.
+    """
+    if not _leads_on(known.order, order):
+        marks = {step: mark for step, mark in {**known.marks, **marks}.items() if step in order}
+        known = Makers()
+    changed = [step for step, mark in marks.items() if mark != known.marks.get(step)]
     if not changed:
-        return known
+        return known if known.order == order else replace(known, order=order)
+    place_of = {step: at for at, step in enumerate(order)}
     now, places = dict(known.touches), dict(known.places)
-    for at in changed:
-        step = order[at]
+    for step in changed:
+        at = place_of[step]
         old = known.touches[step].makes if step in known.touches else frozenset()
         now[step] = touches(step)
         new = now[step].makes
@@ -248,4 +258,4 @@ def makers(
         for name in new - old:
             insort(row := list(places.get(name, ())), at)
             places[name] = tuple(row)
-    return Makers(order, marks, now, places)
+    return Makers(order, {**known.marks, **marks}, now, places)

@@ -60,10 +60,12 @@ def row_of(order: Sequence[str], cells: Cells) -> Row:
 
 def order_for(step: str, order: Sequence[str], cells: Cells) -> tuple[str, ...]:
     """The steps in their places when `step` is about to run."""
-    row = list(order) if step in order else [*order, step]
     own = cells.after or {}
+    if not cells.saved and not own:
+        return tuple(order) if step in order else (*order, step)
+    row = list(order) if step in order else [*order, step]
     index = {cell: number for number, cell in enumerate(cells.saved)}
-    known = [one for one in row if cells.ids.get(one) in index and one not in own]
+    known = {one for one in row if cells.ids.get(one) in index and one not in own}
     slots = iter(sorted(known, key=lambda one: index[cells.ids[one]]))
     row = [next(slots) if one in known else one for one in row]
     if step in known:
@@ -78,7 +80,9 @@ def order_for(step: str, order: Sequence[str], cells: Cells) -> tuple[str, ...]:
 def _unsaved_above(step: str, row: list[str], cells: Cells, index: Mapping[str, int]) -> list[str]:
     """New cells that ran before `step` does, and are not saved yet, stand above it."""
     at = row.index(step)
-    new = [one for one in row[at + 1 :] if cells.ids.get(one, "") and cells.ids[one] not in index]
+    new = dict.fromkeys(
+        one for one in row[at + 1 :] if cells.ids.get(one, "") and cells.ids[one] not in index
+    )
     rest = [one for one in row if one not in new]
     at = rest.index(step)
     return [*rest[:at], *new, *rest[at:]]

@@ -65,10 +65,17 @@ def open_store(
     path = Path(path).expanduser().absolute()
     _check_format(path)
     trust = Trust(Keys(keys_folder()), verification)
-    rows = Rows(path / "index", durable)
+    rows = _rows(path, durable)
     index = Index(rows, trust, lambda: _make_folder(path, durable=durable))
     blobs = Blobs(path / "blobs", durable, verification, index.stamps, index.remember)
     return Store(path, blobs, index)
+
+
+@functools.lru_cache(maxsize=16)
+def _rows(path: Path, durable: bool) -> Rows:
+    """The database of a store, which all that use the store in this process share: opening one
+    takes ten times as long as what is mostly asked of it."""
+    return Rows(path / "index", durable)
 
 
 @dataclass(frozen=True)
@@ -110,9 +117,21 @@ class Store:
         """Make the folder, if it is not there. Raises StoreError where that cannot be."""
         _make_folder(self.path, durable=self.blobs.durable)
 
+    def state(self) -> tuple[object, ...]:
+        """What differs where this is another store than it was, or the user's keys have changed."""
+        return (_state_of(f"{self.path}/format"), *map(_state_of, self.index.trust.keys.files))
+
     def close(self) -> None:
         """Let go of the database; the next use opens it again."""
         self.index.close()
+
+
+def _state_of(path: str) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _row(blob: Blob, rows: Mapping[Digest, bytes]) -> memoryview:
@@ -239,7 +258,7 @@ def _check_format(path: Path) -> bool:
     with told(path):
         try:
             state = os.stat(f"{path}/format")
-            number = _number(path, state.st_dev, state.st_ino, state.st_mtime_ns, state.st_size)
+            number = _number(path, state.st_ino, state.st_mtime_ns, state.st_size)
         except FileNotFoundError:
             return False
     if number == str(FORMAT):

@@ -81,6 +81,11 @@ class Keys:
 
     path: Path
 
+    @property
+    def files(self) -> tuple[str, str]:
+        """The files that all of it is in."""
+        return f"{self.path}/{_NAME}", f"{self.path}/{_TRUSTED}"
+
     def mine(self) -> Secret | None:
         """The user's own key; None where none was made yet.
 
