@@ -15,7 +15,7 @@ from .pipe import history
 from .record import Blob, Digest, Pipe, Record, Run, Version
 from .store import salvage
 from .store.folder import Batch, Store
-from .store.index import Moved
+from .store.index import Mark, Moved
 
 
 @dataclass(slots=True)
@@ -28,6 +28,7 @@ class Ledger:
     records: dict[Digest, Record] = field(default_factory=dict)
     news: list[Run] = field(default_factory=list)
     keep_runs: int = history.KEPT
+    mark: Mark = None
 
     @classmethod
     def open(cls, store: Store, job: str, *, keep_runs: int = history.KEPT) -> Ledger:
@@ -42,9 +43,19 @@ class Ledger:
 
     def refresh(self) -> None:
         """Take up what other processes have added since; `take_news` says what it was."""
+        mark = self.store.index.mark()
+        if mark is not None and mark == self.mark:
+            return
         pipe, runs = salvage.tail(self.store.index, self.job, self.pipe)
         self.pipe = history.fold(pipe, runs, keep=self.keep_runs) if runs else pipe
         self.news.extend(runs)
+        self.mark = mark
+
+    @property
+    def is_current(self) -> bool:
+        """Whether nobody else has added to the job since the last look."""
+        index = self.store.index
+        return index.mark() == self.mark or index.last(self.job) == self.pipe.number
 
     def reread(self) -> None:
         """Forget what is remembered of the store, for some of it was removed: fold it anew."""
@@ -111,7 +122,7 @@ class Ledger:
                 run = replace(run, started=time.time())
             pipe = history.after(self.pipe, run, keep=self.keep_runs)
             try:
-                batch.commit(run, pipe=pipe)
+                self.mark = batch.commit(run, pipe=pipe)
             except Moved:
                 self.refresh()
                 continue

@@ -357,7 +357,12 @@ def _from_bytes(cls: type[T], data: bytes) -> T:
         ) from error
 
 
+_ATOMS: Final = frozenset({str, int, float, bool, type(None)})
+
+
 def _plain(value: Any) -> Any:
+    if type(value) in _ATOMS:
+        return value
     if isinstance(value, AccessPath):
         return [value.name, *(_plain_part(kind, key) for kind, key in value.parts)]
     if dataclasses.is_dataclass(value):

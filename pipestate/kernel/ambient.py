@@ -463,8 +463,14 @@ def _take_decimal() -> dict[str, object]:
     context = decimal.getcontext()
     fields = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
     found = {name: getattr(context, name) for name in fields}
-    found["traps"] = tuple(sorted(kind.__name__ for kind, on in context.traps.items() if on))
+    found["traps"] = _trap_names(*context.traps.values())
     return found
+
+
+@functools.lru_cache(maxsize=64)
+def _trap_names(*are_on: bool) -> tuple[str, ...]:
+    kinds = decimal.getcontext().traps
+    return tuple(sorted(kind.__name__ for kind, on in zip(kinds, are_on, strict=True) if on))
 
 
 def _put_decimal(name: str, value: Any) -> None:

@@ -82,7 +82,7 @@ def _wait(bench: Bench, task: Task) -> Lease:
 def _judge_again(bench: Bench, task: Task, reason: Reason) -> Reason | tuple[Digest, Record]:
     """What is to be done, now that nobody else runs the step; as before where nobody has."""
     ledger = bench.ledger
-    if reason.kind in IN_ANY_CASE or ledger.store.index.last(ledger.job) == ledger.pipe.number:
+    if reason.kind in IN_ANY_CASE or ledger.is_current:
         return reason
     news.follow(bench)
     return bench.verdict(task, bench.outlook(task))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from ..record import ABSENT, VALUE, AccessPath, Digest, Input, Pipe, Record
 from . import graph
@@ -68,6 +68,10 @@ _SENTENCES: Mapping[str, str] = {
 }
 
 
+STEP_VALUE = "< "
+"""Before a step's name, it makes a name of the step's value: one that no identifier can be."""
+
+
 def because(kind: str, subject: object = "", *, maker: str = "", detail: str = "") -> Reason:
     """A reason whose maker and detail are put into words here, so that all doors say the same."""
     if kind not in _SENTENCES:
@@ -106,6 +110,10 @@ class World:
     plain: Callable[[Record], Reason | None] = lambda record: None
 
 
+_OTHER_SOURCE: Final = because("source")
+"""Made once: most of the records that a step has are of earlier sources."""
+
+
 def judge(record: Record, world: World) -> Reason | None:
     """Why `record` is not what a run would leave now, or None where it is."""
     if record.flaw:
@@ -113,7 +121,7 @@ def judge(record: Record, world: World) -> Reason | None:
     if record.is_set:
         return because("set")
     if record.normal != world.normal:
-        return because("source")
+        return _OTHER_SOURCE
     if record.is_volatile:
         return because("dynamic", "eval, exec, globals() or the like")
     if not record.is_done:
@@ -173,10 +181,6 @@ def _judge_world(record: Record, world: World) -> Reason | None:
 def _done_key(record: Record) -> str:
     words = record.options.split()
     return words[words.index("--done") + 1] if "--done" in words else "?"
-
-
-STEP_VALUE = "< "
-"""Before a step's name, it makes a name of the step's value: one that no identifier can be."""
 
 
 def value_found(step: str, record: Record | None) -> Found:

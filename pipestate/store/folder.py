@@ -26,7 +26,7 @@ from ..record import Blob, Digest, Pipe, Record, Run
 from . import folders
 from .blobs import Blobs, Verification, digest, flat
 from .faults import told
-from .index import Index, digest_of
+from .index import Index, Mark, digest_of
 from .rows import Rows
 from .trust import Keys, Trust, keys_folder
 
@@ -185,27 +185,27 @@ class Batch:
         self._records[name] = data
         return name
 
-    def commit(self, run: Run, *, pipe: Pipe | None = None) -> None:
+    def commit(self, run: Run, *, pipe: Pipe | None = None) -> Mark:
         """Append `run` to its job with all that was put: visible as one, or, after an error, not.
 
         `run.number` is one above the number of the pipe that it was decided on; raises Moved when
-        the job has moved on since. `pipe` is the fold that includes `run`.
+        the job has moved on since. `pipe` is the fold that includes `run`. Gives the index's mark.
         """
         try:
-            self._commit(run, pipe, self._ready)
+            return self._commit(run, pipe, self._ready)
         except _Swept as swept:
             self._put_again(swept.blobs)
             # Should it be swept once more, it is put while everybody waits.
-            self._commit(run, pipe, lambda: self._put_again(self._gone()))
+            return self._commit(run, pipe, lambda: self._put_again(self._gone()))
 
-    def _commit(self, run: Run, pipe: Pipe | None, ready: Callable[[], None]) -> None:
+    def _commit(self, run: Run, pipe: Pipe | None, ready: Callable[[], None]) -> Mark:
         blobs = self.store.blobs
         stamps = {
             name: stamp
             for name, (blob, _) in self._files.items()
             if (stamp := blobs.stamp(blob)) is not None
         }
-        self.store.index.commit(
+        mark = self.store.index.commit(
             run.job,
             expected=run.number - 1,
             run=run,
@@ -216,6 +216,7 @@ class Batch:
             ready=ready,
         )
         self._clear()
+        return mark
 
     def _ready(self) -> None:
         """A sweep holds off commits, but may have come between put and commit."""

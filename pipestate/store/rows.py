@@ -13,6 +13,7 @@ answer; another format byte is a FormatError.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sqlite3
 import threading
@@ -39,6 +40,17 @@ WAIT_SECONDS: Final = 5.0
 
 _AT_ONCE = 500
 """How many keys one query asks for: some builds of SQLite take no more than 999."""
+
+_PUT = """
+INSERT INTO Cache (key, raw, store_time, access_time, access_count, size, mode, value)
+VALUES (?, 1, ?, ?, 0, 0, ?, ?)
+ON CONFLICT (key, raw) DO UPDATE SET
+    store_time = excluded.store_time, expire_time = NULL, mode = excluded.mode, filename = NULL,
+    value = excluded.value
+WHERE (value, mode, filename, expire_time) IS NOT (excluded.value, excluded.mode, NULL, NULL)
+"""
+
+_numbers = itertools.count()
 
 _PLAIN = b"\x01"
 _SIGNED = b"\x02"
@@ -145,6 +157,21 @@ class Database(diskcache.Cache):  # type: ignore[misc]
             for key, raw, mode, filename, value in self._sql(query.format(marks), some).fetchall():
                 yield self._disk.get(key, raw), self._disk.fetch(mode, filename, value, False)
 
+    def put(self, key: str, value: bytes) -> None:
+        """Write a row, unless it is there as it should be; inside a transaction, as ever. Cache
+        looks before it writes, and in several statements."""
+        now = time.time()
+        self._sql(_PUT, (key, now, now, diskcache.core.MODE_RAW, value))
+
+    def mark(self) -> tuple[int, int]:
+        """The number of this thread's connection, and SQLite's of what others have committed since
+        it was opened."""
+        connection, local = self._con, self._local
+        if getattr(local, "numbered", None) is not connection:
+            local.numbered, local.number = connection, next(_numbers)
+        ((version,),) = connection.execute("PRAGMA data_version").fetchall()
+        return local.number, version
+
     def there(self, keys: Sequence[str]) -> Iterator[str]:
         """Those of the keys that have a row."""
         query = "SELECT key, raw FROM Cache WHERE key IN ({})"
@@ -213,14 +240,19 @@ class Rows:
                 return []
             return [key for key in cache.iterkeys() if key.startswith(prefix)]
 
+    def mark(self) -> tuple[int, ...] | None:
+        """What differs once anybody has committed; None where there is no database. A mark taken in
+        a transaction is that of the moment after it."""
+        with self._lock, told(self.path):
+            cache = self._cache()
+            return None if cache is None else (self._open.get("count", 0), *cache.mark())
+
     def set(self, key: str, payload: bytes, head: bytes = b"") -> None:
         """Write a row, in a transaction. An equal one is left alone, a damaged one replaced."""
         rest = head + payload
         mark = _SIGNED if head else _PLAIN
         data = mark + _seal(key, mark, rest) + rest
-        cache = self._writing()
-        if cache.get(key) != data:
-            cache.set(key, data)
+        self._writing().put(key, data)
 
     def delete(self, key: str) -> None:
         """Remove a row, in a transaction, if it is there."""
@@ -245,6 +277,7 @@ class Rows:
                     cache.reset("sqlite_synchronous", 2, update=False)
                 with self._begun(cache):
                     self._open["writing"] = True
+                    self._open["count"] = self._open.get("count", 0) + 1
                     yield
             except StoreError:
                 raise
