@@ -112,7 +112,8 @@ def write(path: Path, buffers: Iterable[Any]) -> None:
 
 
 def read_seconds(path: Path) -> float:
-    """The floor of loading: a file read into memory that has been touched before."""
+    """A file read into memory that has been touched before: a floor that nobody stands on after a
+    restart, for comparison."""
     memory = memoryview(bytearray(path.stat().st_size))
 
     def read() -> None:
@@ -126,7 +127,8 @@ def read_seconds(path: Path) -> float:
 
 
 def read_new_seconds(path: Path) -> float:
-    """The same file read into new memory, which is all that a process has after a restart."""
+    """The floor of loading: a file read into new memory, which is all that a process has after a
+    restart. By it `pickle.load` of a big array or frame takes 0.8 to 1.1 times a raw read."""
     path.read_bytes()
     return seconds(path.read_bytes)
 
