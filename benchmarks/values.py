@@ -179,7 +179,7 @@ def big_values(room: Path, name: str, *, scale: float, rounds: int) -> list[Row]
         Row("keep", f"{what}, over a raw write", kept.times, "x", kind.target, str(kept)),
         Row("first use", f"{what}, of a raw read", used.times * 100, "%", percent, str(used)),
         Row(
-            "first use", f"{what}, of one into warm memory", warm.times * 100, "%", None, str(warm)
+            "first use", f"{what}, of one into used memory", warm.times * 100, "%", None, str(warm)
         ),
         Row("first use", f"{what}", used.ours * 1e3, "ms", 10.0),
     ]
