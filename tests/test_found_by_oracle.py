@@ -327,3 +327,15 @@ def test_a_body_does_not_work_on_what_its_last_run_left(play: Player) -> None:
     """Even where that is equal to what it should find."""
     first = ("s0: ys = []", "s1: xs = ys", "s2: xs = [x for x in xs]", "s3: xs, ys = xs, xs")
     assert play(*first, "s3: ys.append(0)\nxs, ys = xs, xs", "xs") == "[]"
+
+
+def test_a_step_that_works_in_place_is_needed_for_what_shares_objects_now(play: Player) -> None:
+    """When it last ran, nothing shared the object; now a step above it has made an alias."""
+    first = ("s0: ys = [5, 1]", "s1: q = 0", "s2: ys.reverse()", "s1: t = (ys, 6)")
+    assert play(*first, "s3: w = t", "w[0]") == "[1, 5]"
+
+
+def test_an_alias_made_above_follows_what_a_step_changes(play: Player) -> None:
+    """Also where a step in between was run for that one's sake."""
+    first = ("s0: ys = [5, 1]", "s1: q = 0", "s2: ys.reverse()", "s1: t = (ys, 6)")
+    assert play(*first, "s3: ys.append(9)", "t[0] is ys, t") == "(True, ([1, 5, 9], 6))"

@@ -96,7 +96,8 @@ class Memory:
     makers: Makers = field(default_factory=Makers)
     made_for: Pipe | None = None
     doubtful: frozenset[str] = frozenset()
-    """The steps of which what they do is not proved: it may be told anew from any other's run."""
+    """The steps of which what they do depends on others' runs: on what shares objects above them,
+    or because it is not proved."""
     lines: Lines = field(default_factory=Lines)
 
     def clear(self) -> None:

@@ -76,25 +76,33 @@ def _makers(bench: Bench, order: tuple[str, ...]) -> Makers:
     moved = {*differing(then.heads, pipe.heads), *differing(then.seen, pipe.seen)}
     moved |= then.failed.keys() | pipe.failed.keys() | memory.doubtful
     moved |= {*order[len(known.order) :], *(step for step in order if step not in known.marks)}
-    marks = {step: _mark(bench, step, known.marks.get(step)) for step in order if step in moved}
+    marks = {step: _mark(bench, step) for step in order if step in moved}
     memory.makers = layers.makers(known, order, marks, lambda step: touches(bench, step))
     memory.made_for = pipe
-    memory.doubtful = frozenset(step for step, mark in marks.items() if mark[2])
+    memory.doubtful = frozenset(
+        step for step, mark in marks.items() if mark[2] or _changed_in_place(bench, step)
+    )
     return memory.makers
 
 
-Mark = tuple[Digest | None, Seen | None, int]
+Mark = tuple[Digest | None, Seen | None, int, frozenset[str]]
 
 
-def _mark(bench: Bench, step: str, known: Mark | None) -> Mark:
+def _mark(bench: Bench, step: str) -> Mark:
     """What a step's touches are told from. What one could do that has not proved it depends on all
-    that stands before it."""
+    that stands before it, and what one changes in place on what shares objects with that now."""
     pipe = bench.ledger.pipe
-    head, seen = pipe.heads.get(step), pipe.seen.get(step)
-    is_same = known is not None and (known[0], known[2]) == (head, 0) and known[1] is seen
-    if known is not None and is_same and step not in pipe.failed:
-        return known
-    return head, seen, 0 if _is_proved(bench, step) else pipe.number
+    mates = frozenset(_mates(bench, step, _changed_in_place(bench, step)))
+    number = 0 if _is_proved(bench, step) else pipe.number
+    return pipe.heads.get(step), pipe.seen.get(step), number, mates
+
+
+def _changed_in_place(bench: Bench, step: str) -> frozenset[str]:
+    """The names whose objects the record in force found, and left as others."""
+    record = bench.ledger.head(step)
+    if record is None:
+        return frozenset()
+    return frozenset(record.made).difference(record.bound)
 
 
 def touches(bench: Bench, step: str) -> Touches:
@@ -111,6 +119,7 @@ def touches(bench: Bench, step: str) -> Touches:
         reads |= {AMBIENT + key for key in record.moved if key.startswith(RANDOM)}
         made = {name for version in record.outputs for name in version.names} | {*record.made}
         changes |= made - imported
+        changes |= _mates(bench, step, _changed_in_place(bench, step))
         changes |= {*record.gone}
         changes |= {FILE + one.path for one in record.files_written}
         changes |= _ambient_of(record)

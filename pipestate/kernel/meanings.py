@@ -117,7 +117,13 @@ def _takes(trial: Trial, result: Outcome, name: str, version: Version | None = N
     if trial.task.is_asked:
         named = result.bound | result.gone | (result.changed & trial.named)
         seen = placed.version if placed is not None else None
-        return name in named or (seen is not None and _is_equal(known, seen, name))
+        if name in named or seen is None:
+            return name in named
+        if _is_equal(known, seen, name):
+            return True
+        # What a step above made of it, before one in between was run for this one's sake.
+        is_changed = version is not None and version.names.get(name) != seen.names.get(name)
+        return is_changed and _is_above(trial, known)
     return _is_lost(known)
 
 
