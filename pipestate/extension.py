@@ -24,7 +24,7 @@ from . import commands, view
 from . import job as jobs
 from .cell.source import parse_line
 from .errors import PipeStateError, StoreError
-from .kernel import ambient, badges, completion, notebooks, pages
+from .kernel import badges, completion, imports, notebooks, pages
 from .kernel.bench import Doors, Settings, Told
 from .kernel.cascade import Planned
 from .kernel.hooks import CellHooks, is_step_line, run_body
@@ -160,7 +160,7 @@ class PipeState(Configurable):
         hooks = CellHooks(shell, self._enter, self._leave, self._give_up)
         self._undo = [
             hooks.install(),
-            ambient.watch_imports(),
+            imports.watch(),
             completion.install(shell, self._dormant, self._words),
             _put_magic(shell, "line", "pipe", self.pipe),
             _put_magic(shell, "cell", "step", self.step),

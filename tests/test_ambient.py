@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipestate.kernel import ambient
-from pipestate.kernel.ambient import GONE
+from pipestate.kernel import ambient, imports, kinds
+from pipestate.kernel.kinds import GONE
 
 np = pytest.importorskip("numpy")
 pd = pytest.importorskip("pandas")
@@ -49,8 +49,8 @@ def made_by(change: Change) -> dict[str, object]:
 
 def fresh_python(code: str, folder: Path) -> str:
     """What a new process prints that knows `ambient`."""
-    preamble = "from pipestate.kernel import ambient as A\nimport os, pickle, sys, warnings\n"
-    script = preamble + textwrap.dedent(code)
+    known = "from pipestate.kernel import ambient as A, imports as I\n"
+    script = known + "import os, pickle, sys, warnings\n" + textwrap.dedent(code)
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script],
         cwd=folder,
@@ -113,7 +113,7 @@ class TestEachKind:
     def test_its_value_is_found_in_a_snapshot(self, key: str, change: Change) -> None:
         """What `changes` gives is what the later snapshot holds under that key."""
         made = made_by(change)[key]
-        assert ambient.digest_key(ambient.snapshot().values[key]) == ambient.digest_key(made)
+        assert kinds.digest_key(ambient.snapshot().values[key]) == kinds.digest_key(made)
 
 
 def test_nothing_changed_is_nothing_said() -> None:
@@ -283,13 +283,13 @@ class TestDigests:
     def test_types_count(self) -> None:
         """1, 1.0 and True are three values, and so are a list and a tuple of them."""
         values: list[object] = [1, 1.0, True, "1", b"1", None, [1], (1,), 0.0, -0.0, {1}, {1: 1}]
-        assert len({ambient.digest_key(value) for value in values}) == len(values)
+        assert len({kinds.digest_key(value) for value in values}) == len(values)
 
     def test_lambdas_are_told_apart_by_what_they_do(self) -> None:
         """Two that do the same are equal, two that do not are not."""
         one, same, other = (lambda x: x + 1), (lambda x: x + 1), (lambda x: x + 2)
-        assert ambient.digest_key(one) == ambient.digest_key(same)
-        assert ambient.digest_key(one) != ambient.digest_key(other)
+        assert kinds.digest_key(one) == kinds.digest_key(same)
+        assert kinds.digest_key(one) != kinds.digest_key(other)
 
 
 class TestImports:
@@ -303,7 +303,7 @@ class TestImports:
             "warnings.filterwarnings('ignore', 'by import')\n"
         )
         monkeypatch.syspath_prepend(tmp_path)
-        undo = ambient.watch_imports()
+        undo = imports.watch()
         yield name
         undo()
         sys.modules.pop(name, None)
@@ -350,13 +350,13 @@ class TestImports:
     def test_watching_can_be_taken_out_again(self) -> None:
         """The undo leaves the finders as they were."""
         before = list(sys.meta_path)
-        ambient.watch_imports()()
+        imports.watch()()
         assert sys.meta_path == before
 
     def test_options_of_a_library_count_from_its_import(self, tmp_path: Path) -> None:
         """A cell that imports a library and sets one option changed one option."""
         code = """
-            A.watch_imports()
+            I.watch()
             before = A.snapshot()
             import matplotlib, numpy
             matplotlib.rcParams["figure.dpi"] = 77
@@ -369,7 +369,7 @@ class TestImports:
         """A library seeds itself while it is imported; that is no draw."""
         pytest.importorskip("torch")
         code = """
-            A.watch_imports()
+            I.watch()
             before = A.snapshot()
             import numpy.random, torch
             print(A.changes(before, A.snapshot()))
@@ -381,7 +381,7 @@ class TestImports:
     def test_an_option_waits_for_its_library(self, tmp_path: Path) -> None:
         """It is put right after the import, and is not the doing of the cell that imports it."""
         code = """
-            A.watch_imports()
+            I.watch()
             print(A.apply({"matplotlib:figure.dpi": 77.0, "numpy:print.precision": 3}))
             print(sorted(A.pending()), "numpy" in sys.modules)
             before = A.snapshot()
@@ -407,7 +407,7 @@ class TestImports:
     def test_a_filter_for_a_class_of_a_library_waits_for_it(self, tmp_path: Path) -> None:
         """And so does the place of a filter whose neighbours come with the library."""
         code = """
-            A.watch_imports()
+            I.watch()
             import numpy
             before = A.snapshot()
             warnings.simplefilter("ignore", numpy.exceptions.RankWarning)
@@ -416,7 +416,7 @@ class TestImports:
         """
         made = fresh_python(code, tmp_path)
         code = f"""
-            A.watch_imports()
+            I.watch()
             A.apply({made})
             print(len(A.pending()))
             import numpy

@@ -13,7 +13,7 @@ from ..pipe.status import Reason, because
 from ..record import ABSENT, Digest, Record, Version
 from ..store import blobs, codecs
 from ..store.versions import Phase
-from . import ambient, files
+from . import ambient, files, kinds
 from .namespace import Namespace
 
 RANDOM = "random:"
@@ -112,7 +112,7 @@ def outputs(changed: Mapping[str, object], settings: Settings, *, seeds: bool) -
 
 def digest_of(value: object) -> Digest:
     """The digest of an ambient value."""
-    return blobs.digest(ambient.digest_key(value))
+    return blobs.digest(kinds.digest_key(value))
 
 
 # --- files ---------------------------------------------------------------------------------------
