@@ -14,14 +14,11 @@ This room does not know who wrote a file before, nor whether a change makes a st
 Known weakness: files that C or C++ code opens by itself (pyarrow and polars given a path, HDF5,
 `torch.save`), and those of child processes, are not heard of: `--reads` names them.
 While the hook is in, `id()` costs 0.15 us instead of 0.03 us, for it is an audit event too.
-
-The length: a file's state and the watch need each other, to tell what a file was from what it is.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import shutil
 import stat as stats
@@ -31,13 +28,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any, Final
 
 from blake3 import blake3
 
 from ..record import ABSENT, FileState
-from .packages import library_folders
+from . import uncounted
 
 COPY_BOUND: Final = 50 * 2**20
 """Bytes up to which a file is copied before it is changed in place."""
@@ -251,7 +247,7 @@ class Watch:
         self._traces: dict[str, _Trace] = {}
         self._flaw = ""
         self._base = os.path.abspath(self._base_given or os.getcwd())
-        self._left_out = _left_out_from(self._base, (*self._given,), _system_folders())
+        self._left_out = uncounted.folders(self._base, (*self._given,))
 
     def start(self) -> None:
         """Begin to hear, from nothing."""
@@ -323,7 +319,7 @@ class Watch:
 
     def _open(self, path: Any, mode: str | None, flags: int) -> None:
         full = self._full(path)
-        if full is None or _is_opened_by_import(sys._getframe(1)):
+        if full is None or uncounted.is_opened_by_import(sys._getframe(1), __file__):
             return
         trace = self._meet(full)
         if trace is None:
@@ -391,9 +387,7 @@ class Watch:
         if descriptor >= 0 and not os.path.isabs(text):
             text = os.path.join(os.readlink(f"/proc/self/fd/{descriptor}"), text)
         full = os.path.abspath(text)
-        if full.startswith(self._left_out) or full.endswith(_LEFT_OUT_ENDS):
-            return None
-        return None if any(part in full for part in _LEFT_OUT_PARTS) else full
+        return None if uncounted.is_left_out(full, self._left_out) else full
 
     def _meet(self, full: str) -> _Trace | None:
         """The trace of a path; None for a folder, a pipe, a device."""
@@ -493,80 +487,3 @@ def _unheard() -> Iterator[None]:
     finally:
         if not was_busy:
             _busy.discard(thread)
-
-
-def _is_opened_by_import(frame: FrameType | None) -> bool:
-    """Whether the import machinery, or an installed module while it is imported, opens the file.
-
-    So too when Python looks up source lines, for a warning or a traceback.
-    """
-    libraries = library_folders()
-    depth, is_module = 0, False
-    while frame is not None:
-        file = frame.f_code.co_filename
-        if file == __file__:
-            frame = frame.f_back
-            continue
-        is_machinery = file.startswith(("<frozen importlib", "<frozen zipimport"))
-        if (is_machinery and (depth == 0 or is_module)) or (
-            depth < 4 and frame.f_globals.get("__name__") == "linecache"
-        ):
-            return True
-        is_module = frame.f_code.co_name == "<module>" and file.startswith(libraries)
-        frame, depth = frame.f_back, depth + 1
-    return False
-
-
-# --- what does not count -------------------------------------------------------------------------
-
-_LEFT_OUT_ENDS: Final = (".pyc", ".pyo", ".so", ".pyd", ".dll", ".dylib")
-_LEFT_OUT_PARTS: Final = (
-    f"{os.sep}__pycache__{os.sep}",
-    f"{os.sep}.pipestate{os.sep}",
-    f"{os.sep}ipykernel_",  # cells that the debugger wrote out
-    f"{os.sep}.ipynb_checkpoints{os.sep}",
-)
-
-
-_SAYING: Final = (
-    "XDG_CACHE_HOME",
-    "IPYTHONDIR",
-    "MPLCONFIGDIR",
-    "JUPYTER_RUNTIME_DIR",
-    "JUPYTER_DATA_DIR",
-    "JUPYTER_CONFIG_DIR",
-)
-"""Variables of the environment that say where such folders are."""
-
-
-@functools.lru_cache(maxsize=32)
-def _left_out_from(base: str, given: tuple[str, ...], system: tuple[str, ...]) -> tuple[str, ...]:
-    """The folders that do not count for a body that runs in `base`."""
-    below = os.path.join(base, "")
-    given = tuple(dict.fromkeys([*given, *map(os.path.realpath, given)]))
-    return (
-        *(folder for folder in system if not below.startswith(folder)),
-        *(os.path.join(folder, "") for folder in given),
-    )
-
-
-def _system_folders() -> tuple[str, ...]:
-    """Folders of the system, of libraries, of Jupyter itself, of caches and fonts."""
-    said = tuple(os.environ.get(name, "") for name in _SAYING)
-    return library_folders() + _folders_of(os.path.expanduser("~"), sys.prefix, said)
-
-
-@functools.lru_cache(maxsize=8)
-def _folders_of(home: str, prefix: str, said: tuple[str, ...]) -> tuple[str, ...]:
-    environ = dict(zip(_SAYING, said, strict=True))
-    found = ["/proc", "/dev", "/sys", "/etc", "/usr/share", "/usr/lib", "/usr/lib64", "/var/cache"]
-    found += ["/usr/local/lib", "/usr/local/share", "/System", "/Library"]
-    found += [os.path.join(home, "Library", name) for name in ("Fonts", "Caches", "Jupyter")]
-    found += [os.path.join(prefix, name) for name in ("lib", "lib64", "share", "etc", "include")]
-    found += [environ["XDG_CACHE_HOME"] or os.path.join(home, ".cache")]
-    found += [environ["IPYTHONDIR"] or os.path.join(home, ".ipython")]
-    found += [environ["MPLCONFIGDIR"] or os.path.join(home, ".config", "matplotlib")]
-    found += [os.path.join(home, ".jupyter"), os.path.join(home, ".fonts")]
-    found += [os.path.join(home, ".local", "share", name) for name in ("jupyter", "fonts")]
-    found += [environ[name] for name in _SAYING[-3:] if environ[name]]
-    return tuple(os.path.join(os.path.abspath(folder), "") for folder in dict.fromkeys(found))
