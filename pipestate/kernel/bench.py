@@ -95,9 +95,6 @@ class Memory:
     sited: Task | None = None
     makers: Makers = field(default_factory=Makers)
     made_for: Pipe | None = None
-    doubtful: frozenset[str] = frozenset()
-    """The steps of which what they do depends on others' runs: on what shares objects above them,
-    or because it is not proved."""
     lines: Lines = field(default_factory=Lines)
 
     def clear(self) -> None:
@@ -105,7 +102,7 @@ class Memory:
         for known in (self.set_up, self.tasks, self.cells, self.attempts):
             known.clear()
         self.site = self.sited = self.made_for = None
-        self.makers, self.lines, self.doubtful = Makers(), Lines(), frozenset()
+        self.makers, self.lines = Makers(), Lines()
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from ..cell.names import Names
 from ..errors import PipeStateError, UsageError
@@ -73,28 +73,53 @@ def _makers(bench: Bench, order: tuple[str, ...]) -> Makers:
     known, then = memory.makers, memory.made_for or Pipe("")
     if then is pipe and known.order == order:
         return known
-    moved = {*differing(then.heads, pipe.heads), *differing(then.seen, pipe.seen)}
-    moved |= then.failed.keys() | pipe.failed.keys() | memory.doubtful
-    moved |= {*order[len(known.order) :], *(step for step in order if step not in known.marks)}
+    heads = differing(then.heads, pipe.heads)
+    moved = {*heads, *differing(then.seen, pipe.seen), *then.failed, *pipe.failed}
+    left = _names_left(bench, (one.get(step) for one in (then.heads, pipe.heads) for step in heads))
+    moved |= {step for step, mark in known.marks.items() if mark.depends_on(left)}
+    is_longer = order[: len(known.order)] == known.order
+    moved |= {*(order[len(known.order) :] if is_longer else order)}
     marks = {step: _mark(bench, step) for step in order if step in moved}
     memory.makers = layers.makers(known, order, marks, lambda step: touches(bench, step))
     memory.made_for = pipe
-    memory.doubtful = frozenset(
-        step for step, mark in marks.items() if mark[2] or _changed_in_place(bench, step)
-    )
     return memory.makers
 
 
-Mark = tuple[Digest | None, Seen | None, int, frozenset[str]]
+def _names_left(bench: Bench, records: Iterable[Digest | None]) -> frozenset[str]:
+    """The names that some of the records made or took away."""
+    found = [bench.ledger.record(digest) for digest in records if digest]
+    return frozenset(
+        name
+        for record in found
+        for names in (record.made, record.gone, *(version.names for version in record.outputs))
+        for name in names
+    )
+
+
+class Mark(NamedTuple):
+    """What a step's touches are told from.
+
+    `unproved` is the pipe's number for a step whose source has proved nothing yet, else 0: what it
+    could do depends on all that stands before it. `in_place` are the names whose objects its record
+    found and left as others, `mates` those that share objects with these before it now.
+    """
+
+    head: Digest | None
+    seen: Seen | None
+    unproved: int
+    in_place: frozenset[str]
+    mates: frozenset[str]
+
+    def depends_on(self, names: frozenset[str]) -> bool:
+        """Whether it may be another one once these names mean something else."""
+        return self.unproved > 0 or not self.in_place.isdisjoint(names)
 
 
 def _mark(bench: Bench, step: str) -> Mark:
-    """What a step's touches are told from. What one could do that has not proved it depends on all
-    that stands before it, and what one changes in place on what shares objects with that now."""
-    pipe = bench.ledger.pipe
-    mates = frozenset(_mates(bench, step, _changed_in_place(bench, step)))
-    number = 0 if _is_proved(bench, step) else pipe.number
-    return pipe.heads.get(step), pipe.seen.get(step), number, mates
+    pipe, in_place = bench.ledger.pipe, _changed_in_place(bench, step)
+    unproved = 0 if _is_proved(bench, step) else max(pipe.number, 1)
+    mates = frozenset(_mates(bench, step, in_place)) if in_place else in_place
+    return Mark(pipe.heads.get(step), pipe.seen.get(step), unproved, in_place, mates)
 
 
 def _changed_in_place(bench: Bench, step: str) -> frozenset[str]:
