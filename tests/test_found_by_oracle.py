@@ -339,3 +339,22 @@ def test_an_alias_made_above_follows_what_a_step_changes(play: Player) -> None:
     """Also where a step in between was run for that one's sake."""
     first = ("s0: ys = [5, 1]", "s1: q = 0", "s2: ys.reverse()", "s1: t = (ys, 6)")
     assert play(*first, "s3: ys.append(9)", "t[0] is ys, t") == "(True, ([1, 5, 9], 6))"
+
+
+HALVES = ("s0: ys = [0]", "s1: ys, xs = ys, ys", "s2: ys = [xs[0]]", "s1: ys, xs = ys, ys")
+
+
+@pytest.mark.parametrize("body", ["del xs[0]", "del xs[0]; m = len(ys)"])
+def test_a_change_in_place_leaves_alone_what_means_another_step_s_version(
+    play: Player, body: str
+) -> None:
+    """The name was run again above, and shares the object that this step works on; where the step
+    stands it means another one."""
+    assert play(*HALVES, f"s3: {body}", "ys") == "[0]"
+
+
+@pytest.mark.parametrize("body", ["del xs[0]; 1 / 0", "del xs[0]; m = len(ys); 1 / 0"])
+def test_what_a_failed_change_reached_is_made_anew_for_the_steps(play: Player, body: str) -> None:
+    """Plain cells see what it did, under all names of the object."""
+    assert play(*HALVES, f"s3: {body}", "ys") == "[]"
+    assert play(*HALVES, f"s3: {body}", "ys", "s1: ys, xs = ys, ys", "ys") == "[0]"

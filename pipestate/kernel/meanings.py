@@ -7,7 +7,7 @@ component that came out equal keeps the objects it had: one version, one object.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ..cell.names import visible
@@ -15,7 +15,7 @@ from ..record import VALUE, Digest, Version
 from ..store import digests
 from ..store.versions import Phase
 from . import together
-from .bindings import Binding
+from .bindings import DORMANT, Binding
 from .namespace import Junk
 from .trial import Outcome, Trial, as_they_were
 
@@ -63,9 +63,15 @@ def _was_loaded_anew(trial: Trial, name: str) -> bool:
     )
 
 
-def adopt(trial: Trial, changes: Mapping[str, Binding | None], record: Digest) -> None:
+def adopt(
+    trial: Trial, result: Outcome, changes: Mapping[str, Binding | None], record: Digest
+) -> None:
     """Give the names their meanings, and put back what was put aside for the run."""
     space, step = trial.outlook.space, trial.task.step
+    worked_on = [trial.placed[name] for name in result.changed & trial.placed.keys()]
+    for name in _strangers(trial, worked_on):
+        space.ns.pop(name, None)
+        space.bindings[name] = replace(space.bindings[name], obj=DORMANT)
     for name, binding in changes.items():
         if binding is None:
             space.drop(name)
@@ -78,9 +84,37 @@ def adopt(trial: Trial, changes: Mapping[str, Binding | None], record: Digest) -
             if known is None:
                 space.drop(name)
             else:
-                space.bind(name, known)
+                space.bind(name, _apart(known, worked_on))
     if not trial.task.is_asked:
         _leave(trial, changes)
+
+
+def _strangers(trial: Trial, worked_on: Iterable[Binding]) -> list[str]:
+    """The names that share objects with those that the body worked on, and were no part of what it
+    found: another step's version stands under such a name at this place."""
+    space, found = trial.outlook.space, []
+    for one in worked_on:
+        for mate in one.version.names.keys() - trial.placed.keys() if one.version else ():
+            other = space.bindings.get(mate)
+            if other is not None and other.record and other.is_resident and _is_of_one(other, one):
+                found.append(mate)
+    return found
+
+
+def _apart(known: Binding, worked_on: Iterable[Binding]) -> Binding:
+    """What was put aside, to be loaded again where it shares objects with what was worked on."""
+    shares = known.record and any(_is_of_one(known, one) for one in worked_on)
+    return replace(known, obj=DORMANT) if shares else known
+
+
+def _is_of_one(one: Binding, other: Binding) -> bool:
+    """Whether two names mean parts of one component, that share mutable objects."""
+    return (
+        one.version is not None
+        and other.version is not None
+        and len(one.version.names) > 1
+        and (one.maker, one.version.digest) == (other.maker, other.version.digest)
+    )
 
 
 def _leave(trial: Trial, changes: Mapping[str, Binding | None]) -> None:
@@ -205,22 +239,34 @@ def abandon(trial: Trial, phase: Phase) -> None:
     same = as_they_were(trial, now, phase)
     for name, binding in trial.placed.items():
         if name not in now and binding.version is not None:
-            space.bindings[name] = replace(binding, obj=Binding().obj)
+            space.bindings[name] = replace(binding, obj=DORMANT)
     for name, value in now.items():
         known = trial.placed.get(name)
         unchanged = name in trial.objects and trial.objects[name] is value
         if name in same or (unchanged and (known is None or known.version is None)):
             continue
         if known is not None:
-            space.bindings[name] = replace(known, obj=Binding().obj)
+            space.bindings[name] = replace(known, obj=DORMANT)
             space.junk[name] = Junk(step, value)
         elif not unchanged:
             space.bindings.pop(name, None)
             space.junk[name] = Junk(step, value)
-    _put_back(trial, same)
+    worked_on = [binding for name, binding in trial.placed.items() if name not in same]
+    for name in _strangers(trial, worked_on):
+        _let_stand(trial, name)
+    _put_back(trial, same, worked_on)
 
 
-def _put_back(trial: Trial, same: frozenset[str]) -> None:
+def _let_stand(trial: Trial, name: str) -> None:
+    """Let plain cells see what a failed body made of a name's object, and no step."""
+    space = trial.outlook.space
+    binding = space.bindings[name]
+    if binding.is_resident:
+        space.junk[name] = Junk(trial.task.step, binding.obj)
+        space.bindings[name] = replace(binding, obj=DORMANT)
+
+
+def _put_back(trial: Trial, same: frozenset[str], worked_on: Iterable[Binding]) -> None:
     """Let names mean again what was put aside, where the body has not touched what it found."""
     space = trial.outlook.space
     for name, meant in {**trial.aside, **trial.own}.items():
@@ -228,5 +274,7 @@ def _put_back(trial: Trial, same: frozenset[str]) -> None:
             continue
         if meant is not None:
             space.bind(name, meant)
+            if _apart(meant, worked_on) is not meant:
+                _let_stand(trial, name)
         elif name in same:
             space.drop(name)

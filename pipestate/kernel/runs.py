@@ -301,7 +301,7 @@ def _keep(
         batch=running.batch,
     )
     bench.remember(task)
-    meanings.adopt(before, changes, run.record or "")
+    meanings.adopt(before, result, changes, run.record or "")
     bench.space.take_givens(before.givens, run.record or "")
     bench.space.settle()
     if task.line.setup:
