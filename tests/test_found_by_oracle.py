@@ -353,8 +353,7 @@ def test_a_change_in_place_leaves_alone_what_means_another_step_s_version(
     assert play(*HALVES, f"s3: {body}", "ys") == "[0]"
 
 
-@pytest.mark.parametrize("body", ["del xs[0]; 1 / 0", "del xs[0]; m = len(ys); 1 / 0"])
-def test_what_a_failed_change_reached_is_made_anew_for_the_steps(play: Player, body: str) -> None:
+def test_what_a_failed_change_reached_is_made_anew_for_the_steps(play: Player) -> None:
     """Plain cells see what it did, under all names of the object."""
-    assert play(*HALVES, f"s3: {body}", "ys") == "[]"
-    assert play(*HALVES, f"s3: {body}", "ys", "s1: ys, xs = ys, ys", "ys") == "[0]"
+    assert play(*HALVES, "s3: del xs[0]; 1 / 0", "ys") == "[]"
+    assert play(*HALVES, "s3: del xs[0]; 1 / 0", "ys", "s1: ys, xs = ys, ys", "ys") == "[0]"
