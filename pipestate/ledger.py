@@ -161,6 +161,20 @@ class Ledger:
             )
         return False
 
+    def giver(self, name: str, maker: str, digest: Digest) -> str:
+        """The step that gave a name the value which it has in a record of `maker`. Others only
+        carry it along, for what they made shares objects with it."""
+        record = self.record(digest) if digest else None
+        for _ in range(len(self.pipe.heads)):
+            version = record.version_of(name) if record is not None else None
+            if record is None or version is None or name in record.bound:
+                break
+            given = next((one for one in record.inputs if one.path.name == name), None)
+            if given is None or not given.maker or version.names[name] != given.whole:
+                break
+            maker, record = given.maker, self.head(given.maker)
+        return maker
+
     def candidates(self, step: str) -> Iterable[tuple[Digest, Record]]:
         """Earlier records of a step that may be restored: the one in force, then the newest."""
         head = self.pipe.heads.get(step)

@@ -357,3 +357,9 @@ def test_what_a_failed_change_reached_is_made_anew_for_the_steps(play: Player) -
     """Plain cells see what it did, under all names of the object."""
     assert play(*HALVES, "s3: del xs[0]; 1 / 0", "ys") == "[]"
     assert play(*HALVES, "s3: del xs[0]; 1 / 0", "ys", "s1: ys, xs = ys, ys", "ys") == "[0]"
+
+
+def test_a_step_that_only_carries_a_name_along_did_not_give_it_its_value(play: Player) -> None:
+    """It has made an alias of a part of it; the name still follows the step that made it."""
+    first = ("s0: ws = [1]", "s1: box = {'l': ws}", "s2: k = 0", "s3: ys = box['l']")
+    assert play(*first, "s0: ws = [2]", "s2: ws += [0]", "box") == "{'l': [2, 0]}"

@@ -133,7 +133,9 @@ def _moves(bench: Bench, name: str, known: Binding, record: Record) -> bool:
     seen = next((one.whole for one in record.inputs if one.path.name == name), None)
     if now is None or now.version is None or version is None or seen is None:
         return True
-    if now.maker == known.maker or name in record.bound or version.names.get(name) != seen:
+    if bench.ledger.giver(name, now.maker, now.record) == known.maker:
+        return True
+    if name in record.bound or version.names.get(name) != seen:
         return True
     if version.types.get(name) in ("function", "type"):
         return True
@@ -166,7 +168,7 @@ def _index(order: tuple[str, ...], step: str) -> int:
 
 def _is_free(bench: Bench, name: str, step: str) -> bool:
     now = bench.space.bindings.get(name)
-    return now is None or now.maker == step
+    return now is None or bench.ledger.giver(name, now.maker, now.record) == step
 
 
 def _make_session(bench: Bench, record: Record) -> None:

@@ -129,8 +129,8 @@ def prepare(
     for name in misplaced:
         now, want = space.bindings.get(name), wanted[name]
         if name not in space.junk or _is_other(now, want):
-            place = own if now is not None and now.maker == task.step else aside
-            place[name] = now
+            is_own = now is not None and task.step == ledger.giver(name, now.maker, now.record)
+            (own if is_own else aside)[name] = now
         _put(space, name, want)
     own |= _disown(space, task.step, {n: wanted[n] for n in mine - aside.keys() - own.keys()})
     if not task.is_asked:
