@@ -363,3 +363,13 @@ def test_a_step_that_only_carries_a_name_along_did_not_give_it_its_value(play: P
     """It has made an alias of a part of it; the name still follows the step that made it."""
     first = ("s0: ws = [1]", "s1: box = {'l': ws}", "s2: k = 0", "s3: ys = box['l']")
     assert play(*first, "s0: ws = [2]", "s2: ws += [0]", "box") == "{'l': [2, 0]}"
+
+
+def test_a_step_that_makes_a_lost_value_again_leaves_equal_objects_of_others_alone(
+    play: Player,
+) -> None:
+    """What it should find is equal to what a step below it has made since."""
+    steps = ("s0: xs = [0, 1]", "s1: xs = xs[:1]; it = iter([2])", "s2: xs = [0, 1]")
+    assert play(*steps, *steps, "%pipe load", "xs") == "[0, 1]"
+    steps = ("s0: xs = [0, 1]", "s1: xs.append(2); it = iter([2])", "s2: xs = [0, 1]")
+    assert play(*steps, *steps, "%pipe load", "xs") == "[0, 1]"

@@ -124,7 +124,7 @@ def prepare(
     wanted = {name: outlook.wanted(name) for name in touched | mine}
     aside: dict[str, Binding | None] = {}
     own: dict[str, Binding | None] = {}
-    misplaced = _misplaced(space, wanted)
+    misplaced = _misplaced(space, wanted, is_asked=task.is_asked)
     space.verify([name for name in misplaced if name in space.suspects], outlook.phase)
     for name in misplaced:
         now, want = space.bindings.get(name), wanted[name]
@@ -209,13 +209,20 @@ def _mates(placed: Mapping[str, Binding], name: str) -> str:
     )
 
 
-def _misplaced(space: Namespace, wanted: Mapping[str, Binding | None]) -> list[str]:
+def _misplaced(
+    space: Namespace, wanted: Mapping[str, Binding | None], *, is_asked: bool
+) -> list[str]:
     """The names that are not what they should be, and all that share objects with what they
-    should be: a component is loaded as one, or what is shared would come apart."""
+    should be: a component is loaded as one, or what is shared would come apart.
+
+    A body that runs for another's sake may not even work on an equal object of another step.
+    """
     found = {
         name
         for name, want in wanted.items()
-        if name in space.junk or _is_other(space.bindings.get(name), want)
+        if name in space.junk
+        or _is_other(now := space.bindings.get(name), want)
+        or (not is_asked and _is_lookalike(now, want))
     }
     components = [(want.maker, want.version) for name in found if (want := wanted[name])]
     return sorted(
@@ -261,6 +268,19 @@ def _is_in(want: Binding, components: list[tuple[str, Version | None]]) -> bool:
         and len(want.version.names) > 1
         and want.version.kind != "lost"
         and (want.maker, want.version) in components
+    )
+
+
+def _is_lookalike(now: Binding | None, want: Binding | None) -> bool:
+    """Whether a name means an object of another step, equal to what it should mean."""
+    return (
+        now is not None
+        and want is not None
+        and want.version is not None
+        and want.version.mutable
+        and want.version.kind != "lost"
+        and bool(want.record)
+        and now.maker != want.maker
     )
 
 
