@@ -373,3 +373,11 @@ def test_a_step_that_makes_a_lost_value_again_leaves_equal_objects_of_others_alo
     assert play(*steps, *steps, "%pipe load", "xs") == "[0, 1]"
     steps = ("s0: xs = [0, 1]", "s1: xs.append(2); it = iter([2])", "s2: xs = [0, 1]")
     assert play(*steps, *steps, "%pipe load", "xs") == "[0, 1]"
+
+
+def test_who_carries_a_name_along_keeps_it_where_it_is_made_equal_again(play: Player) -> None:
+    """Asked for, or for the sake of what could not be kept: nothing comes apart."""
+    assert play("s0: ys = [4]", "s1: t = (ys, 1)", "s0: ys = [4]; k = 0", "t[0] is ys") == "True"
+    steps = ("s0: xs = [0]", "s1: it = iter([3, 4]); zs = [xs]", "s2: n = next(it); xs.append(0)")
+    steps = (*steps, "s3: zs.append(xs)")
+    assert play(*steps, *steps, "%pipe load", "zs[0] is xs, xs") == "(True, [0, 0])"

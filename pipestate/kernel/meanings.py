@@ -43,7 +43,7 @@ def meanings(trial: Trial, result: Outcome) -> dict[str, Binding | None]:
     for name in result.gone - result.made:
         if _takes(trial, result, name):
             changes.setdefault(name, None)
-    for name in trial.own.keys() - changes.keys() - result.made:
+    for name in (trial.own.keys() | trial.carried) - changes.keys() - result.made:
         changes[name] = trial.outlook.wanted(name)
     for name in trial.aside.keys() - changes.keys() - result.made:
         if _was_loaded_anew(trial, name):
@@ -147,6 +147,8 @@ def _takes(trial: Trial, result: Outcome, name: str, version: Version | None = N
     if known is None:
         return trial.task.is_asked or name not in trial.outlook.deleted_below()
     if version is not None and _is_equal(known, version, name) and _is_above(trial, known):
+        return True
+    if name in trial.carried and not (version is not None and _is_equal(known, version, name)):
         return True
     if trial.task.is_asked:
         named = result.bound | result.gone | (result.changed & trial.named)

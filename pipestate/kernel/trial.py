@@ -57,7 +57,8 @@ class Trial:
     """What stood before the body ran; `outcome` compares with it.
 
     `placed` are the bindings that the step found, `aside` what these names meant in this kernel
-    (None: nothing), `own` what the step's last run had made, taken away before the body.
+    (None: nothing), `own` what the step's last run had made, taken away before the body. `carried`
+    are those put aside that have their values from the step, and of which others only made aliases.
     """
 
     task: Task
@@ -71,6 +72,7 @@ class Trial:
     given_by: Mapping[str, Given] = field(default_factory=dict)
     setups: frozenset[str] = frozenset()
     mates: Mapping[str, str] = field(default_factory=dict)
+    carried: frozenset[str] = frozenset()
 
     @property
     def named(self) -> frozenset[str]:
@@ -124,13 +126,16 @@ def prepare(
     wanted = {name: outlook.wanted(name) for name in touched | mine}
     aside: dict[str, Binding | None] = {}
     own: dict[str, Binding | None] = {}
+    given: set[str] = set()
     misplaced = _misplaced(space, wanted, is_asked=task.is_asked)
     space.verify([name for name in misplaced if name in space.suspects], outlook.phase)
     for name in misplaced:
         now, want = space.bindings.get(name), wanted[name]
         if name not in space.junk or _is_other(now, want):
-            is_own = now is not None and task.step == ledger.giver(name, now.maker, now.record)
-            (own if is_own else aside)[name] = now
+            place = own if now is not None and now.maker == task.step else aside
+            place[name] = now
+            if now is not None and ledger.giver(name, now.maker, now.record) == task.step:
+                given.add(name)
         _put(space, name, want)
     own |= _disown(space, task.step, {n: wanted[n] for n in mine - aside.keys() - own.keys()})
     if not task.is_asked:
@@ -153,7 +158,18 @@ def prepare(
     mates = {name: _mates(placed, name) for name in placed}
     objects = visible(space.ns)
     return Trial(
-        task, outlook, inputs, placed, aside, own, objects, givens, given_by, setups, mates
+        task,
+        outlook,
+        inputs,
+        placed,
+        aside,
+        own,
+        objects,
+        givens,
+        given_by,
+        setups,
+        mates,
+        frozenset(given - own.keys()),
     )
 
 
