@@ -490,6 +490,33 @@ def nb(notebook: Callable[..., Notebook]) -> Notebook:
     return notebook()
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Makes disks of so many bytes, which are there while a test runs; root only."""
+    mounted: list[Path] = []
+
+    def make(size: str, *options: str) -> Path:
+        folder = tmp_path / f"disk{len(mounted)}"
+        folder.mkdir()
+        words = ["mount", "-t", "tmpfs", "-o", ",".join([f"size={size}", *options]), "tmpfs"]
+        done = subprocess.run([*words, str(folder)], capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip("no disk can be made here")
+        mounted.append(folder)
+        return folder
+
+    if sys.platform != "linux" or os.geteuid():
+        pytest.skip("only root makes disks")
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def remount(disk: Path, options: str) -> None:
+    """Change a disk's size, or whether it may be written to."""
+    subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
+
+
 class Terminal:
     """IPython in a terminal, with its simple prompt: `run(cell)` gives what the screen adds.
 
