@@ -26,6 +26,7 @@ from ..pipe.status import STEP_VALUE, Reason, StepStatus, because
 from ..record import ABSENT, Digest, Pipe, Record, Seen, Version
 from . import ambient, pictures, restores, runs, turns
 from .bench import Bench, Told
+from .bindings import Binding
 from .outlook import Outlook, Site
 from .surroundings import RANDOM
 from .trial import Task
@@ -294,7 +295,7 @@ def load(bench: Bench, names: Iterable[str]) -> None:
         if binding is None or binding.is_resident or binding.version is None or name in space.junk:
             continue
         if binding.version.kind == "lost":
-            make_again(bench, name, binding.version, binding.maker)
+            make_again(bench, name, binding, binding.version)
             continue
         if name in space.outgrown:
             bench.tell(f"`{name}` is as it was last kept; a plain cell had worked on it since")
@@ -303,7 +304,7 @@ def load(bench: Bench, names: Iterable[str]) -> None:
             space.load([name])
         except Exception as error:  # noqa: BLE001 - damage, a library gone, a user's __setstate__
             flaw = str(error) if isinstance(error, PipeStateError) else repr(error)
-            make_again(bench, name, replace(binding.version, flaw=flaw), binding.maker)
+            make_again(bench, name, binding, replace(binding.version, flaw=flaw))
     pictures.prepare(bench.shell)
     for line in ambient.apply_pending():
         bench.tell(line)
@@ -324,7 +325,7 @@ def remake_lost(bench: Bench, task: Task, outlook: Outlook) -> None:
         if want is None or want.version is None or want.version.kind != "lost":
             continue
         if not _is_at_hand(bench, name, want.version, want.maker):
-            make_again(bench, name, want.version, want.maker)
+            make_again(bench, name, want, want.version)
 
 
 def _is_at_hand(bench: Bench, name: str, version: Version, maker: str) -> bool:
@@ -337,16 +338,18 @@ def _is_at_hand(bench: Bench, name: str, version: Version, maker: str) -> bool:
     return bench.is_setup(maker) or name not in bench.space.suspects
 
 
-def make_again(bench: Bench, name: str, version: Version, upto: str) -> None:
+def make_again(bench: Bench, name: str, binding: Binding, version: Version) -> None:
     """Run the steps that made a value that is not to be had, and those that used it since."""
-    steps = makers_of(bench, name, upto)
+    # What a plain cell made is its own, whatever steps have given the name before it.
+    steps = makers_of(bench, name, binding.maker) if binding.maker else ()
     if not steps or any(step not in bench.ledger.pipe.seen for step in steps):
         kind = version.types.get(name, "value")
         raise UsageError(
             f"`{name}` ({kind}) is not to be had: {version.flaw}", "run the cell that makes it"
         )
-    head = bench.ledger.head(upto)
-    is_lost = version.kind == "lost" and not (head is not None and head.flaw)
+    # A record that is damaged or not trusted kept the value well: no --setup would help it.
+    is_barred = bool(binding.record and bench.ledger.record(binding.record).flaw)
+    is_lost = version.kind == "lost" and not is_barred
     bench.tell(
         f"`{name}` could not be {'kept' if is_lost else 'loaded'} ({version.flaw}): "
         f"{' and '.join(steps)} {'runs' if len(steps) == 1 else 'run'} again to make it"
