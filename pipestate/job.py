@@ -248,6 +248,17 @@ class Job(MutableMapping[str, Any]):
 
     def load_name(self, name: str) -> Any:
         """What a name of the notebook means now. Raises KeyError where it means nothing."""
+        known = self._ledger.pipe.meanings.get(name)
+        try:
+            return self._value_of_name(name)
+        except DamageError:
+            # As for a step: its room may have been reclaimed, or its store be gone.
+            self._refresh()
+            if self._ledger.pipe.meanings.get(name) == known:
+                raise
+            return self._value_of_name(name)
+
+    def _value_of_name(self, name: str) -> Any:
         version = self._meant(name)
         if version is None:
             raise KeyError(name)
@@ -260,6 +271,7 @@ class Job(MutableMapping[str, Any]):
     def _refresh(self) -> None:
         self._ledger.refresh()
         self._ledger.take_news()  # who looks anew each time has no use for it
+        self._ledger.is_anew = False
 
     def _keep(self, step: str, value: object, phase: Phase) -> Version:
         names = [VALUE, *([step] if step.isidentifier() else [])]

@@ -28,6 +28,10 @@ class Ledger:
     records: dict[Digest, Record] = field(default_factory=dict)
     news: list[Run] = field(default_factory=list)
     keep_runs: int = history.KEPT
+    stood: tuple[int, ...] = ()
+    """The store that all this was read from, by its `identity`."""
+    is_anew: bool = False
+    """Whether another store has come into its place since, or none; for who looks to set back."""
 
     @classmethod
     def open(cls, store: Store, job: str, *, keep_runs: int = history.KEPT) -> Ledger:
@@ -38,13 +42,33 @@ class Ledger:
         ledger = cls(store, job, Pipe(job), keep_runs=keep_runs)
         ledger.refresh()
         ledger.news.clear()
+        ledger.is_anew = False
         return ledger
 
     def refresh(self) -> None:
-        """Take up what other processes have added since; `take_news` says what it was."""
+        """Take up what other processes have added since; `take_news` says what it was.
+
+        Where the store was deleted or replaced, what was known of it is forgotten: `is_anew`.
+        """
+        stands = self.store.identity()
+        is_other = stands is not None and stands != self.stood
+        if is_other and self.pipe.number:
+            self._begin_anew()
+        self.stood = self.stood if stands is None else stands
+        if is_other and self.is_anew:
+            return
         pipe, runs = salvage.tail(self.store.index, self.job, self.pipe)
         self.pipe = history.fold(pipe, runs, keep=self.keep_runs) if runs else pipe
         self.news.extend(runs)
+
+    def _begin_anew(self) -> None:
+        known = self.pipe
+        pipe, runs = salvage.tail(self.store.index, self.job)
+        self.pipe = history.fold(pipe, runs, keep=self.keep_runs)
+        if self.pipe != known:  # a copy of the same store is no other one
+            self.records.clear()
+            self.news.clear()
+            self.is_anew = True
 
     def reread(self) -> None:
         """Forget what is remembered of the store, for some of it was removed: fold it anew."""
@@ -106,6 +130,10 @@ class Ledger:
         digest = batch.record(record) if record is not None else None
         made = make(digest)
         while True:
+            if self.store.identity() not in (None, self.stood):
+                self.refresh()
+            if self.is_anew:
+                made = _here(made, digest, self.pipe)
             run = replace(made, number=self.pipe.number + 1, job=self.job)
             if not run.started:
                 run = replace(run, started=time.time())
@@ -115,6 +143,8 @@ class Ledger:
             except Moved:
                 self.refresh()
                 continue
+            if not self.stood:  # it has just been made
+                self.stood = self.store.identity() or ()
             self.pipe = pipe
             if digest is not None and record is not None:
                 self._hold(digest, record)
@@ -163,3 +193,11 @@ class Ledger:
             except DamageError:
                 continue  # another process has reclaimed its space
             yield digest, record
+
+
+def _here(run: Run, record: Digest | None, pipe: Pipe) -> Run:
+    """A run without what it says of a store that is gone: it is written into another one."""
+    known = {*pipe.order, run.step}
+    order = run.order and tuple(step for step in run.order if step in known)
+    meanings = {n: m for n, m in run.meanings.items() if m is None or m.record == record}
+    return replace(run, order=order, meanings=meanings)

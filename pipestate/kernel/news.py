@@ -16,6 +16,8 @@ def follow(bench: Bench) -> None:
     """Let names mean what other processes have made of them since the last look."""
     ledger, space = bench.ledger, bench.space
     ledger.refresh()
+    if ledger.is_anew:
+        return  # another store: the session goes over to it before the next cell
     news = {n: m for run in ledger.take_news() for n, m in run.meanings.items()}
     replaced = []
     for name, meaning in news.items():
