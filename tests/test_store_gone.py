@@ -95,20 +95,20 @@ def test_nothing_of_the_old_job_is_in_a_new_one_of_its_name(job, cwd):
 @pytest.mark.parametrize("harm", ["deleted", "replaced"])
 def test_a_step_that_runs_while_its_store_goes_is_kept_alone(job, cwd, harm):
     """What it says of the other steps was true of the store that is gone."""
-    cell = "%%step second\nb = a + [2]\nprint('in it')\nwhile not os.path.exists('go'): pass\nb"
+    cell = "%%step fourth\nd = a + [4]\nprint('in it')\nwhile not os.path.exists('go'): pass\nd"
     job.run("import os")
     running = job.begin(cell)
     job.wait_for(lambda: running.stdout)
     replaced(cwd) if harm == "replaced" else shutil.rmtree(cwd / ".pipestate")
     (cwd / "go").touch()
-    assert job.wait(running).value == "[1, 2]"
+    assert job.wait(running).value == "[1, 4]"
     pipe = pipe_of(cwd)
-    assert set(pipe.order) - {"a", "other"} == {"second"}
+    assert set(pipe.order) - {"a", "other"} == {"fourth"}
     assert not {"c", "given"} & set(pipe.meanings)
-    assert job.run("b").value == "[1, 2]"
+    assert job.run("d").value == "[1, 4]"
     job.kill()
     job.load("job")
-    assert job.run("b").value == "[1, 2]"
+    assert job.run("d").value == "[1, 4]"
     assert verify(open_store(cwd / ".pipestate")) == []
 
 
