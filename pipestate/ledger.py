@@ -57,9 +57,20 @@ class Ledger:
         self.stood = self.stood if stands is None else stands
         if is_other and self.is_anew:
             return
-        pipe, runs = salvage.tail(self.store.index, self.job, self.pipe)
+        known = self.pipe
+        pipe, runs = salvage.tail(self.store.index, self.job, known)
         self.pipe = history.fold(pipe, runs, keep=self.keep_runs) if runs else pipe
         self.news.extend(runs)
+        if pipe is not known:
+            self._note_jump(known)
+
+    def _note_jump(self, known: Pipe) -> None:
+        """What names mean now is news too where runs were not read one by one: the log was cut
+        beyond what was known of it, or was folded anew."""
+        now, then = self.pipe.meanings, known.meanings
+        moved = {name: now.get(name) for name in {**then, **now} if now.get(name) != then.get(name)}
+        if moved:
+            self.news.append(Run(self.pipe.number, self.job, "", "noted", meanings=moved))
 
     def _begin_anew(self) -> None:
         known = self.pipe
@@ -74,8 +85,10 @@ class Ledger:
         """Forget what is remembered of the store, for some of it was removed: fold it anew."""
         self.refresh()
         self.records.clear()
+        known = self.pipe
         pipe, runs = salvage.tail(self.store.index, self.job)
         self.pipe = history.fold(pipe, runs, keep=self.keep_runs)
+        self._note_jump(known)
 
     def take_news(self) -> list[Run]:
         """The runs of others that were taken up since the last call, here or while committing."""

@@ -273,3 +273,18 @@ def test_a_value_that_another_kernel_made_again_outlives_its_first_record(two, s
     one.run("%pipe unload x")
     result = one.run("x")
     assert (result.value, result.text) == ("[0, 1, 2]", "[0, 1, 2]")
+
+
+def test_a_kernel_sees_what_others_made_though_their_history_is_gone(two, script):
+    """The log was cut beyond what it had read: its names mean what they mean now all the same."""
+    one, other = two
+    one.run("%%step s\nx = [0]", "x")
+    for number in range(1, 4):
+        other.run(f"%%step s\nx = [{number}]", f"%%step t\ny = {number}")
+    script(
+        "from pipestate import space; from pipestate.store.folder import open_store\n"
+        "space.reclaim(open_store('.pipestate'), keep_runs=1)"
+    )
+    result = one.run("x, y")
+    assert result.value == "([3], 3)"
+    assert "x changed in the store since" in result.text
