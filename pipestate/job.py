@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from .errors import DamageError, StoreError, UsageError
+from .errors import DamageError, StoreError, TrustError, UsageError
 from .ledger import Ledger
 from .pipe import slices, status, why
 from .pipe.graph import Held, Standing
@@ -23,6 +23,7 @@ from .pipe.status import StepStatus, World
 from .record import SET, VALUE, Digest, Meaning, Record, Run, Version
 from .store import blobs, digests, versions
 from .store.folder import locate, open_store
+from .store.trust import is_distrust
 from .store.versions import Component, Phase
 
 
@@ -30,6 +31,8 @@ def get(job: str, step: str, default: Any = None, *, store: str | Path | None = 
     """The value of a step, or `default` where the step has none.
 
     The value is what the step displayed last; if it showed nothing, a dict of the names it bound.
+    Raises TrustError for one that no key has signed which the user trusts, DamageError for one that
+    is missing or altered, PackError for one that could not be kept.
     """
     return _Call(job, store).get(step, default)
 
@@ -245,20 +248,30 @@ class Job(MutableMapping[str, Any]):
 
     def load_name(self, name: str) -> Any:
         """What a name of the notebook means now. Raises KeyError where it means nothing."""
+        known = self._ledger.pipe.meanings.get(name)
+        try:
+            return self._value_of_name(name)
+        except DamageError:
+            # As for a step: its room may have been reclaimed, or its store be gone.
+            self._refresh()
+            if self._ledger.pipe.meanings.get(name) == known:
+                raise
+            return self._value_of_name(name)
+
+    def _value_of_name(self, name: str) -> Any:
         version = self._meant(name)
         if version is None:
             raise KeyError(name)
-        if version.kind == "lost":
-            raise _unusable(f"`{name}`", version.flaw)
         if version.kind in ("definition", "import"):
             return self._need(name)
-        return self._load(version)[name]
+        return self._load_meant(name, version)
 
     # --- inside --------------------------------------------------------------------------------
 
     def _refresh(self) -> None:
         self._ledger.refresh()
         self._ledger.take_news()  # who looks anew each time has no use for it
+        self._ledger.is_anew = False
 
     def _keep(self, step: str, value: object, phase: Phase) -> Version:
         names = [VALUE, *([step] if step.isidentifier() else [])]
@@ -287,6 +300,15 @@ class Job(MutableMapping[str, Any]):
                 self._need(path.name)
         return values
 
+    def _load_meant(self, name: str, version: Version) -> Any:
+        """The value of the version that a name means. What was never kept is a PackError, whichever
+        way it is asked for; what cannot be read or trusted any more is not."""
+        if version.kind == "lost":
+            flaw = self._ledger.record(self._ledger.pipe.meanings[name].record).flaw
+            if flaw:
+                raise _unusable(f"`{name}`", flaw)
+        return self._load(version)[name]
+
     def _needed(self, name: str, digest: Digest) -> Any:
         """A definition that a value needs, as it was when the value was kept."""
         known = self._meant(name)
@@ -304,7 +326,7 @@ class Job(MutableMapping[str, Any]):
             raise StoreError(f"`{name}`, which a kept value needs, is not in the store")
         if self._held.get(name) != version.digest or name not in space:
             self._held[name] = version.digest
-            space[name] = self._load(version)[name]
+            space[name] = self._load_meant(name, version)
         return space[name]
 
     def _meant(self, name: str) -> Version | None:
@@ -412,7 +434,12 @@ def drop(ledger: Ledger, step: str) -> None:
     )
 
 
-def _unusable(what: str, flaw: str) -> DamageError:
+def _unusable(what: str, flaw: str) -> StoreError:
+    if is_distrust(flaw):
+        return TrustError(
+            f"{what} is not to be had: {flaw}",
+            "run the cell that makes it, or see `%pipe trust`",
+        )
     return DamageError(f"{what} is not to be had: {flaw}", "run the cell that makes it")
 
 

@@ -29,6 +29,10 @@ class Ledger:
     news: list[Run] = field(default_factory=list)
     keep_runs: int = history.KEPT
     mark: Mark = None
+    stood: tuple[int, ...] = ()
+    """The store that all this was read from, by its `identity`."""
+    is_anew: bool = False
+    """Whether another store has come into its place since, or none; for who looks to set back."""
 
     @classmethod
     def open(cls, store: Store, job: str, *, keep_runs: int = history.KEPT) -> Ledger:
@@ -39,17 +43,48 @@ class Ledger:
         ledger = cls(store, job, Pipe(job), keep_runs=keep_runs)
         ledger.refresh()
         ledger.news.clear()
+        ledger.is_anew = False
         return ledger
 
     def refresh(self) -> None:
-        """Take up what other processes have added since; `take_news` says what it was."""
-        mark = self.store.index.mark()
-        if mark is not None and mark == self.mark:
+        """Take up what other processes have added since; `take_news` says what it was.
+
+        Where the store was deleted or replaced, what was known of it is forgotten: `is_anew`.
+        """
+        stands = self.store.identity()
+        is_other = stands is not None and stands != self.stood
+        if is_other and self.pipe.number:
+            self._begin_anew()
+        self.stood = self.stood if stands is None else stands
+        if is_other and self.is_anew:
             return
-        pipe, runs = salvage.tail(self.store.index, self.job, self.pipe)
+        mark = self.store.index.mark()
+        if mark is not None and mark == self.mark and not is_other:
+            return
+        known = self.pipe
+        pipe, runs = salvage.tail(self.store.index, self.job, known)
         self.pipe = history.fold(pipe, runs, keep=self.keep_runs) if runs else pipe
         self.news.extend(runs)
         self.mark = mark
+        if pipe is not known:
+            self._note_jump(known)
+
+    def _note_jump(self, known: Pipe) -> None:
+        """What names mean now is news too where runs were not read one by one: the log was cut
+        beyond what was known of it, or was folded anew."""
+        now, then = self.pipe.meanings, known.meanings
+        moved = {name: now.get(name) for name in {**then, **now} if now.get(name) != then.get(name)}
+        if moved:
+            self.news.append(Run(self.pipe.number, self.job, "", "noted", meanings=moved))
+
+    def _begin_anew(self) -> None:
+        known, self.mark = self.pipe, None
+        pipe, runs = salvage.tail(self.store.index, self.job)
+        self.pipe = history.fold(pipe, runs, keep=self.keep_runs)
+        if self.pipe != known:  # a copy of the same store is no other one
+            self.records.clear()
+            self.news.clear()
+            self.is_anew = True
 
     @property
     def is_current(self) -> bool:
@@ -61,8 +96,10 @@ class Ledger:
         """Forget what is remembered of the store, for some of it was removed: fold it anew."""
         self.refresh()
         self.records.clear()
+        known = self.pipe
         pipe, runs = salvage.tail(self.store.index, self.job)
         self.pipe = history.fold(pipe, runs, keep=self.keep_runs)
+        self._note_jump(known)
 
     def take_news(self) -> list[Run]:
         """The runs of others that were taken up since the last call, here or while committing."""
@@ -117,6 +154,10 @@ class Ledger:
         digest = batch.record(record) if record is not None else None
         made = make(digest)
         while True:
+            if self.store.identity() not in (None, self.stood):
+                self.refresh()
+            if self.is_anew:
+                made = _here(made, digest, self.pipe)
             run = replace(made, number=self.pipe.number + 1, job=self.job)
             if not run.started:
                 run = replace(run, started=time.time())
@@ -126,6 +167,8 @@ class Ledger:
             except Moved:
                 self.refresh()
                 continue
+            if not self.stood:  # it has just been made
+                self.stood = self.store.identity() or ()
             self.pipe = pipe
             if digest is not None and record is not None:
                 self._hold(digest, record)
@@ -188,3 +231,11 @@ class Ledger:
             except DamageError:
                 continue  # another process has reclaimed its space
             yield digest, record
+
+
+def _here(run: Run, record: Digest | None, pipe: Pipe) -> Run:
+    """A run without what it says of a store that is gone: it is written into another one."""
+    known = {*pipe.order, run.step}
+    order = run.order and tuple(step for step in run.order if step in known)
+    meanings = {n: m for n, m in run.meanings.items() if m is None or m.record == record}
+    return replace(run, order=order, meanings=meanings)

@@ -407,7 +407,8 @@ class Notebook:
         control = self._kernel.client
         control.control_channel.send(control.session.msg("shutdown_request", {"restart": True}))
         try:
-            self._kernel.process.wait(timeout=10)
+            # ipykernel, leaving, may wait 10 s in one thread for another that has left already.
+            self._kernel.process.wait(timeout=30)
         finally:
             self._kernel.kill()
         self.env.update(env or {})
@@ -488,6 +489,33 @@ def notebook(kernels: Kernels, cwd: Path) -> Iterator[Callable[..., Notebook]]:
 def nb(notebook: Callable[..., Notebook]) -> Notebook:
     """A notebook on a real kernel, in the test's own folder."""
     return notebook()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Makes disks of so many bytes, which are there while a test runs; root only."""
+    mounted: list[Path] = []
+
+    def make(size: str, *options: str) -> Path:
+        folder = tmp_path / f"disk{len(mounted)}"
+        folder.mkdir()
+        words = ["mount", "-t", "tmpfs", "-o", ",".join([f"size={size}", *options]), "tmpfs"]
+        done = subprocess.run([*words, str(folder)], capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip("no disk can be made here")
+        mounted.append(folder)
+        return folder
+
+    if sys.platform != "linux" or os.geteuid():
+        pytest.skip("only root makes disks")
+    yield make
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def remount(disk: Path, options: str) -> None:
+    """Change a disk's size, or whether it may be written to."""
+    subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
 
 
 class Terminal:

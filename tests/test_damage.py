@@ -318,6 +318,25 @@ def test_a_step_says_that_its_record_is_gone(nb, cwd):
     assert "j" in nb.run("%pipe verify").stdout
 
 
+@pytest.mark.parametrize("harm", ["remove", "flip"])
+def test_a_step_that_reads_a_damaged_value_has_it_made_again(nb, cwd, harm):
+    """As a plain cell has: announced, once for all that its step made, and only if it is read."""
+    nb.load("j")
+    nb.run("%%step a\nx, y = bytes(100_000), bytes(200_000)", "%%step b\nz = x + y\nlen(z)")
+    nb.kill()
+    for file in (cwd / ".pipestate" / "blobs").glob("??/*"):
+        if harm == "remove":
+            file.unlink()
+        else:
+            rewrite(file, b"x" * file.stat().st_size)
+    nb.load("j")
+    result = nb.run("%%step c\nx[:1] + y[:1]")
+    assert result.value == repr(bytes(2))
+    assert [one for one in result.states if one[0]] == [("a", "ran"), ("c", "ran")]
+    assert "`x` could not be loaded (blob" in result.text
+    assert nb.run("%%step d\nd = 4\nd").states == [("d", "ran")]
+
+
 @pytest.mark.parametrize("key", ["jobs", "job/j", "base/j", "pipe/j", "run/j/000000000003"])
 @pytest.mark.parametrize("harm", ["remove", "flip"])
 def test_a_sweep_of_a_damaged_store_takes_nothing_that_is_wanted(tmp_path, key, harm):

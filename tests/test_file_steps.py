@@ -24,6 +24,38 @@ def test_a_step_that_reads_a_file_is_stale_when_it_changes(job, cwd):
     assert "in.csv" in told.text
 
 
+def test_a_file_that_is_gone_is_told_from_one_that_changed(job, cwd):
+    """And one that is there now from both; of what a step wrote likewise."""
+    (cwd / "in.txt").write_text("1")
+    read = "%%step r\nfrom pathlib import Path\nfile = Path('in.txt')\n"
+    read += "n = file.read_text() if file.exists() else ''\nn"
+    write = "%%step w\nwith open('out.txt', 'w') as f:\n    _n = f.write('made')"
+    job.run(read, write)
+
+    def why(step):
+        return job.run(f"%pipe why {step}").stdout.strip()
+
+    (cwd / "in.txt").write_text("22")
+    assert why("r") == "r is stale: file `in.txt` changed"
+    (cwd / "in.txt").unlink()
+    assert why("r") == "r is stale: file `in.txt` is not there any more"
+    assert "(file `in.txt` is not there any more)" in job.run(read).text
+    (cwd / "out.txt").write_text("other")
+    assert why("w") == "w is stale: file `out.txt`, which it wrote, changed"
+    (cwd / "out.txt").unlink()
+    assert why("w") == "w is stale: file `out.txt`, which it wrote, is not there any more"
+
+
+def test_a_file_that_a_step_looked_for_in_vain_is_there_now(job, cwd):
+    """Which is a change too."""
+    cell = "%%step r\ntry:\n    n = open('in.txt').read()\nexcept FileNotFoundError:\n    n = ''\nn"
+    job.run(cell)
+    (cwd / "in.txt").write_text("1")
+    told = job.run("%pipe why r").stdout
+    assert told == "r is stale: file `in.txt` was not there before\n"
+    assert job.run(cell).value == "'1'"
+
+
 def test_a_step_whose_output_file_is_gone_runs_again(job, cwd):
     """A missing or altered output makes it stale."""
     cell = "%%step s\nwith open('out.txt', 'w') as f:\n    f.write('made')"

@@ -3,13 +3,11 @@ numbers. Each has a plain answer, and no notebook comes to a stop by it."""
 
 from __future__ import annotations
 
-import os
 import pickle
 import shutil
-import subprocess
-import sys
 
 import pytest
+from conftest import remount
 from test_store_contract import said
 
 import pipestate
@@ -34,33 +32,6 @@ def again(nb):
 
 
 # --- the disk
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """Makes disks of so many bytes, which are there while a test runs; root only."""
-    mounted = []
-
-    def make(size, *options):
-        folder = tmp_path / f"disk{len(mounted)}"
-        folder.mkdir()
-        words = ["mount", "-t", "tmpfs", "-o", ",".join([f"size={size}", *options]), "tmpfs"]
-        done = subprocess.run([*words, str(folder)], capture_output=True, check=False)
-        if done.returncode:
-            pytest.skip("no disk can be made here")
-        mounted.append(folder)
-        return folder
-
-    if sys.platform != "linux" or os.geteuid():
-        pytest.skip("only root makes disks")
-    yield make
-    for folder in mounted:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def remount(disk, options):
-    """Change a disk's size, or whether it may be written to."""
-    subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
 
 
 def test_a_full_disk_costs_the_step_that_did_not_fit(nb, small_disk):

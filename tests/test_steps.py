@@ -128,6 +128,15 @@ def test_force_runs_a_fresh_step_once(job):
     assert job.run("%%step s\nx = 1").states == [("s", "restored")]
 
 
+def test_force_counts_only_where_its_own_cell_is_run(job):
+    """A step that another one needs, or that is named by `%pipe run`, is judged as ever."""
+    job.run("%%step a --force\nx = 1", "%%step b\ny = x + 1\ny")
+    assert job.run("%%step b\ny = x + 1\ny").states == [("b", "restored")]
+    assert ("a", "ran") not in job.run("%pipe run a").states
+    assert ("a", "ran") not in job.run("%pipe run --all").states
+    assert job.run("%%step a --force\nx = 1").states == [("a", "ran")]
+
+
 def test_no_save_keeps_a_name_out_of_the_store(job):
     """The step is restored without it, and runs again when a cell needs it."""
     job.run("%%step s --no-save big\nbig = [1, 2]\nsmall = 3")

@@ -15,7 +15,7 @@ import pytest
 from test_store_contract import python, raw_rows, rewrite, said
 
 import pipestate
-from pipestate.errors import StoreError, TrustError
+from pipestate.errors import DamageError, StoreError, TrustError
 from pipestate.job import Job
 from pipestate.ledger import Ledger
 from pipestate.pipe.history import fold
@@ -68,13 +68,23 @@ def states(**options) -> list[tuple[str, str, str]]:
     return [(one.name, one.state, one.reason) for one in Job("j", **options).status()]
 
 
-def unsigned(store: Store) -> None:
-    """Every row as one that nobody has signed, under a seal that is right."""
+def unsigned(store: Store, prefix: str = "") -> None:
+    """The rows as ones that nobody has signed, under a seal that is right."""
     rows = store.index.rows
-    for key in rows.keys(""):
+    for key in rows.keys(prefix):
         payload = rows.get(key)
         with rows.transaction():
             rows.set(key, payload or b"")
+    store.close()
+
+
+def forged(store: Store) -> None:
+    """The rows of records under a hash that is wrong, and a seal that is right."""
+    rows = store.index.rows
+    for key in [key for key in rows.keys("") if key.partition("/")[0] in ("run", "record")]:
+        row = rows.row(key)
+        with rows.transaction():
+            rows.set(key, row.payload, row.head[:32] + bytes(len(row.head) - 32))
     store.close()
 
 
@@ -162,6 +172,63 @@ def test_a_strangers_value_is_listed_and_never_loaded(room, stranger):
             look()
     assert [run.event for run in Job("j").history()] == ["set"]
     assert not (room / "pwned").exists()
+
+
+def test_missing_trust_is_a_trust_error_at_every_door(room, stranger):
+    """By step, by name, for all steps, and `strict`; where bytes are missing it is none."""
+    with stranger():
+        pipestate.set("j", "a", 1)
+    job = Job("j")
+    for look in (
+        lambda: pipestate.get("j", "a"),
+        lambda: pipestate.read("j"),
+        lambda: job["a"],
+        lambda: job.names["a"],
+        lambda: job.load_name("a"),
+        lambda: Job("j", verification="strict"),
+    ):
+        with pytest.raises(TrustError):
+            look()
+    pipestate.set("j", "a", 1)
+    store = open_store(room / "store")
+    with store.index.rows.transaction():
+        store.index.rows.delete(f"record/{store.index.run('j', 2).record}")
+    for look in (lambda: pipestate.get("j", "a"), lambda: Job("j").names["a"]):
+        with pytest.raises(DamageError, match="missing"):
+            look()
+
+
+@pytest.mark.parametrize("cover", [unsigned, forged])
+def test_a_row_that_is_forged_is_a_trust_error_too(room, cover):
+    """As one that nobody has signed."""
+    pipestate.set("j", "a", 1)
+    cover(open_store(room / "store"))
+    for look in (lambda: pipestate.get("j", "a"), lambda: Job("j").names["a"]):
+        with pytest.raises(TrustError, match="not to be had"):
+            look()
+
+
+def test_what_was_never_kept_is_one_error_at_every_door(nb, cwd):
+    """By step and by name: a PackError, for nothing is wrong with the store."""
+    nb.load("j")
+    nb.run("%%step a\nwords = (word for word in 'ab')")
+    for look in (lambda: pipestate.get("j", "a"), lambda: Job("j").names["words"]):
+        with pytest.raises(pipestate.PackError, match="could not be kept"):
+            look()
+
+
+def test_no_step_takes_the_place_of_a_plain_cell_that_is_not_trusted(nb, cwd):
+    """What it made of a name is not what a step had made of it before; the line says what to do."""
+    nb.load("j")
+    nb.run("%%step a\nx = [41]", "x = [5]", "%%step b\ny = x + [1]\ny")
+    nb.kill()
+    unsigned(open_store(cwd / ".pipestate"), "record/")
+    nb.load("j")
+    result = nb.run("x")
+    assert result.states == []
+    assert "`x` (list) is not to be had: it is not signed; run the cell" in result.text
+    assert "--setup" not in result.text
+    assert nb.run("x = [5]", "%%step b\ny = x + [1]\ny").value == "[5, 1]"
 
 
 def test_a_step_that_was_a_strangers_is_the_users_once_it_ran(room, stranger):

@@ -240,3 +240,51 @@ def test_kernels_and_a_script_on_one_job_lose_nothing(two, script, cwd):
     assert kept == {f"{n}{k}": {f"{n}{k}": k} for n in "ab" for k in range(6)}
     assert [found[f"s{n}"] for n in range(12)] == list(range(12))
     assert verify(open_store(cwd / ".pipestate")) == []
+
+
+def test_a_kernel_keeps_what_it_made_last_of_a_name_that_another_made_meanwhile(two, cwd):
+    """What was committed while its step ran is older than what that step left."""
+    mine, other = two
+    mine.run("import os")
+    running = mine.begin(
+        "%%step s\nprint('in it')\nwhile not os.path.exists('go'): pass\nx = ['mine']"
+    )
+    mine.wait_for(lambda: running.stdout)
+    other.run("%%step s\nx = ['other']")
+    (cwd / "go").touch()
+    mine.wait(running)
+    assert mine.run("x").value == "['mine']"
+    assert other.run("x").value == "['mine']"
+    mine.run("x.append(1)")
+    other.run("%%step t\ny = 1")
+    assert mine.run("x, y").value == "(['mine', 1], 1)"
+
+
+def test_a_value_that_another_kernel_made_again_outlives_its_first_record(two, script):
+    """Equal values of two records: the room of the first is reclaimed, and the name still loads."""
+    one, other = two
+    one.run("%%step s\nx = [i for i in range(3)]", "x")
+    other.run("%%step s\nx = list(range(3))")
+    one.run("1")
+    script(
+        "from pipestate import space; from pipestate.store.folder import open_store\n"
+        "space.reclaim(open_store('.pipestate'), keep_runs=1)"
+    )
+    one.run("%pipe unload x")
+    result = one.run("x")
+    assert (result.value, result.text) == ("[0, 1, 2]", "[0, 1, 2]")
+
+
+def test_a_kernel_sees_what_others_made_though_their_history_is_gone(two, script):
+    """The log was cut beyond what it had read: its names mean what they mean now all the same."""
+    one, other = two
+    one.run("%%step s\nx = [0]", "x")
+    for number in range(1, 4):
+        other.run(f"%%step s\nx = [{number}]", f"%%step t\ny = {number}")
+    script(
+        "from pipestate import space; from pipestate.store.folder import open_store\n"
+        "space.reclaim(open_store('.pipestate'), keep_runs=1)"
+    )
+    result = one.run("x, y")
+    assert result.value == "([3], 3)"
+    assert "x changed in the store since" in result.text

@@ -95,11 +95,13 @@ class Memory:
     sited: Task | None = None
     makers: Makers = field(default_factory=Makers)
     made_for: Pipe | None = None
+    gone: dict[str, str] = field(default_factory=dict)
+    """The names whose values went with a store that was deleted or replaced, and their steps."""
     lines: Lines = field(default_factory=Lines)
 
     def clear(self) -> None:
         """Forget the job: another one, or another store of it, is gone over to."""
-        for known in (self.set_up, self.tasks, self.cells, self.attempts):
+        for known in (self.set_up, self.tasks, self.cells, self.attempts, self.gone):
             known.clear()
         self.site = self.sited = self.made_for = None
         self.makers, self.lines = Makers(), Lines()

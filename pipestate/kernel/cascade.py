@@ -17,15 +17,16 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
 from ..cell.names import Names
-from ..errors import PipeStateError, UsageError
+from ..errors import DamageError, PipeStateError, UsageError
 from ..pipe import graph, layers
 from ..pipe.graph import Touches
 from ..pipe.layers import Makers
 from ..pipe.lines import differing
 from ..pipe.status import STEP_VALUE, Reason, StepStatus, because
 from ..record import ABSENT, Digest, Pipe, Record, Seen, Version
-from . import ambient, pictures, restores, runs, turns
+from . import ambient, news, pictures, restores, runs, turns
 from .bench import Bench, Told
+from .bindings import Binding
 from .outlook import Outlook, Site
 from .surroundings import RANDOM
 from .trial import Task
@@ -328,7 +329,7 @@ def load(bench: Bench, names: Iterable[str]) -> None:
         if binding is None or binding.is_resident or binding.version is None or name in space.junk:
             continue
         if binding.version.kind == "lost":
-            make_again(bench, name, binding.version, binding.maker)
+            make_again(bench, name, binding, binding.version)
             continue
         if name in space.outgrown:
             bench.tell(f"`{name}` is as it was last kept; a plain cell had worked on it since")
@@ -336,15 +337,25 @@ def load(bench: Bench, names: Iterable[str]) -> None:
         try:
             space.load([name])
         except Exception as error:  # noqa: BLE001 - damage, a library gone, a user's __setstate__
+            if isinstance(error, DamageError) and _has_moved_on(bench, name, binding):
+                load(bench, [name])
+                continue
             flaw = str(error) if isinstance(error, PipeStateError) else repr(error)
-            make_again(bench, name, replace(binding.version, flaw=flaw), binding.maker)
+            make_again(bench, name, binding, replace(binding.version, flaw=flaw))
     pictures.prepare(bench.shell)
     for line in ambient.apply_pending():
         bench.tell(line)
 
 
+def _has_moved_on(bench: Bench, name: str, known: Binding) -> bool:
+    """Whether another process has given a name a new value since this cell began: then it may have
+    reclaimed the room of the one before, and nothing is damaged."""
+    news.follow(bench)
+    return bench.space.bindings.get(name) is not known
+
+
 def remake_lost(bench: Bench, task: Task, outlook: Outlook) -> None:
-    """Make again the values that could not be kept and that a task may touch.
+    """Make again the values that could not be kept, or are damaged, and that a task may touch.
 
     While a row of steps runs for such a value, each takes up what the one before it left.
     """
@@ -355,10 +366,30 @@ def remake_lost(bench: Bench, task: Task, outlook: Outlook) -> None:
         touched &= task.names.mentions | {path.name for path in task.names.reads}
     for name in sorted(touched):
         want = outlook.wanted(name)
-        if want is None or want.version is None or want.version.kind != "lost":
+        if want is None or want.version is None:
             continue
-        if not _is_at_hand(bench, name, want.version, want.maker):
-            make_again(bench, name, want.version, want.maker)
+        if want.version.kind != "lost":
+            flaw = _damage_of(bench, name, want)
+            if flaw:
+                make_again(bench, name, want, replace(want.version, flaw=flaw))
+                outlook = bench.outlook(task)  # the step made other names anew as well
+        elif not _is_at_hand(bench, name, want.version, want.maker):
+            make_again(bench, name, want, want.version)
+
+
+def _damage_of(bench: Bench, name: str, want: Binding) -> str:
+    """What is wrong with the bytes of a value that would have to be loaded; "" where nothing is.
+    They are mapped and not loaded: before a step's run is prepared, nothing is put in place."""
+    now, version = bench.space.bindings.get(name), want.version
+    if want.is_resident or version is None or version.stream is None:
+        return ""
+    if now is not None and now.is_resident and now.means(want.maker, version):
+        return ""
+    try:
+        bench.ledger.fetch([version.stream, *version.buffers])
+    except DamageError as error:
+        return error.message
+    return ""
 
 
 def _is_at_hand(bench: Bench, name: str, version: Version, maker: str) -> bool:
@@ -371,16 +402,18 @@ def _is_at_hand(bench: Bench, name: str, version: Version, maker: str) -> bool:
     return bench.is_setup(maker) or name not in bench.space.suspects
 
 
-def make_again(bench: Bench, name: str, version: Version, upto: str) -> None:
+def make_again(bench: Bench, name: str, binding: Binding, version: Version) -> None:
     """Run the steps that made a value that is not to be had, and those that used it since."""
-    steps = makers_of(bench, name, upto)
+    # What a plain cell made is its own, whatever steps have given the name before it.
+    steps = makers_of(bench, name, binding.maker) if binding.maker else ()
     if not steps or any(step not in bench.ledger.pipe.seen for step in steps):
         kind = version.types.get(name, "value")
         raise UsageError(
             f"`{name}` ({kind}) is not to be had: {version.flaw}", "run the cell that makes it"
         )
-    head = bench.ledger.head(upto)
-    is_lost = version.kind == "lost" and not (head is not None and head.flaw)
+    # A record that is damaged or not trusted kept the value well: no --setup would help it.
+    is_barred = bool(binding.record and bench.ledger.record(binding.record).flaw)
+    is_lost = version.kind == "lost" and not is_barred
     bench.tell(
         f"`{name}` could not be {'kept' if is_lost else 'loaded'} ({version.flaw}): "
         f"{' and '.join(steps)} {'runs' if len(steps) == 1 else 'run'} again to make it"

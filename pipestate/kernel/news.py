@@ -16,14 +16,24 @@ def follow(bench: Bench) -> None:
     """Let names mean what other processes have made of them since the last look."""
     ledger, space = bench.ledger, bench.space
     ledger.refresh()
-    news = {n: m for run in ledger.take_news() for n, m in run.meanings.items()}
+    if ledger.is_anew:
+        return  # another store: the session goes over to it before the next cell
+    # What names mean by now: a run of this kernel may have come after those that are news to it.
+    names = dict.fromkeys(name for run in ledger.take_news() for name in run.meanings)
+    news = {name: ledger.pipe.meanings.get(name) for name in names}
     replaced = []
     for name, meaning in news.items():
         now = space.bindings.get(name)
         if now is not None and not now.maker and now.is_resident and not now.record:
             continue  # a plain cell of this kernel made it
+        if meaning is not None and now is not None and _is_of(now, meaning):
+            continue
         if meaning is not None and now is not None and _is_equal(now, meaning):
-            space.bindings[name] = replace(now, maker=meaning.maker, record=meaning.record)
+            # Its bytes are those of this record now: the room of the other may be reclaimed.
+            same = version_of(bench, name, meaning) or now.version
+            space.bindings[name] = replace(
+                now, maker=meaning.maker, record=meaning.record, version=same
+            )
             continue
         if now is not None and now.is_resident:
             replaced.append(name)
@@ -55,6 +65,12 @@ def version_of(bench: Bench, name: str, meaning: Meaning) -> Version | None:
         return None
     both = (*known.outputs, *known.givens)
     return next((v for v in both if name in v.names and v.digest == meaning.digest), None)
+
+
+def _is_of(now: Binding, meaning: Meaning) -> bool:
+    """Whether a binding is of this very record, or was before a plain cell worked on its object."""
+    record = now.amended.record if now.amended else now.record
+    return (now.maker, record) == (meaning.maker, meaning.record)
 
 
 def _is_equal(now: Binding, meaning: Meaning) -> bool:

@@ -103,11 +103,13 @@ class Session:
     def use(self, ledger: Ledger) -> None:
         """Go over to another job: what is resident stays as plain cells' values, the rest goes."""
         space = self.space
+        known = ledger.pipe.meanings if ledger is self.ledger else {}
         for name, binding in list(space.bindings.items()):
-            if binding.is_resident:
-                space.bindings[name] = Binding(obj=binding.obj)
-            else:
+            means = known.get(name)
+            if not binding.is_resident:
                 space.drop(name)
+            elif not (binding.maker and means and means.record == binding.record):
+                space.bindings[name] = Binding(obj=binding.obj)
         self.bench.ledger = ledger
         space.fetch = ledger.fetch
         space.earlier.clear()
@@ -133,6 +135,29 @@ class Session:
     def refresh(self) -> None:
         """Take up what other processes have added: names mean what they have made of them."""
         news.follow(self.bench)
+        if self.ledger.is_anew:
+            self._go_over()
+
+    def _go_over(self) -> None:
+        """Another store stands in the place of the one that was in use, or none does."""
+        ledger, bindings = self.ledger, self.space.bindings
+        ledger.is_anew = False
+        self.unders.waiting.clear()
+        makers = {name: bindings[name].maker for name in self.space.dormant()}
+        self.use(ledger)
+        gone = {n: maker for n, maker in makers.items() if n not in bindings}
+        self.bench.memory.gone.update(gone)
+        what = "is another one now" if ledger.store.identity() else "was deleted"
+        rest = f"; not in memory, and gone: {', '.join(sorted(gone))}" if gone else ""
+        self.bench.tell(f"the store {ledger.store.path} {what}: what is in memory stays{rest}")
+
+    def _check_gone(self, names: Names) -> None:
+        """Refuse a cell that reads what went with a store, before anything changes."""
+        for name in sorted({path.name for path in names.reads} & self.bench.memory.gone.keys()):
+            if name not in self.space.bindings and name not in self.space.ns:
+                step = self.bench.memory.gone[name]
+                cell = f"the cell of {step}, which makes it" if step else "the cell that makes it"
+                raise UsageError(f"`{name}` is gone with the store that held it", f"run {cell}")
 
     # --- before --------------------------------------------------------------------------------
 
@@ -160,6 +185,7 @@ class Session:
         line = cell_source.parse_line(split[0])
         task = self.bench.task(line, split[1], transformed, cell_id)
         self._check(task)
+        self._check_gone(task.names)
         self._meet_cell(task)
         return self._enter_step(task, tree)
 
@@ -185,6 +211,7 @@ class Session:
 
     def _enter_plain(self, transformed: str, cell: str) -> None:
         names = cell_names.analyse(transformed)
+        self._check_gone(names)
         wanted = names.mentions | {path.name for path in names.reads}
         if names.is_dynamic:
             wanted |= self.space.dormant()

@@ -6,11 +6,12 @@ and an order: what stands before a step is what the steps above it left of each 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ..pipe.status import Reason, because
-from ..record import ABSENT, Digest, Record, Version
+from ..record import ABSENT, Digest, FileState, Record, Version
 from ..store import blobs, codecs
 from ..store.versions import Phase
 from . import ambient, files, kinds
@@ -128,11 +129,19 @@ def judge_files(record: Record, above: list[Record], below: list[Record]) -> Rea
     own = {one.path for one in record.files_written}
     for one in record.files_read:
         if one.path in written:
-            if written[one.path].digest != one.digest:
-                return because("file", one.path)
+            now = written[one.path].digest
+            if now != one.digest:
+                return _differs("file", one, is_there=now != ABSENT)
         elif one.path not in own and one.path not in rewritten and not files.is_same(one):
-            return because("file", one.path)
+            return _differs("file", one, is_there=os.path.exists(one.path))
     for one in record.files_written:
         if one.path not in rewritten and not files.is_same(one):
-            return because("missing", one.path)
+            return _differs("written", one, is_there=os.path.exists(one.path))
     return None
+
+
+def _differs(kind: str, one: FileState, *, is_there: bool) -> Reason:
+    if not is_there:
+        return because(f"{kind} gone", one.path)
+    is_new = kind == "file" and one.digest == ABSENT
+    return because("file new" if is_new else kind, one.path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,8 +46,10 @@ def _from_sqlite(error: BaseException, path: Path) -> StoreError:
     words = str(error).lower()
     if "full" in words:
         return _full(path)
-    if "readonly" in words or "unable to open" in words:
-        return _refused(path)
+    if "readonly" in words:
+        return read_only(path)
+    if "unable to open" in words:
+        return _closed(path)
     if "locked" in words or "busy" in words:
         return busy(path)
     if any(word in words for word in _DAMAGED):
@@ -66,8 +69,22 @@ def _full(path: Path) -> StoreError:
 
 
 def _refused(path: Path) -> StoreError:
+    if os.access(path, os.R_OK | os.X_OK):
+        return read_only(path)
+    return _closed(path)
+
+
+def _closed(path: Path) -> StoreError:
     return StoreError(
         f"the store {path} cannot be written or read",
+        "check its permissions, or set PIPESTATE_STORE to another folder",
+    )
+
+
+def read_only(path: Path) -> StoreError:
+    """The error for a store that is there to be read, and cannot be written to."""
+    return StoreError(
+        f"the store {path} can be read and not written",
         "check its permissions, or set PIPESTATE_STORE to another folder",
     )
 

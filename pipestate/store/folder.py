@@ -119,7 +119,17 @@ class Store:
 
     def state(self) -> tuple[object, ...]:
         """What differs where this is another store than it was, or the user's keys have changed."""
-        return (_state_of(f"{self.path}/format"), *map(_state_of, self.index.trust.keys.files))
+        return (self.identity(), *map(_state_of, self.index.trust.keys.files))
+
+    def identity(self) -> tuple[int, ...] | None:
+        """What differs where another store stands here, or none: then (); None where the folder
+        cannot be looked into. Costs one look at a file."""
+        try:
+            return _seen(os.stat(f"{self.path}/format"))
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+        except OSError:
+            return None
 
     def close(self) -> None:
         """Let go of the database; the next use opens it again."""
@@ -128,9 +138,12 @@ class Store:
 
 def _state_of(path: str) -> tuple[int, ...]:
     try:
-        found = os.stat(path)
+        return _seen(os.stat(path))
     except OSError:
         return ()
+
+
+def _seen(found: os.stat_result) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 

@@ -1,8 +1,7 @@
 """The rows of the index: `str` keys, `bytes` values, one transaction at a time, nothing unpickled.
 
-diskcache keeps them (SQLite in WAL mode, many threads and processes at once); this is the only
-module that knows it. It does not know what a row means. Known weakness: SQLite wants to write
-beside the database even to read it, so a store on a read-only disk cannot be read.
+`database` keeps them, for many threads and processes at once, and where nothing can be written it
+is read as it stands. This does not know what a row means.
 
 A value is one byte of row format, 16 bytes of BLAKE3 over the key and all that follows (and, in
 format 2, the format), and the payload; in format 2 a head stands before the payload (`trust` says
@@ -13,24 +12,26 @@ answer; another format byte is a FormatError.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import diskcache
 from blake3 import blake3
 
 from ..errors import DamageError, FormatError, StoreError
-from . import folders
-from .faults import busy, damaged, told
+from . import database, folders
+from .database import Database, Frozen
+from .faults import busy, damaged, read_only, told
 from .trust import HEAD
+
+T = TypeVar("T")
 
 TIMEOUT_SECONDS: Final = 120.0
 """How long a transaction waits for those of other processes."""
@@ -38,32 +39,9 @@ TIMEOUT_SECONDS: Final = 120.0
 WAIT_SECONDS: Final = 5.0
 """How long it waits at a stretch, inside SQLite, where an interrupt is not seen."""
 
-_AT_ONCE = 500
-"""How many keys one query asks for: some builds of SQLite take no more than 999."""
-
-_PUT = """
-INSERT INTO Cache (key, raw, store_time, access_time, access_count, size, mode, value)
-VALUES (?, 1, ?, ?, 0, 0, ?, ?)
-ON CONFLICT (key, raw) DO UPDATE SET
-    store_time = excluded.store_time, expire_time = NULL, mode = excluded.mode, filename = NULL,
-    value = excluded.value
-WHERE (value, mode, filename, expire_time) IS NOT (excluded.value, excluded.mode, NULL, NULL)
-"""
-
-_numbers = itertools.count()
-
 _PLAIN = b"\x01"
 _SIGNED = b"\x02"
 _START = 1 + 16
-_SETTINGS: Mapping[str, Any] = {
-    "eviction_policy": "none",
-    "cull_limit": 0,
-    "statistics": 0,
-    "size_limit": 1 << 62,
-    "sqlite_synchronous": 1,
-    # A mapped database that is cut short ends the process by SIGBUS; a read one is an error.
-    "sqlite_mmap_size": 0,
-}
 
 
 class Row(NamedTuple):
@@ -73,114 +51,6 @@ class Row(NamedTuple):
     head: bytes = b""
 
 
-class BytesDisk(diskcache.Disk):  # type: ignore[misc]
-    """Rows of `str` keys and `bytes` values, all inside the database; anything else is refused.
-
-    A plain Disk unpickles a row whose `mode` column says so, and opens the file that its
-    `filename` column names: whoever can write to the index could then run code here.
-    """
-
-    def put(self, key: object) -> tuple[str, bool]:
-        """The key as it is."""
-        if type(key) is not str:
-            raise TypeError("keys of the index are str")
-        return key, True
-
-    def get(self, key: object, raw: object) -> str:
-        """The key that `put` gave."""
-        if type(key) is not str or not raw:
-            raise DamageError("the index has a key that pipestate did not write")
-        return key
-
-    def store(
-        self, value: object, read: object, key: object = None
-    ) -> tuple[int, int, None, bytes]:
-        """The columns of a row that holds `value`."""
-        if type(value) is not bytes or read:
-            raise TypeError("values of the index are bytes")
-        return 0, diskcache.core.MODE_RAW, None, value
-
-    def fetch(self, mode: int, filename: str | None, value: object, read: object) -> bytes:
-        """The value of a row that `store` made."""
-        if mode != diskcache.core.MODE_RAW or type(value) is not bytes:
-            raise DamageError("the index has a row that pipestate did not write")
-        return value
-
-    def remove(self, file_path: str) -> None:
-        """Refuse: no row of ours has a file."""
-        raise DamageError(f"the index names a file ({file_path}) that pipestate did not write")
-
-
-class Database(diskcache.Cache):  # type: ignore[misc]
-    """diskcache's Cache with our settings, opened without a write where it has them already.
-
-    Cache writes all its settings at each opening, and then closes, which makes SQLite empty its
-    log and wait for the disk: milliseconds, and a full disk could not even be read from.
-    """
-
-    def __init__(self, folder: str) -> None:
-        self._directory = folder
-        self._timeout = WAIT_SECONDS
-        self._local = threading.local()
-        self._txn_id = None
-        self._disk = BytesDisk(folder)
-        try:
-            if not self._is_ready():
-                self.close()
-                super().__init__(folder, timeout=WAIT_SECONDS, disk=BytesDisk, **_SETTINGS)
-        except BaseException:
-            self.close()
-            raise
-
-    def _is_ready(self) -> bool:
-        """Whether all of it has been made, down to the trigger that Cache makes last."""
-        try:
-            settings = dict(self._sql("SELECT key, value FROM Settings").fetchall())
-            made = self._sql("SELECT 1 FROM sqlite_master WHERE name = 'Settings_size_delete'")
-            is_made = made.fetchone() is not None
-        except sqlite3.OperationalError as error:
-            if "no such table" in str(error):
-                return False
-            raise
-        # Whoever can write to the database could name any attribute here.
-        for key in settings.keys() & diskcache.core.DEFAULT_SETTINGS.keys():
-            setattr(self, key, settings[key])
-        return is_made and all(settings.get(key) == value for key, value in _SETTINGS.items())
-
-    def get_many(self, keys: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-        """The rows of these keys that are there. Cache asks for one at a time, at ten times the
-        cost."""
-        query = "SELECT key, raw, mode, filename, value FROM Cache WHERE key IN ({})"
-        for start in range(0, len(keys), _AT_ONCE):
-            some = keys[start : start + _AT_ONCE]
-            marks = ",".join("?" * len(some))
-            for key, raw, mode, filename, value in self._sql(query.format(marks), some).fetchall():
-                yield self._disk.get(key, raw), self._disk.fetch(mode, filename, value, False)
-
-    def put(self, key: str, value: bytes) -> None:
-        """Write a row, unless it is there as it should be; inside a transaction, as ever. Cache
-        looks before it writes, and in several statements."""
-        now = time.time()
-        self._sql(_PUT, (key, now, now, diskcache.core.MODE_RAW, value))
-
-    def mark(self) -> tuple[int, int]:
-        """The number of this thread's connection, and SQLite's of what others have committed since
-        it was opened."""
-        connection, local = self._con, self._local
-        if getattr(local, "numbered", None) is not connection:
-            local.numbered, local.number = connection, next(_numbers)
-        ((version,),) = connection.execute("PRAGMA data_version").fetchall()
-        return local.number, version
-
-    def there(self, keys: Sequence[str]) -> Iterator[str]:
-        """Those of the keys that have a row."""
-        query = "SELECT key, raw FROM Cache WHERE key IN ({})"
-        for start in range(0, len(keys), _AT_ONCE):
-            some = keys[start : start + _AT_ONCE]
-            for key, raw in self._sql(query.format(",".join("?" * len(some))), some).fetchall():
-                yield self._disk.get(key, raw)
-
-
 @dataclass(frozen=True, eq=False)
 class Rows:
     """The database in the folder `path`: absent until `make`, and then it reads as empty.
@@ -188,7 +58,7 @@ class Rows:
     Safe for threads and processes; a forked child opens the database anew. When the folder is
     deleted or replaced under it, it goes by what is there now.
 
-    get -> _cache -> _connect
+    get -> _asked -> _cache -> _connect
     transaction -> set, delete (only inside of it)
     """
 
@@ -214,31 +84,49 @@ class Rows:
 
     def row(self, key: str) -> Row | None:
         """A row, found to be as it was written, or None; whom its head is from is not looked at."""
-        with self._lock, told(self.path):
-            cache = self._cache()
-            data = None if cache is None else cache.get(key)
+
+        def ask(cache: Database) -> Row | None:
+            data = cache.get(key)
             return None if data is None else _unsealed(key, data)
+
+        return self._asked(ask, None)
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """The payloads of those of the rows that are there, verified."""
-        with self._lock, told(self.path):
-            cache = self._cache()
-            found = () if cache is None else cache.get_many(keys)
-            return {key: _unsealed(key, data).payload for key, data in found}
+
+        def ask(cache: Database) -> dict[str, bytes]:
+            return {key: _unsealed(key, data).payload for key, data in cache.get_many(keys)}
+
+        return self._asked(ask, {})
 
     def there(self, keys: Sequence[str]) -> set[str]:
         """Those of the keys that have a row; what is in the rows is not looked at."""
-        with self._lock, told(self.path):
-            cache = self._cache()
-            return set() if cache is None else set(cache.there(keys))
+        return self._asked(lambda cache: set(cache.there(keys)), set())
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys that begin with `prefix`. Goes over all rows: for upkeep."""
+        return self._asked(
+            lambda cache: [key for key in cache.iterkeys() if key.startswith(prefix)], []
+        )
+
+    def _asked(self, ask: Callable[[Database], T], nothing: T) -> T:
+        """What the database answers; `nothing` where there is none.
+
+        Asked again where others wrote meanwhile to one that was opened as if nobody could.
+        """
         with self._lock, told(self.path):
-            cache = self._cache()
-            if cache is None:
-                return []
-            return [key for key in cache.iterkeys() if key.startswith(prefix)]
+            while True:
+                cache = self._cache()
+                if cache is None:
+                    return nothing
+                try:
+                    answer = ask(cache)
+                except (sqlite3.Error, StoreError):
+                    if cache.is_current:
+                        raise
+                    continue
+                if cache.is_current:
+                    return answer
 
     def mark(self) -> tuple[int, ...] | None:
         """What differs once anybody has committed; None where there is no database. A mark taken in
@@ -265,11 +153,14 @@ class Rows:
         Holds off every other writer of the store. Raises StoreError; blocks are not nested.
         """
         with self._lock, told(self.path):
-            if self._open.get("is_closed"):
+            is_frozen = isinstance(self._open.get("cache"), Frozen)  # it says when to look again
+            if self._open.get("is_closed") and not is_frozen:
                 self.close()  # the disk was read-only when it was opened, and it would stay so
             cache = self._cache()
             if cache is None:
                 raise StoreError(f"there is no store at {self.path}")
+            if isinstance(cache, Frozen):
+                raise read_only(self.path)
             if self.is_writing:
                 raise RuntimeError("a transaction inside a transaction")
             try:
@@ -332,7 +223,7 @@ class Rows:
             raise RuntimeError("rows are written in a transaction")
         return self._open["cache"]
 
-    def _cache(self) -> Any:
+    def _cache(self) -> Database | None:
         try:
             inode = os.stat(f"{self.path}/cache.db").st_ino
         except (FileNotFoundError, NotADirectoryError):
@@ -340,11 +231,12 @@ class Rows:
         except OSError as error:
             raise StoreError(f"the store {self.path} cannot be read ({error.strerror})") from error
         opened = self._open
-        if opened.get("inode") == inode and (cache := opened.get("cache")) is not None:
+        cache: Database | None = opened.get("cache")
+        if opened.get("inode") == inode and cache is not None and cache.is_current:
             return cache
         return self._connect()
 
-    def _connect(self) -> Any:
+    def _connect(self) -> Database:
         with self._lock, told(self.path):
             self.close()
             folder = str(self.path)
@@ -356,7 +248,7 @@ class Rows:
                 )
             folders.make(folder, durable=self.durable)
             try:
-                cache = Database(folder)
+                cache = database.connect(folder, WAIT_SECONDS)
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 # What diskcache stumbles over when its table of settings holds something else.
                 raise damaged(error, self.path) from error

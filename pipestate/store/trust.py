@@ -38,6 +38,12 @@ HEAD: Final = 32 + 16 + 64
 PROOF: Final = 16
 """Bytes of a keyed hash."""
 
+_UNSIGNED = "it is not signed"
+_FORGED = "its signature is forged"
+_FORGED_OWN = "its signature, in your own name, is forged"
+_STRANGE = "it is signed with key {}, which you do not trust"
+_DISTRUST = frozenset((_UNSIGNED, _FORGED, _FORGED_OWN))
+
 _CONTEXT = "pipestate 2026-11 the keyed hash of a row"
 _NAME = "key"
 _TRUSTED = "trusted"
@@ -50,6 +56,12 @@ def keys_folder() -> Path:
         return Path(said).expanduser().absolute()
     home = "~/Library/Application Support" if sys.platform == "darwin" else "~/.local/share"
     return Path(os.environ.get("XDG_DATA_HOME") or home).expanduser() / "pipestate"
+
+
+def is_distrust(flaw: str) -> bool:
+    """Whether a flaw is one that `Trust.flaw` gave: all is there, and nobody vouches for it."""
+    start, end = _STRANGE.split("{}")
+    return flaw in _DISTRUST or (flaw.startswith(start) and flaw.endswith(end))
 
 
 def short(key: str) -> str:
@@ -233,18 +245,18 @@ class Trust:
 
     def _flaw(self, key: str, payload: bytes, head: bytes) -> str:
         if len(head) != HEAD:
-            return "it is not signed"
+            return _UNSIGNED
         public, proof, signature = head[:32], head[32:48], head[48:]
         said = _said(key, payload)
         own = self._mine()
         if own is not None and public == own.public:
             is_true = hmac.compare_digest(_hash(said, own.for_hashes), proof)
-            return "" if is_true else "its signature, in your own name, is forged"
+            return "" if is_true else _FORGED_OWN
         if not self._others:
             self._others.append(self.keys.trusted())
         if public.hex() not in self._others[0]:
-            return f"it is signed with key {short(public.hex())}, which you do not trust"
-        return "" if _is_signed(said, signature, public) else "its signature is forged"
+            return _STRANGE.format(short(public.hex()))
+        return "" if _is_signed(said, signature, public) else _FORGED
 
     def prove(self, key: str, payload: bytes) -> bytes:
         """A keyed hash, for what only this user's processes go by; b"" where there is no key."""

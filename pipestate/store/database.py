@@ -1,0 +1,229 @@
+"""The database that the rows are in, as diskcache keeps it: SQLite in WAL mode, nothing unpickled.
+
+`rows` and this are the only modules that know diskcache. Known weakness: a log (`-wal`) that was
+copied to a read-only disk without its `-shm` cannot be read there, and what it holds is not in the
+database yet: that store is refused, rather than read as it was before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import diskcache
+
+from ..errors import DamageError
+
+_AT_ONCE = 500
+"""How many keys one query asks for: some builds of SQLite take no more than 999."""
+
+_PUT = """
+INSERT INTO Cache (key, raw, store_time, access_time, access_count, size, mode, value)
+VALUES (?, 1, ?, ?, 0, 0, ?, ?)
+ON CONFLICT (key, raw) DO UPDATE SET
+    store_time = excluded.store_time, expire_time = NULL, mode = excluded.mode, filename = NULL,
+    value = excluded.value
+WHERE (value, mode, filename, expire_time) IS NOT (excluded.value, excluded.mode, NULL, NULL)
+"""
+
+_numbers = itertools.count()
+
+_SETTINGS: Mapping[str, Any] = {
+    "eviction_policy": "none",
+    "cull_limit": 0,
+    "statistics": 0,
+    "size_limit": 1 << 62,
+    "sqlite_synchronous": 1,
+    # A mapped database that is cut short ends the process by SIGBUS; a read one is an error.
+    "sqlite_mmap_size": 0,
+}
+
+
+class BytesDisk(diskcache.Disk):  # type: ignore[misc]
+    """Rows of `str` keys and `bytes` values, all inside the database; anything else is refused.
+
+    A plain Disk unpickles a row whose `mode` column says so, and opens the file that its
+    `filename` column names: whoever can write to the index could then run code here.
+    """
+
+    def put(self, key: object) -> tuple[str, bool]:
+        """The key as it is."""
+        if type(key) is not str:
+            raise TypeError("keys of the index are str")
+        return key, True
+
+    def get(self, key: object, raw: object) -> str:
+        """The key that `put` gave."""
+        if type(key) is not str or not raw:
+            raise DamageError("the index has a key that pipestate did not write")
+        return key
+
+    def store(
+        self, value: object, read: object, key: object = None
+    ) -> tuple[int, int, None, bytes]:
+        """The columns of a row that holds `value`."""
+        if type(value) is not bytes or read:
+            raise TypeError("values of the index are bytes")
+        return 0, diskcache.core.MODE_RAW, None, value
+
+    def fetch(self, mode: int, filename: str | None, value: object, read: object) -> bytes:
+        """The value of a row that `store` made."""
+        if mode != diskcache.core.MODE_RAW or type(value) is not bytes:
+            raise DamageError("the index has a row that pipestate did not write")
+        return value
+
+    def remove(self, file_path: str) -> None:
+        """Refuse: no row of ours has a file."""
+        raise DamageError(f"the index names a file ({file_path}) that pipestate did not write")
+
+
+class Database(diskcache.Cache):  # type: ignore[misc]
+    """diskcache's Cache with our settings, opened without a write where it has them already.
+
+    Cache writes all its settings at each opening, and then closes, which makes SQLite empty its
+    log and wait for the disk: milliseconds, and a full disk could not even be read from.
+    """
+
+    def __init__(self, folder: str, wait: float) -> None:
+        self._directory = folder
+        self._timeout = wait
+        self._local = threading.local()
+        self._txn_id = None
+        self._disk = BytesDisk(folder)
+        try:
+            if not self._is_ready():
+                self.close()
+                super().__init__(folder, timeout=wait, disk=BytesDisk, **_SETTINGS)
+        except BaseException:
+            self.close()
+            raise
+
+    def _is_ready(self) -> bool:
+        """Whether all of it has been made, down to the trigger that Cache makes last."""
+        try:
+            settings = dict(self._sql("SELECT key, value FROM Settings").fetchall())
+            made = self._sql("SELECT 1 FROM sqlite_master WHERE name = 'Settings_size_delete'")
+            is_made = made.fetchone() is not None
+        except sqlite3.OperationalError as error:
+            if "no such table" in str(error):
+                return False
+            raise
+        # Whoever can write to the database could name any attribute here.
+        for key in settings.keys() & diskcache.core.DEFAULT_SETTINGS.keys():
+            setattr(self, key, settings[key])
+        return is_made and all(settings.get(key) == value for key, value in _SETTINGS.items())
+
+    @property
+    def is_current(self) -> bool:
+        """Whether what is read now is what the store holds."""
+        return True
+
+    def get_many(self, keys: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """The rows of these keys that are there. Cache asks for one at a time, at ten times the
+        cost."""
+        query = "SELECT key, raw, mode, filename, value FROM Cache WHERE key IN ({})"
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            marks = ",".join("?" * len(some))
+            for key, raw, mode, filename, value in self._sql(query.format(marks), some).fetchall():
+                yield self._disk.get(key, raw), self._disk.fetch(mode, filename, value, False)
+
+    def put(self, key: str, value: bytes) -> None:
+        """Write a row, unless it is there as it should be; inside a transaction, as ever. Cache
+        looks before it writes, and in several statements."""
+        now = time.time()
+        self._sql(_PUT, (key, now, now, diskcache.core.MODE_RAW, value))
+
+    def mark(self) -> tuple[int, int]:
+        """The number of this thread's connection, and SQLite's of what others have committed since
+        it was opened."""
+        connection, local = self._con, self._local
+        if getattr(local, "numbered", None) is not connection:
+            local.numbered, local.number = connection, next(_numbers)
+        ((version,),) = connection.execute("PRAGMA data_version").fetchall()
+        return local.number, version
+
+    def there(self, keys: Sequence[str]) -> Iterator[str]:
+        """Those of the keys that have a row."""
+        query = "SELECT key, raw FROM Cache WHERE key IN ({})"
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            for key, raw in self._sql(query.format(",".join("?" * len(some))), some).fetchall():
+                yield self._disk.get(key, raw)
+
+
+class Frozen(Database):
+    """A database in a folder that cannot be written to, read as it is: without a log, or locks.
+
+    SQLite wants to write beside a database even to read it, unless it is told that the file never
+    changes. Others may write to it all the same (another user, another mount of the disk, or the
+    disk is made writable): then `is_current` is False, and what was read is not to be relied on.
+    """
+
+    def __init__(self, folder: str) -> None:
+        # Before anything is read: what changes meanwhile is seen.
+        self._state = _state_of(folder)
+        super().__init__(folder, 0.0)
+
+    @property
+    def _con(self) -> Any:
+        if getattr(self._local, "pid", None) != os.getpid():
+            self.close()
+            self._local.pid = os.getpid()
+        con = getattr(self._local, "con", None)
+        if con is None:
+            file = quote(f"{self._directory}/{diskcache.core.DBNAME}")
+            con = sqlite3.connect(
+                f"file:{file}?mode=ro&immutable=1", uri=True, isolation_level=None
+            )
+            self._local.con = con
+            con.execute("PRAGMA mmap_size = 0")
+        return con
+
+    def _is_ready(self) -> bool:
+        """Whether it can be read: by these settings, for no others can be written."""
+        for key, value in _SETTINGS.items():
+            setattr(self, key, value)
+        self._sql("SELECT 1 FROM Cache LIMIT 1").fetchone()
+        return True
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the folder is as it was when the database was opened."""
+        return self._state is not None and _state_of(self._directory) == self._state
+
+
+def connect(folder: str, wait: float) -> Database:
+    """The database in a folder, made where it is not there; frozen where it can only be read.
+
+    It waits for others so many seconds at a stretch.
+    """
+    try:
+        return Database(folder, wait)
+    except sqlite3.OperationalError:
+        if _state_of(folder) is None:
+            raise
+        return Frozen(folder)
+
+
+def _state_of(folder: str) -> tuple[int, ...] | None:
+    """What differs once a frozen database has been written to; None where it may be at any time, by
+    this process or by one that has left something in the log."""
+    if os.access(folder, os.W_OK):
+        return None
+    file = f"{folder}/{diskcache.core.DBNAME}"
+    try:
+        found = os.stat(file)
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(f"{file}-wal").st_size:
+                return None
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
