@@ -240,8 +240,8 @@ class Job(MutableMapping[str, Any]):
             known = ", ".join(sorted(pipe.meanings)) or "none"
             raise UsageError(f"job {self.name!r} has no name {name!r}", f"its names are: {known}")
         steps = [step for step in pipe.order if step in pipe.seen]
-        text = slices.pieces(steps, self._ledger.head, lambda step: pipe.seen[step].source)
-        return slices.code(text, [name])
+        text = lambda step: pipe.seen[step].source  # noqa: E731
+        return slices.code(slices.pieces(steps, self._ledger.head, text, pipe.seen), [name])
 
     def load_name(self, name: str) -> Any:
         """What a name of the notebook means now. Raises KeyError where it means nothing."""

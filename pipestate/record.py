@@ -136,15 +136,24 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """What a plain cell said, and when it ran."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Given:
     """Where a given comes from: the plain cell that made it, and what that cell had read.
 
     `cell` is the cell's id, "" where the front end tells none; `stood` the digests of the steps'
-    versions that it read, by name.
+    versions that it read, by name; `texts` those of the cells that made it what it is.
     """
 
     cell: str = ""
     stood: dict[str, Digest] = field(default_factory=dict)
+    texts: tuple[Text, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

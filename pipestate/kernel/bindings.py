@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ..record import Digest, Version
+from ..record import Digest, Text, Version
 
 
 class _Dormant:
@@ -40,22 +40,25 @@ class Origin:
     """The plain cell that made a value.
 
     `cell` is its id, "" where nobody tells; `kin` the names that it named: the value may share
-    objects with those alone; `stood` the digests of the steps' versions that it read, by name.
+    objects with those alone; `stood` the digests of the steps' versions that it read, by name;
+    `texts` what the cell said.
     """
 
     cell: str = ""
     kin: frozenset[str] = frozenset()
     stood: Mapping[str, Digest] = field(default_factory=dict)
+    texts: tuple[Text, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Amendment:
     """A change in place by plain cells: those that may have made it, and what was there before,
-    where a record holds that."""
+    where a record holds that; and what those cells said."""
 
     cells: frozenset[str]
     record: Digest = ""
     version: Version | None = None
+    texts: tuple[Text, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,12 @@ class Binding:
     def cell(self) -> str:
         """The plain cell that made it, "" for a step's and where it is not known."""
         return "" if self.maker else self.origin.cell
+
+    @property
+    def texts(self) -> tuple[Text, ...]:
+        """What the plain cells said that made it, or changed in place what a step made."""
+        made = () if self.maker else self.origin.texts
+        return (*made, *(self.amended.texts if self.amended is not None else ()))
 
     def means(self, maker: str, version: Version) -> bool:
         """Whether it is this step's version, as the step left it."""

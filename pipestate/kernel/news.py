@@ -39,7 +39,7 @@ def follow(bench: Bench) -> None:
 def declare(bench: Bench, name: str, meaning: Meaning, version: Version) -> None:
     """Let a name mean what the job says it means."""
     by = None if meaning.maker else bench.ledger.record(meaning.record).given_by.get(name)
-    origin = Origin(by.cell, stood=by.stood) if by else Origin()
+    origin = Origin(by.cell, stood=by.stood, texts=by.texts) if by else Origin()
     binding = Binding(meaning.maker, meaning.record, version, origin=origin)
     bench.space.declare(name, binding)
     if meaning.is_outgrown:

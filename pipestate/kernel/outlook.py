@@ -188,7 +188,8 @@ class Outlook:
         record = self.record(given.record)
         if is_latest and record.started < self.space.plain.ran.get(cell, 0.0):
             return None
-        origin = Origin(cell, stood=record.given_by[name].stood)
+        by = record.given_by[name]
+        origin = Origin(cell, stood=by.stood, texts=by.texts)
         return Binding("", given.record, given.version, origin=origin)
 
     def _first_look(self, name: str, known: Binding) -> Binding:

@@ -28,7 +28,7 @@ from ..errors import DamageError, StoreError, UsageError
 from ..ledger import Ledger
 from ..pipe import graph, slices, status
 from ..pipe.status import Reason, StepStatus, World, because
-from ..record import Digest, Meaning, Record, Run
+from ..record import Digest, Meaning, Record, Run, Text
 from ..store.leases import Lease
 from . import (
     ambient,
@@ -315,12 +315,13 @@ class Session:
             binding = space.bindings.get(name)
             if binding is not None and binding.version is not None:
                 may |= set(binding.version.writes)
-        space.plain.begin(plain.cell, time.time())
+        now = time.time()
+        space.plain.begin(plain.cell, now)
         read = graph.reach({path.name for path in names.reads}, self.bench.reads_of)
-        origin = Origin(plain.cell, reached, space.stood(read))
-        changed = space.notice(may, origin, plain.text, names.binds)
+        origin = Origin(plain.cell, reached, space.stood(read), (Text(now, plain.text),))
+        changed = space.notice(may, origin, names.binds)
         worked_on = names.writes | names.binds | names.may_bind
-        space.suspect(reached - set(changed), plain.cell, worked_on)
+        space.suspect(reached - set(changed), origin, worked_on)
         self._note_outgrown({*changed, *(reached & names.writes)})
         if names.imports or names.definitions or names.stars:
             task = Task(StepLine("plain"), "", "", names, "")
@@ -414,7 +415,26 @@ class Session:
         order = self.ledger.pipe.order
         steps = [step for step in order if step in self.ledger.pipe.seen]
         text = lambda step: self.bench.task_of(step).transformed  # noqa: E731
-        return slices.code(slices.pieces(steps, self.ledger.head, text), [name])
+        found = slices.pieces(steps, self.ledger.head, text, self.ledger.pipe.seen)
+        return slices.code([*found, *self._last_pieces(name, found)], [name])
+
+    def _last_pieces(self, name: str, known: Iterable[slices.Piece]) -> list[slices.Piece]:
+        """The plain cells that have a part in what a name means, and gave no step anything."""
+        bindings, phase = self.space.bindings, self.bench.phase()
+        texts: set[Text] = set()
+        waiting, seen = [name], set[str]()
+        while waiting:
+            one = waiting.pop()
+            if one in seen or one not in bindings:
+                continue
+            seen.add(one)
+            self.space.verify([one], phase)
+            for text in bindings[one].texts:
+                texts.add(text)
+                waiting.extend(cell_names.analyse(text.text).mentions)
+        given = {piece.at for piece in known}
+        last = sorted(texts, key=lambda text: text.at)
+        return [slices.plain_piece(text) for text in last if text.at not in given]
 
     def plan(self, steps: Iterable[str]) -> list[cascade.Planned]:
         """What bringing steps up to date would do."""

@@ -145,16 +145,21 @@ def prepare(
             if len(version.names) > 1:
                 placed[name] = replace(placed[name], maker="", version=version)
     given_by = {
-        name: Given(_made_in(placed[name], outlook.row), dict(placed[name].origin.stood))
+        name: given
         for version in givens
         for name in version.names.keys() & placed.keys()
-        if _made_in(placed[name], outlook.row) or placed[name].origin.stood
+        if (given := _given_by(placed[name], outlook.row)) != Given()
     }
     mates = {name: _mates(placed, name) for name in placed}
     objects = visible(space.ns)
     return Trial(
         task, outlook, inputs, placed, aside, own, objects, givens, given_by, setups, mates
     )
+
+
+def _given_by(given: Binding, row: Row) -> Given:
+    """Where a given comes from."""
+    return Given(_made_in(given, row), dict(given.origin.stood), given.texts)
 
 
 def _made_in(given: Binding, row: Row) -> str:
@@ -317,10 +322,6 @@ def _keep_givens(
         if unkept.isdisjoint(component.values):
             continue
         done = versions.keep(component, version, namespace=space.ns, phase=phase)
-        if done.kind == "value":
-            # The plain cells' own text, for whoever asks for the code that makes it.
-            texts = dict.fromkeys(space.origins.get(name, "") for name in component.values)
-            done = replace(done, source="\n".join(text for text in texts if text))
         found[done.digest] = done
         for name in component.values:
             if name in unkept:
