@@ -17,7 +17,7 @@ from typing import Any
 
 from .errors import DamageError, StoreError, UsageError
 from .ledger import Ledger
-from .pipe import slices, status, why
+from .pipe import graph, slices, status, why
 from .pipe.graph import Held, Standing
 from .pipe.status import StepStatus, World
 from .record import SET, VALUE, Digest, Meaning, Record, Run, Version
@@ -404,11 +404,25 @@ def explain(ledger: Ledger, status: StepStatus) -> str:
     return why.explain(status, ledger.pipe, ledger.runs(), ledger.head(status.name))
 
 
-def drop(ledger: Ledger, step: str) -> None:
-    """Forget a step: its record in force, its place, and what its names mean."""
-    meanings = {n: None for n, meaning in ledger.pipe.meanings.items() if meaning.maker == step}
-    ledger.commit(
-        lambda _: Run(0, "", step, "dropped", heads={step: None}, meanings=dict(meanings))
+def drop(ledger: Ledger, step: str) -> Run:
+    """Forget a step: its record in force, its place, and what its names mean.
+
+    They mean again what the other steps make of them, or nothing.
+    """
+    pipe, held = ledger.pipe, dict[str, Held]()
+    for other in pipe.order:
+        record = ledger.head(other)
+        if record is not None and other != step:
+            graph.leave(held, other, pipe.heads[other], record)
+    meanings = {
+        name: Meaning(one.maker, one.record, one.version.digest)
+        if (one := held.get(name))
+        else None
+        for name, meaning in pipe.meanings.items()
+        if meaning.maker == step
+    }
+    return ledger.commit(
+        lambda _: Run(0, "", step, "dropped", heads={step: None}, meanings=meanings)
     )
 
 

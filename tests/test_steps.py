@@ -308,3 +308,15 @@ def test_a_step_that_failed_and_is_what_it_was_again_is_no_longer_failed(job):
     assert job.run("%%step c\nm").error == "StepRefused"
     job.run("%%step a\nk = 1", "%%step c\nm")
     assert "failed" not in job.run("%pipe").text
+
+
+def test_a_dropped_step_is_gone_as_after_a_restart(nb):
+    """Its names mean what the others make of them, or nothing, and who read them is stale."""
+    nb.load("job")
+    nb.run("%%step a\nx = 1", "%%step b\nx = 2\ny = 5", "%%step c\nz = x + y")
+    nb.run("%pipe drop b")
+    for _ in range(2):
+        assert nb.run("x, 'y' in globals()").value == "(1, False)"
+        assert nb.run("%pipe why c").stdout.startswith("c is stale: `x`, made by a, changed")
+        nb.kill()
+        nb.load("job")

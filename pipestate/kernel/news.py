@@ -4,6 +4,7 @@ and when it has waited for one of them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ..errors import StoreError
@@ -14,10 +15,16 @@ from .bindings import Binding, Origin
 
 def follow(bench: Bench) -> None:
     """Let names mean what other processes have made of them since the last look."""
-    ledger, space = bench.ledger, bench.space
-    ledger.refresh()
-    news = {n: m for run in ledger.take_news() for n, m in run.meanings.items()}
-    replaced = []
+    bench.ledger.refresh()
+    runs = bench.ledger.take_news()
+    replaced = take_up(bench, {n: m for run in runs for n, m in run.meanings.items()})
+    if replaced:
+        bench.tell(f"{', '.join(sorted(replaced))} changed in the store since")
+
+
+def take_up(bench: Bench, news: Mapping[str, Meaning | None]) -> list[str]:
+    """Let names mean what the job says now; those that meant something else in memory."""
+    space, replaced = bench.space, []
     for name, meaning in news.items():
         now = space.bindings.get(name)
         if now is not None and not now.maker and now.is_resident and not now.record:
@@ -32,8 +39,7 @@ def follow(bench: Bench) -> None:
             space.drop(name)
         elif version is not None:
             declare(bench, name, meaning, version)
-    if replaced:
-        bench.tell(f"{', '.join(sorted(replaced))} changed in the store since")
+    return replaced
 
 
 def declare(bench: Bench, name: str, meaning: Meaning, version: Version) -> None:

@@ -179,8 +179,7 @@ class Session:
         pipe, met = self.ledger.pipe, self.bench.memory.cells
         for step in [step for step, one in pipe.seen.items() if one.cell_id == cell]:
             if met.get(step, cell) == cell:
-                job.drop(self.ledger, step)
-                met.pop(step, None)
+                self.drop(step)
                 self.bench.tell(f"{step} is no step any more: its cell has no `%%step` line")
 
     def _enter_plain(self, transformed: str, cell: str) -> None:
@@ -382,6 +381,13 @@ class Session:
             self.bench.tell(f"`{name}` stays: no step has kept it as it is now")
         self.space.unload(kept)
         return kept
+
+    def drop(self, step: str) -> None:
+        """Forget a step: what its names mean goes too, as it would with a restart."""
+        run = job.drop(self.ledger, step)
+        self.bench.memory.cells.pop(step, None)
+        self.space.clear_junk(step)
+        news.take_up(self.bench, run.meanings)
 
     def statuses(self) -> list[StepStatus]:
         """Every step with its state, judged with what this kernel holds."""
