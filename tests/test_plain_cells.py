@@ -30,6 +30,22 @@ def test_a_failed_attempt_leaves_no_trace_in_the_next(job):
     assert job.run("%%step b\ng.append(1)\ng").value == "[0, 1]"
 
 
+def test_a_failed_attempt_leaves_an_alias_one_object_with_what_it_was(job):
+    """A plain cell gave what a step made another name; both mean again what they meant."""
+    job.run("%%step a\nxs = [1]", "ys = xs", "%%step b\nxs.append(2); 1/0")
+    job.run("%%step b\nn = len(xs)")
+    assert job.run("xs, ys, n, xs is ys").value == "([1], [1], 1, True)"
+    job.run("%%step b\nxs.append(2); 1/0", "%%step b\nxs.append(2)")
+    assert job.run("xs, ys, xs is ys").value == "([1, 2], [1, 2], True)"
+
+
+def test_what_a_failed_attempt_changed_still_comes_from_its_step(job):
+    """Where that step runs again for the next attempt, it is what that run makes."""
+    job.run("%%step k\nk = 1", "%%step a\nxs = [k]", "ys = xs", "%%step b\nxs.append(2); 1/0")
+    job.run("%%step k\nk = 5")
+    assert job.run("%%step b\nxs.append(2)\nxs").value == "[5, 2]"
+
+
 def test_a_change_in_place_by_a_plain_cell_is_put_aside_with_the_version(job):
     """It belongs to the version it changed."""
     job.run("%%step a\nxs = []")
