@@ -31,6 +31,7 @@ from ..pipe.status import Reason, StepStatus, World, because
 from ..record import Digest, Meaning, Record, Run, Text
 from ..store.leases import Lease
 from . import (
+    absences,
     ambient,
     bindings,
     cascade,
@@ -42,6 +43,7 @@ from . import (
     statements,
     turns,
 )
+from .absences import Absence
 from .bench import Bench, Doors, Settings
 from .bindings import Binding, Origin
 from .namespace import Namespace, Past
@@ -71,6 +73,7 @@ class Session:
     outer: list[Plain | bool | None] = field(default_factory=list)
     unders: Unders = field(default_factory=Unders)
     fault: str = ""
+    absences: dict[tuple[Any, str], Absence] = field(default_factory=dict)
 
     @classmethod
     def open(cls, shell: Any, ledger: Ledger, settings: Settings, doors: Doors) -> Session:
@@ -101,19 +104,20 @@ class Session:
     # --- the job -------------------------------------------------------------------------------
 
     def use(self, ledger: Ledger) -> None:
-        """Go over to another job: what is resident stays as plain cells' values, the rest goes."""
-        space = self.space
-        for name, binding in list(space.bindings.items()):
-            if binding.is_resident:
-                space.bindings[name] = Binding(obj=binding.obj)
-            else:
-                space.drop(name)
+        """Go over to another job: what is resident stays as plain cells' values, the rest goes.
+
+        Back in a job, what its steps made means that again.
+        """
+        is_same = _place(self.ledger) == _place(ledger)
+        bindings = {} if is_same else self.space.bindings
+        made = {name: known.version for name, known in bindings.items() if known.maker}
+        self.absences[_place(self.ledger)] = absences.begin(self.bench)
         self.bench.ledger = ledger
-        space.fetch = ledger.fetch
-        space.earlier.clear()
-        space.plain.clear()
+        self.space.fetch = ledger.fetch
         self.bench.memory.clear()
         ambient.drop_pending()
+        known = self.absences.pop(_place(ledger), None)
+        absences.end(self.bench, known or absences.nowhere_yet(), made)
         self._take_meanings()
 
     def _take_meanings(self) -> None:
@@ -451,6 +455,10 @@ class Session:
     ) -> list[str]:
         """Bring steps up to date; see `cascade.run_steps`."""
         return cascade.run_steps(self.bench, steps, progress)
+
+
+def _place(ledger: Ledger) -> tuple[Any, str]:
+    return ledger.store.path, ledger.job
 
 
 def _is_pipe_line(raw: str) -> bool:
