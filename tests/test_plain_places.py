@@ -229,3 +229,29 @@ def test_a_cell_that_is_no_step_any_more_takes_its_step_along(sheet):
     assert "p is no step any more" in page.run("p").text
     assert page.run("a").value == "3"
     assert page.nb.run("k").value == "3"
+
+
+def test_a_name_that_a_plain_cell_makes_no_more_is_gone_below_it(sheet):
+    """A run from the top would not have it; plain cells still do."""
+    use = "%%step a\ntry:\n    u = k\nexcept NameError:\n    u = 'gone'\nu"
+    page = sheet(s="%%step s\nm = 1", p="k = m", a=use)
+    assert page.run("s", "p", "a").value == "1"
+    page.edit("p", "n = m")
+    page.run("p")
+    assert page.run("a").value == "'gone'"
+    assert page.nb.run("k").value == "1"
+    page.edit("p", "k = m")
+    page.run("p")
+    assert page.run("a").value == "1"
+    page.restart()
+    page.edit("p", "n = m")
+    page.run("p")
+    assert page.run("a").value == "'gone'"
+
+
+def test_a_name_that_a_plain_cell_still_names_is_still_there(sheet):
+    """It may make it once only."""
+    page = sheet(p="if 'k' not in globals():\n    k = [1]", a="%%step a\nlen(k)", q="ks = k")
+    page.run("p", "a", "q")
+    page.run("p", "q")
+    assert page.run("a").states == [("a", "restored")]

@@ -159,6 +159,8 @@ class Plain:
     ran: dict[str, float] = field(default_factory=dict)
     left: dict[str, dict[str, Binding | None]] = field(default_factory=dict)
     undone: dict[str, frozenset[str]] = field(default_factory=dict)
+    named: dict[str, float] = field(default_factory=dict)
+    """When the cell that made a name last ran with it in its text, and did not make it anew."""
 
     def begin(self, cell: str, now: float) -> None:
         """A cell has run: what it left before counts no more."""
@@ -167,6 +169,13 @@ class Plain:
             self.left.pop(cell, None)
             for name, cells in self.undone.items():
                 self.undone[name] = cells - {cell}
+
+    def makes(self, name: str, binding: Binding) -> bool:
+        """Whether a name is still made by the cell that its binding comes from: not where that one
+        has run again without it."""
+        ran = self.ran.get(binding.cell, 0.0)
+        made = max((text.at for text in binding.origin.texts), default=ran)
+        return max(made, self.named.get(name, 0.0)) >= ran
 
     def displace(self, name: str, old: Binding, by: Mapping[str, bool]) -> None:
         """A name comes to mean something else; some of the cells `by` may have changed what it
@@ -201,6 +210,7 @@ class Plain:
         self.ran.clear()
         self.left.clear()
         self.undone.clear()
+        self.named.clear()
 
 
 def is_light(value: object) -> bool:

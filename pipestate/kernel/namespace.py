@@ -440,6 +440,8 @@ class Namespace:
                     self._forget(name)
                     self.bindings[name] = Binding(obj=value, origin=origin)
                     changed.append(name)
+                elif origin.cell and binding.cell == origin.cell:
+                    self.plain.named[name] = max((text.at for text in origin.texts), default=0.0)
             elif binding is not None and binding.is_resident:
                 self.drop(name)
                 self.plain.take_away(name, origin.cell)

@@ -148,7 +148,7 @@ class Outlook:
         cells = set(self.space.plain.cells_of(name))
         given = self.site.layers.given_by(name, self.record)
         cells |= {cell for cell in given if self._given(name, cell)}
-        if now is not None and now.cell:
+        if now is not None and now.cell and self.space.plain.makes(name, now):
             cells.add(now.cell)
         above = [cell for cell in cells if self.row.is_above(cell, self.step)]
         return max(above, key=lambda cell: self.row.cells[cell], default="")
