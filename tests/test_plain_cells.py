@@ -150,3 +150,26 @@ def test_a_key_of_the_namespace_that_is_no_name_harms_nothing(job):
     """`globals()` takes any key."""
     job.run("globals()[3] = 4")
     assert job.run("%%step a\nx = 1\nx").states == [("a", "ran")]
+
+
+def test_a_definition_that_is_run_again_keeps_its_object(job):
+    """Instances that steps keep go on being its own; also when it was another in between."""
+    same, other = "class P:\n    k = 1", "class P:\n    k = 2"
+    job.run(same, "def f():\n    return 1", "%%step a\np = P()\ng = f", "%%step b\np.k")
+    for cells in ((same,), (same, "def f():\n    return 1"), (other, same)):
+        assert job.run(*cells, "isinstance(p, P), g is f").value == "(True, True)", cells
+    assert job.run("%%step a\np = P()\ng = f").states == [("a", "restored")]
+    assert job.run("%%step b\np.k").states == [("b", "restored")]
+
+
+def test_a_definition_that_its_own_cell_uses_is_the_new_one(job):
+    """Else what the cell made would be of another class than the one that is bound."""
+    cell = "class P:\n    pass\ndef make():\n    return P()\nq = make()"
+    job.run(cell, "%%step a\np = P()", cell)
+    assert job.run("isinstance(q, P)").value == "True"
+
+
+def test_a_definition_with_an_attribute_that_was_set_since_is_made_anew(job):
+    """It is as its statement leaves it."""
+    job.run("class P:\n    k = 1", "%%step a\np = P()", "P.k = 5", "class P:\n    k = 1")
+    assert job.run("P.k").value == "1"

@@ -27,6 +27,7 @@ from ..store.versions import Component, Fetch, Phase, Put, Source
 from .bindings import DORMANT, Amendment, Binding, Bindings, Origin, Plain, is_light
 
 _DEFINITIONS: Final = (types.FunctionType, type)
+_NOTHING: Final[Mapping[str, Any]] = types.MappingProxyType({})
 NOWHERE: Final = Origin()
 """Where a value comes from of which nothing is known."""
 
@@ -261,9 +262,12 @@ class Namespace:
 
     def digest_of(self, name: str) -> Digest:
         """The digest of a definition of the notebook as it is now."""
-        value = self.ns.get(name)
         if EARLIER in name:
             return name.partition(EARLIER)[2]
+        return self.digest_at(name, self.ns.get(name))
+
+    def digest_at(self, name: str, value: object) -> Digest:
+        """The digest of a definition that a name would mean with this object."""
         definitions = _without(self.definitions(), name, value)
         return digests.stream(value, name=name, definitions=definitions).digest
 
@@ -418,11 +422,12 @@ class Namespace:
         names: Iterable[str],
         origin: Origin = NOWHERE,
         binds: Collection[str] = (),
+        same: Mapping[str, Any] = _NOTHING,
     ) -> list[str]:
         """Take up what a plain cell bound or deleted; the changed names.
 
         It makes the names that it `binds` its own also where their objects are what they were, if
-        these cannot change.
+        these cannot change. What it defined as it had been keeps its object, `same` by name.
         """
         changed = []
         for name in names:
@@ -438,7 +443,9 @@ class Namespace:
                 is_anew = name in binds and origin.cell and is_light(value)
                 if binding is None or binding.obj is not value or is_anew:
                     self._forget(name)
-                    self.bindings[name] = Binding(obj=value, origin=origin)
+                    known = binding if name in same else None
+                    self.ns[name] = value = same.get(name, value)
+                    self.bindings[name] = _made(value, origin, known)
                     changed.append(name)
                 elif origin.cell and binding.cell == origin.cell:
                     self.plain.named[name] = max((text.at for text in origin.texts), default=0.0)
@@ -507,6 +514,13 @@ class Namespace:
             if version is not None:
                 found |= {m for m in version.names if self.is_current(m)}
         return found
+
+
+def _made(value: object, origin: Origin, known: Binding | None) -> Binding:
+    """What a name means that a plain cell made; what was `known` of it, if that is its object."""
+    if known is not None and known.obj is value:
+        return replace(known, origin=origin)
+    return Binding(obj=value, origin=origin)
 
 
 def _amendment(

@@ -38,6 +38,7 @@ from . import (
     keeping,
     modules,
     news,
+    redefined,
     restores,
     runs,
     statements,
@@ -322,7 +323,8 @@ class Session:
         space.plain.begin(plain.cell, now)
         read = graph.reach({path.name for path in names.reads}, self.bench.reads_of)
         origin = Origin(plain.cell, reached, space.stood(read), (Text(now, plain.text),))
-        changed = space.notice(may, origin, names.binds)
+        same = redefined.kept(self.bench, plain.text, names) if names.definitions else {}
+        changed = space.notice(may, origin, names.binds, same)
         worked_on = names.writes | names.binds | names.may_bind
         space.suspect(reached - set(changed), origin, worked_on)
         self._note_outgrown({*changed, *(reached & names.writes)})
