@@ -255,3 +255,27 @@ def test_a_name_that_a_plain_cell_still_names_is_still_there(sheet):
     page.run("p", "a", "q")
     page.run("p", "q")
     assert page.run("a").states == [("a", "restored")]
+
+
+def test_a_change_in_place_of_what_a_step_makes_otherwise_now_is_to_be_made_again(sheet):
+    """Its cell is told, in this kernel and in the next, until it has run."""
+    page = sheet(a="%%step a\nxs = [1]", p="xs.append(2)", b="%%step b\nn = len(xs)\nn")
+    assert page.run("a", "p", "b").value == "2"
+    page.edit("a", "%%step a\nxs = [1, 1]")
+    page.run("a")
+    for _ in range(2):
+        assert "`xs` was made by a plain cell from an earlier `xs`" in page.nb.run("%pipe").text
+        assert page.run("b").states[-1] == ("b", "ran")
+        page.restart()
+    page.run("p")
+    assert page.run("b").value == "3"
+    assert page.run("b").states == [("b", "restored")]
+
+
+def test_a_change_in_place_of_what_a_step_makes_again_the_same_still_counts(sheet):
+    """The version that the plain cell changed is in force."""
+    page = sheet(a="%%step a\nxs = [1]", p="xs.append(2)", b="%%step b\nn = len(xs)\nn")
+    page.run("a", "p", "b", "a")
+    assert page.run("b").states == [("b", "restored")]
+    page.restart()
+    assert page.run("b").states == [("b", "restored")]

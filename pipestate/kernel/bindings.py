@@ -53,12 +53,14 @@ class Origin:
 @dataclass(frozen=True, slots=True)
 class Amendment:
     """A change in place by plain cells: those that may have made it, and what was there before,
-    where a record holds that; and what those cells said."""
+    where a record holds that; what those cells said, and the digest of the step's version that
+    they changed, by name."""
 
     cells: frozenset[str]
     record: Digest = ""
     version: Version | None = None
     texts: tuple[Text, ...] = ()
+    stood: Mapping[str, Digest] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -494,7 +494,7 @@ class Namespace:
                 by, said = self._clear(name)
                 if _same(binding.looks or binding.version, version, name):
                     continue
-                amended, origin = _amendment(binding, by, said), binding.origin
+                amended, origin = _amendment(name, binding, by, said), binding.origin
                 if amended is None:  # the cells that worked on it had a part in making it
                     more = tuple(text for text, wrote in said.items() if wrote)
                     origin = replace(origin, texts=(*origin.texts, *more))
@@ -524,7 +524,7 @@ def _made(value: object, origin: Origin, known: Binding | None) -> Binding:
 
 
 def _amendment(
-    binding: Binding, by: Mapping[str, bool], said: Mapping[Text, bool]
+    name: str, binding: Binding, by: Mapping[str, bool], said: Mapping[Text, bool]
 ) -> Amendment | None:
     """What is known of a change in place by some of the cells `by` (whether each wrote visibly);
     None for an object that is as the plain cell left it which made it, as far as can be told."""
@@ -535,7 +535,9 @@ def _amendment(
         cells = known.cells | (writers or frozenset(by))
         return replace(known, cells=cells, texts=(*known.texts, *texts))
     if binding.maker or binding.record:
-        return Amendment(writers or frozenset(by), binding.record, binding.version, texts)
+        cells, version = writers or frozenset(by), binding.version
+        stood = {name: version.names[name]} if binding.maker and version is not None else {}
+        return Amendment(cells, binding.record, version, texts, stood)
     others = writers - {"", binding.cell}
     return Amendment(others, texts=texts) if others else None
 

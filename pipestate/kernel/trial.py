@@ -159,7 +159,8 @@ def prepare(
 
 def _given_by(given: Binding, row: Row) -> Given:
     """Where a given comes from."""
-    return Given(_made_in(given, row), dict(given.origin.stood), given.texts)
+    amended = given.amended.stood if given.amended is not None else {}
+    return Given(_made_in(given, row), {**given.origin.stood, **amended}, given.texts)
 
 
 def _made_in(given: Binding, row: Row) -> str:

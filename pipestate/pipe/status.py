@@ -203,7 +203,8 @@ def judge_stood(
     given that was made from this version of another name.
     """
     for one in record.inputs:
-        if not one.maker and one.whole != ABSENT:
+        # What a plain cell changed in place still comes from its step.
+        if one.whole != ABSENT and (not one.maker or one.path.name in record.given_by):
             for name, digest in stood(one.path.name).items():
                 if kind := flaw(one.path.name, name, digest):
                     return because(kind, one.path.name, detail=name)
