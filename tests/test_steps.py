@@ -69,6 +69,19 @@ def test_a_redirection_binds_underscore_to_another_steps_value(job):
     assert job.run("_").value == "7"
 
 
+def test_a_step_that_reads_what_was_displayed_before_it_runs_every_time(job):
+    """Nobody can tell ahead what that is; the line says what would be right."""
+    job.run("5")
+    step = "%%step a\ny = _ + 1\ny"
+    assert job.run(step).value == "6"
+    job.run("7")
+    assert job.run(step).value == "8"
+    assert "`_` is what was displayed before it" in job.run("%pipe why a").text
+    assert "`< STEP` binds `_`" in job.run("%pipe why a").text
+    assert job.run("%%step b\nfor _ in range(2): pass").states[-1] == ("b", "ran")
+    assert job.run("%%step b\nfor _ in range(2): pass").states == [("b", "restored")]
+
+
 def test_a_redirection_from_a_step_that_shows_nothing_gives_its_names(job):
     """The value of a step that displayed nothing is a dict of the names it bound."""
     job.run("%%step a\nx = 1\ny = 2")

@@ -35,6 +35,7 @@ IPYTHON_NAMES: Final = frozenset(
 )
 """Names that IPython and Python put into a notebook's namespace; `_1`, `_i1` besides."""
 
+_DISPLAYED: Final = re.compile(r"(?:_{1,3}|_\d+|_oh|Out)\Z")
 _NUMBERED: Final = re.compile(r"_i?\d+\Z")
 
 
@@ -83,6 +84,11 @@ def is_hidden(name: str) -> bool:
     if name[:2] == "__" and name[-2:] == "__":  # Python's own: `__warningregistry__`, `__name__`
         return True
     return name in IPYTHON_NAMES or _NUMBERED.match(name) is not None
+
+
+def is_displayed(name: str) -> bool:
+    """Whether IPython binds a name to what was displayed: `_`, `__`, `_7`, `Out`."""
+    return _DISPLAYED.match(name) is not None
 
 
 def visible(ns: Mapping[Any, Any]) -> dict[str, Any]:

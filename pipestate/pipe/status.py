@@ -55,6 +55,8 @@ _SENTENCES: Mapping[str, str] = {
     "setup": "it runs once in every kernel (--setup)",
     "done": "`{subject}` is not true yet (--done {subject})",
     "dynamic": "it may read any name ({subject}), so it runs every time",
+    "under": "`{subject}` is what was displayed before it, which nobody can tell ahead, so it runs "
+    "every time; `< STEP` binds `_` to the value of a step",
     "failed": "its last run failed ({detail})",
     "lost": "`{subject}` could not be kept: {detail}",
     "damaged": "what it kept is damaged: {detail}",
@@ -116,6 +118,8 @@ def judge(record: Record, world: World) -> Reason | None:
         return because("source")
     if record.is_volatile:
         return because("dynamic", "eval, exec, globals() or the like")
+    if record.under:
+        return because("under", record.under)
     if not record.is_done:
         return because("done", _done_key(record))
     reason = world.plain(record)
