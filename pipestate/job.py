@@ -37,6 +37,9 @@ def get(job: str, step: str, default: Any = None, *, store: str | Path | None = 
 def set(job: str, step: str, value: Any, *, store: str | Path | None = None) -> None:
     """Make `value` the value of a step; steps that read it go stale.
 
+    It binds the step's own name, if that is an identifier. What a cell of the step bound stays as
+    it is, also where `value` is a dict of such names: `get` gives them together, `set` does not.
+
     Raises PackError, and changes nothing, where the value cannot be kept.
     """
     _Call(job, store)[step] = value

@@ -179,10 +179,10 @@ class Record:
     versions of inputs that no step made, `given_by` who made them, by name. `displays` is a blob of
     Jupyter messages. `files_before` holds what files were that it changed in place (None: not
     there), so that they can be put back before it runs again. `under` is the name by which it read
-    what had been displayed before it, which nobody can tell ahead. `session` are line magics that are
-    run again on restore. `moved` holds the digests of the ambient keys that were inputs. Times are
-    in seconds, `started` since the epoch. `flaw` is no part of what is kept: it says of a record
-    that was read why nothing of it may be loaded, and is "" otherwise.
+    what had been displayed before it, which nobody can tell ahead. `session` are line magics that
+    are run again on restore. `moved` holds the digests of the ambient keys that were inputs. Times
+    are in seconds, `started` since the epoch. `flaw` is no part of what is kept: it says of a
+    record that was read why nothing of it may be loaded, and is "" otherwise.
     """
 
     step: str
