@@ -333,3 +333,26 @@ def test_a_dropped_step_is_gone_as_after_a_restart(nb):
         assert nb.run("%pipe why c").stdout.startswith("c is stale: `x`, made by a, changed")
         nb.kill()
         nb.load("job")
+
+
+@pytest.mark.parametrize("look", ["part = rows[0]", "print(rows)", "rest = sorted(rows)", "rows"])
+def test_a_failed_step_that_only_looked_at_a_name_is_no_need_of_its_readers(nb, look):
+    """It leaves the name as it is, whatever part of it it keeps."""
+    nb.load("job")
+    nb.run("%%step a\nrows = [[1], [2]]", f"%%step b\n{look}\n1/0")
+    assert nb.run("%%step c\nn = len(rows)\nn").value == "2"
+
+
+@pytest.mark.parametrize("change", ["part = rows[0]; part.append(3)", "for r in rows: r.pop()"])
+def test_a_failed_step_that_may_change_a_name_by_another_is_needed(nb, change):
+    """A run from the top would stop there."""
+    nb.load("job")
+    nb.run("%%step a\nrows = [[1], [2]]", f"%%step b\n{change}\n1/0")
+    assert "c did not run: b, which it needs, failed" in nb.run("%%step c\nlen(rows)").text
+
+
+def test_a_failed_step_that_goes_over_an_iterator_is_needed(nb):
+    """It uses it up."""
+    nb.load("job")
+    nb.run("%%step a\nit = iter([1, 2])", "%%step b\nxs = list(it)\n1/0")
+    assert "c did not run: b, which it needs, failed" in nb.run("%%step c\nnext(it)").text

@@ -54,7 +54,8 @@ class Names:
     the three share no name. `writes` are names of other cells whose objects, or parts of them,
     this cell may change in place: stored into, given to a call, or called a method of. `kept` are
     those of which a part may outlive its expression, bound or held or displayed; all of `writes`
-    are among them. A step that may change what it read by another name keeps it too.
+    are among them. A step that may change what it read by another name keeps it too, and
+    `is_changing`: it changes something, by whatever name.
 
     `session` are statements that set the session up, to be run again when the cell is not.
     `mentions` are all globals that the cell or any function in it, used or not, may look up;
@@ -75,6 +76,7 @@ class Names:
     session: tuple[str, ...] = ()
     is_dynamic: bool = False
     is_async: bool = False
+    is_changing: bool = False
     seeds: bool = False
 
 
@@ -144,6 +146,7 @@ def _names(tree: ast.Module, source: str) -> Names:
         session=session_lines(tree),
         is_dynamic="dynamic" in facts.flags,
         is_async="async" in facts.flags,
+        is_changing="changes" in facts.flags,
         seeds="seeds" in facts.flags,
     )
 
@@ -181,4 +184,5 @@ def _coarse(tree: ast.Module, source: str) -> Names:
         imports=imports,
         stars=stars,
         is_dynamic=True,
+        is_changing=True,
     )
