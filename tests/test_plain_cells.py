@@ -173,3 +173,22 @@ def test_a_definition_with_an_attribute_that_was_set_since_is_made_anew(job):
     """It is as its statement leaves it."""
     job.run("class P:\n    k = 1", "%%step a\np = P()", "P.k = 5", "class P:\n    k = 1")
     assert job.run("P.k").value == "1"
+
+
+def test_what_a_plain_cell_made_of_a_steps_object_takes_that_along(job):
+    """A step that changes the one has changed the other: it is kept, and put back, with it."""
+    job.run("%%step a\nxs = [1]", "zs = [xs]", "%%step b\nzs[0].append(2)")
+    assert job.run("%%step c\nlen(xs)").value == "2"
+    assert job.run("%%step b --force\nzs[0].append(2)\nzs").value == "[[1, 2]]"
+    assert job.run("xs, zs[0] is xs").value == "([1, 2], True)"
+    job.kill()
+    job.load("job")
+    assert job.run("xs, zs[0] is xs").value == "([1, 2], True)"
+    assert job.run("%%step c\nlen(xs)").states == [("c", "restored")]
+
+
+def test_a_failed_attempt_at_what_a_plain_cell_made_leaves_it_one_with_its_parts(job):
+    """The step named only the one of them."""
+    job.run("%%step a\nxs = [1]", "zs = [xs]", "%%step b\nzs.append(2); 1/0")
+    job.run("%%step b\nxs.append(2)")
+    assert job.run("xs, zs, zs[0] is xs").value == "([1, 2], [[1, 2]], True)"

@@ -117,7 +117,7 @@ def prepare(
     space = outlook.space
     space.clear_junk(task.step)
     paths = outlook.paths(task.names)
-    touched = outlook.touched(paths)
+    touched = outlook.touched(paths, is_changing=task.names.is_changing)
     inputs = inputs_of(outlook, paths)
     head = ledger.head(task.step)
     mine = frozenset(head.made) if head else frozenset()
