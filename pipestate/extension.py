@@ -21,7 +21,6 @@ from traitlets import Bool, Enum, Int, TraitError, Unicode, observe
 from traitlets.config import Configurable
 
 from . import commands, view
-from . import job as jobs
 from .cell.source import parse_line
 from .errors import PipeStateError, StoreError
 from .kernel import badges, completion, imports, notebooks, pages
@@ -333,7 +332,7 @@ class PipeState(Configurable):
     def drop(self, steps: Sequence[str]) -> None:
         """Forget steps."""
         for step in steps:
-            jobs.drop(self.session.ledger, step)
+            self.session.drop(step)
 
     def names(self) -> Iterable[str]:
         """The names that the job keeps."""

@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import threading
 import types
-from collections import OrderedDict
+from collections import ChainMap, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 from .errors import DamageError, StoreError, TrustError, UsageError
 from .ledger import Ledger
-from .pipe import slices, status, why
+from .pipe import graph, slices, status, why
 from .pipe.graph import Held, Standing
 from .pipe.status import StepStatus, World
 from .record import SET, VALUE, Digest, Meaning, Record, Run, Version
@@ -39,6 +39,9 @@ def get(job: str, step: str, default: Any = None, *, store: str | Path | None = 
 
 def set(job: str, step: str, value: Any, *, store: str | Path | None = None) -> None:
     """Make `value` the value of a step; steps that read it go stale.
+
+    It binds the step's own name, if that is an identifier. What a cell of the step bound stays as
+    it is, also where `value` is a dict of such names: `get` gives them together, `set` does not.
 
     Raises PackError, and changes nothing, where the value cannot be kept.
     """
@@ -217,7 +220,12 @@ class Job(MutableMapping[str, Any]):
     def status(self) -> list[StepStatus]:
         """One object a step, in order: `name`, `state`, `reason`, `seconds`, `nbytes`, `runs`."""
         self._refresh()
-        return status.statuses(self._ledger.pipe, self._ledger.record, self._world)
+        ledger, givens = self._ledger, self._givens()
+        return status.statuses(
+            ledger.pipe,
+            ledger.record,
+            lambda step, held: world_of(ledger, step, ChainMap(held, givens)),  # type: ignore[arg-type]
+        )
 
     def history(self) -> list[Run]:
         """One object a run: `number`, `step`, `event`, `reason`, `started`, `seconds`."""
@@ -243,8 +251,8 @@ class Job(MutableMapping[str, Any]):
             known = ", ".join(sorted(pipe.meanings)) or "none"
             raise UsageError(f"job {self.name!r} has no name {name!r}", f"its names are: {known}")
         steps = [step for step in pipe.order if step in pipe.seen]
-        text = slices.pieces(steps, self._ledger.head, lambda step: pipe.seen[step].source)
-        return slices.code(text, [name])
+        text = lambda step: pipe.seen[step].source  # noqa: E731
+        return slices.code(slices.pieces(steps, self._ledger.head, text, pipe.seen), [name])
 
     def load_name(self, name: str) -> Any:
         """What a name of the notebook means now. Raises KeyError where it means nothing."""
@@ -344,10 +352,7 @@ class Job(MutableMapping[str, Any]):
             None,
         )
 
-    def _world(self, step: str, held: Standing) -> World:
-        return world_of(self._ledger, step, {**self._givens(), **held})
-
-    def _givens(self) -> Standing:
+    def _givens(self) -> dict[str, Held]:
         return {
             name: Held("", meaning.record, version)
             for name, meaning in self._ledger.pipe.meanings.items()
@@ -423,14 +428,29 @@ def _mates(held: Standing, name: str) -> str:
 
 def explain(ledger: Ledger, status: StepStatus) -> str:
     """Why a step is as it is, with the runs between which it came about."""
-    return why.explain(status, ledger.pipe, ledger.runs(), ledger.head(status.name))
+    runs = ledger.runs() if status.cause is not None else ()
+    return why.explain(status, ledger.pipe, runs, ledger.head(status.name))
 
 
-def drop(ledger: Ledger, step: str) -> None:
-    """Forget a step: its record in force, its place, and what its names mean."""
-    meanings = {n: None for n, meaning in ledger.pipe.meanings.items() if meaning.maker == step}
-    ledger.commit(
-        lambda _: Run(0, "", step, "dropped", heads={step: None}, meanings=dict(meanings))
+def drop(ledger: Ledger, step: str) -> Run:
+    """Forget a step: its record in force, its place, and what its names mean.
+
+    They mean again what the other steps make of them, or nothing.
+    """
+    pipe, held = ledger.pipe, dict[str, Held]()
+    for other in pipe.order:
+        record = ledger.head(other)
+        if record is not None and other != step:
+            graph.leave(held, other, pipe.heads[other], record)
+    meanings = {
+        name: Meaning(one.maker, one.record, one.version.digest)
+        if (one := held.get(name))
+        else None
+        for name, meaning in pipe.meanings.items()
+        if meaning.maker == step
+    }
+    return ledger.commit(
+        lambda _: Run(0, "", step, "dropped", heads={step: None}, meanings=meanings)
     )
 
 

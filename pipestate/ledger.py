@@ -62,7 +62,9 @@ class Ledger:
         if mark is not None and mark == self.mark and not is_other:
             return
         known = self.pipe
-        pipe, runs = salvage.tail(self.store.index, self.job, known)
+        # Nothing is no pipe to start from: there is a snapshot of all but the last runs.
+        start = known if known.number else None
+        pipe, runs = salvage.tail(self.store.index, self.job, start)
         self.pipe = history.fold(pipe, runs, keep=self.keep_runs) if runs else pipe
         self.news.extend(runs)
         self.mark = mark

@@ -136,15 +136,24 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """What a plain cell said, and when it ran."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Given:
     """Where a given comes from: the plain cell that made it, and what that cell had read.
 
     `cell` is the cell's id, "" where the front end tells none; `stood` the digests of the steps'
-    versions that it read, by name.
+    versions that it read, by name; `texts` those of the cells that made it what it is.
     """
 
     cell: str = ""
     stood: dict[str, Digest] = field(default_factory=dict)
+    texts: tuple[Text, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,10 +178,11 @@ class Record:
     them that it bound, the others were changed in place), `gone` those it took away; `givens` the
     versions of inputs that no step made, `given_by` who made them, by name. `displays` is a blob of
     Jupyter messages. `files_before` holds what files were that it changed in place (None: not
-    there), so that they can be put back before it runs again. `session` are line magics that are
-    run again on restore. `moved` holds the digests of the ambient keys that were inputs. Times are
-    in seconds, `started` since the epoch. `flaw` is no part of what is kept: it says of a record
-    that was read why nothing of it may be loaded, and is "" otherwise.
+    there), so that they can be put back before it runs again. `under` is the name by which it read
+    what had been displayed before it, which nobody can tell ahead. `session` are line magics that
+    are run again on restore. `moved` holds the digests of the ambient keys that were inputs. Times
+    are in seconds, `started` since the epoch. `flaw` is no part of what is kept: it says of a
+    record that was read why nothing of it may be loaded, and is "" otherwise.
     """
 
     step: str
@@ -201,6 +211,7 @@ class Record:
     seconds: float = 0.0
     is_done: bool = True
     is_volatile: bool = False
+    under: str = ""
     cell_id: str = ""
     flaw: str = ""
 

@@ -140,6 +140,15 @@ def test_a_set_on_a_cells_step_is_in_force_until_the_cell_runs(nb, say):
     assert say("import pipestate as pip\nprint(pip.get('j', step='a'))") == "1"
 
 
+def test_a_set_on_a_cells_step_leaves_the_names_beside_it(nb, say):
+    """It binds the step's own name, whatever the value is."""
+    nb.load("j")
+    nb.run("%%step a\nx = 1\ny = 2", "%%step b\nz = x + y")
+    say("import pipestate as pip\npip.set('j', step='a', value={'x': 10, 'y': 20})")
+    assert nb.run("a, x, y").value == "({'x': 10, 'y': 20}, 1, 2)"
+    assert nb.run("%%step b\nz = x + y").states == [("b", "restored")]
+
+
 def test_a_notebook_and_a_server_use_one_store_at_once(nb, say):
     """A kernel keeps steps while another process sets and reads."""
     nb.load("j")

@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipestate.record import AccessPath
-from pipestate.store import codefacts, digests
+from pipestate.store import codefacts, digests, trees
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -796,3 +796,17 @@ def test_every_process_and_hash_seed_gives_the_same_digests(tmp_path: Path) -> N
         for seed in ("1", "2")
     }
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("depth", [10, 63, 64, 65, 100, 700])
+def test_what_is_noted_as_nested_too_deeply_is_no_tree(depth):
+    """Neither when it is looked at by itself; and a long chain is noted in one look."""
+    chain: list[Any] = [[1]]
+    for number in range(depth):
+        below = chain[-1]
+        chain.append([[below, number], {"next": below, number: "x"}, (below,)][number % 3])
+    noted: set[int] = set()
+    trees.containers(chain[-1], deep=noted)
+    deep = [one for one in chain if id(one) in noted]
+    assert [one for one in deep if trees.containers(one) is not None] == []
+    assert bool(deep) == (depth >= trees.MAX_DEPTH - 1)

@@ -86,6 +86,20 @@ def test_appending_twice_means_appending_once(job, cwd):
     assert (cwd / "log.txt").read_text() == "start\nmore\n"
 
 
+def test_what_a_plain_cell_wrote_to_a_file_counts(job, cwd):
+    """Who read the file is stale; so is who wrote it, and what that one appended stays, told of."""
+    (cwd / "log.txt").write_text("1")
+    reader = "%%step r\nt = open('log.txt').read()\nt"
+    writer = "%%step w\nwith open('log.txt', 'a') as f:\n    _n = f.write('3')"
+    job.run(reader, "with open('log.txt', 'a') as f: f.write('2');")
+    assert job.run("%pipe why r").text.startswith("r is stale: file `log.txt` changed")
+    assert job.run(reader).value == "'12'"
+    job.run(writer, "with open('log.txt', 'a') as f: f.write('4');")
+    assert "`log.txt`, which it wrote, changed" in job.run("%pipe why w").text
+    assert "log.txt stays as it is before w runs: it was changed since" in job.run(writer).text
+    assert (cwd / "log.txt").read_text() == "12343"
+
+
 def test_an_edited_project_module_runs_its_users_with_the_new_code(job, cwd):
     """Whatever way it was imported."""
     (cwd / "helpers.py").write_text("def f(x):\n    return x + 1\n")

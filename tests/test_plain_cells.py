@@ -30,6 +30,22 @@ def test_a_failed_attempt_leaves_no_trace_in_the_next(job):
     assert job.run("%%step b\ng.append(1)\ng").value == "[0, 1]"
 
 
+def test_a_failed_attempt_leaves_an_alias_one_object_with_what_it_was(job):
+    """A plain cell gave what a step made another name; both mean again what they meant."""
+    job.run("%%step a\nxs = [1]", "ys = xs", "%%step b\nxs.append(2); 1/0")
+    job.run("%%step b\nn = len(xs)")
+    assert job.run("xs, ys, n, xs is ys").value == "([1], [1], 1, True)"
+    job.run("%%step b\nxs.append(2); 1/0", "%%step b\nxs.append(2)")
+    assert job.run("xs, ys, xs is ys").value == "([1, 2], [1, 2], True)"
+
+
+def test_what_a_failed_attempt_changed_still_comes_from_its_step(job):
+    """Where that step runs again for the next attempt, it is what that run makes."""
+    job.run("%%step k\nk = 1", "%%step a\nxs = [k]", "ys = xs", "%%step b\nxs.append(2); 1/0")
+    job.run("%%step k\nk = 5")
+    assert job.run("%%step b\nxs.append(2)\nxs").value == "[5, 2]"
+
+
 def test_a_change_in_place_by_a_plain_cell_is_put_aside_with_the_version(job):
     """It belongs to the version it changed."""
     job.run("%%step a\nxs = []")
@@ -134,3 +150,45 @@ def test_a_key_of_the_namespace_that_is_no_name_harms_nothing(job):
     """`globals()` takes any key."""
     job.run("globals()[3] = 4")
     assert job.run("%%step a\nx = 1\nx").states == [("a", "ran")]
+
+
+def test_a_definition_that_is_run_again_keeps_its_object(job):
+    """Instances that steps keep go on being its own; also when it was another in between."""
+    same, other = "class P:\n    k = 1", "class P:\n    k = 2"
+    job.run(same, "def f():\n    return 1", "%%step a\np = P()\ng = f", "%%step b\np.k")
+    for cells in ((same,), (same, "def f():\n    return 1"), (other, same)):
+        assert job.run(*cells, "isinstance(p, P), g is f").value == "(True, True)", cells
+    assert job.run("%%step a\np = P()\ng = f").states == [("a", "restored")]
+    assert job.run("%%step b\np.k").states == [("b", "restored")]
+
+
+def test_a_definition_that_its_own_cell_uses_is_the_new_one(job):
+    """Else what the cell made would be of another class than the one that is bound."""
+    cell = "class P:\n    pass\ndef make():\n    return P()\nq = make()"
+    job.run(cell, "%%step a\np = P()", cell)
+    assert job.run("isinstance(q, P)").value == "True"
+
+
+def test_a_definition_with_an_attribute_that_was_set_since_is_made_anew(job):
+    """It is as its statement leaves it."""
+    job.run("class P:\n    k = 1", "%%step a\np = P()", "P.k = 5", "class P:\n    k = 1")
+    assert job.run("P.k").value == "1"
+
+
+def test_what_a_plain_cell_made_of_a_steps_object_takes_that_along(job):
+    """A step that changes the one has changed the other: it is kept, and put back, with it."""
+    job.run("%%step a\nxs = [1]", "zs = [xs]", "%%step b\nzs[0].append(2)")
+    assert job.run("%%step c\nlen(xs)").value == "2"
+    assert job.run("%%step b --force\nzs[0].append(2)\nzs").value == "[[1, 2]]"
+    assert job.run("xs, zs[0] is xs").value == "([1, 2], True)"
+    job.kill()
+    job.load("job")
+    assert job.run("xs, zs[0] is xs").value == "([1, 2], True)"
+    assert job.run("%%step c\nlen(xs)").states == [("c", "restored")]
+
+
+def test_a_failed_attempt_at_what_a_plain_cell_made_leaves_it_one_with_its_parts(job):
+    """The step named only the one of them."""
+    job.run("%%step a\nxs = [1]", "zs = [xs]", "%%step b\nzs.append(2); 1/0")
+    job.run("%%step b\nxs.append(2)")
+    assert job.run("xs, zs, zs[0] is xs").value == "([1, 2], [[1, 2]], True)"

@@ -229,3 +229,53 @@ def test_a_cell_that_is_no_step_any_more_takes_its_step_along(sheet):
     assert "p is no step any more" in page.run("p").text
     assert page.run("a").value == "3"
     assert page.nb.run("k").value == "3"
+
+
+def test_a_name_that_a_plain_cell_makes_no_more_is_gone_below_it(sheet):
+    """A run from the top would not have it; plain cells still do."""
+    use = "%%step a\ntry:\n    u = k\nexcept NameError:\n    u = 'gone'\nu"
+    page = sheet(s="%%step s\nm = 1", p="k = m", a=use)
+    assert page.run("s", "p", "a").value == "1"
+    page.edit("p", "n = m")
+    page.run("p")
+    assert page.run("a").value == "'gone'"
+    assert page.nb.run("k").value == "1"
+    page.edit("p", "k = m")
+    page.run("p")
+    assert page.run("a").value == "1"
+    page.restart()
+    page.edit("p", "n = m")
+    page.run("p")
+    assert page.run("a").value == "'gone'"
+
+
+def test_a_name_that_a_plain_cell_still_names_is_still_there(sheet):
+    """It may make it once only."""
+    page = sheet(p="if 'k' not in globals():\n    k = [1]", a="%%step a\nlen(k)", q="ks = k")
+    page.run("p", "a", "q")
+    page.run("p", "q")
+    assert page.run("a").states == [("a", "restored")]
+
+
+def test_a_change_in_place_of_what_a_step_makes_otherwise_now_is_to_be_made_again(sheet):
+    """Its cell is told, in this kernel and in the next, until it has run."""
+    page = sheet(a="%%step a\nxs = [1]", p="xs.append(2)", b="%%step b\nn = len(xs)\nn")
+    assert page.run("a", "p", "b").value == "2"
+    page.edit("a", "%%step a\nxs = [1, 1]")
+    page.run("a")
+    for _ in range(2):
+        assert "`xs` was made by a plain cell from an earlier `xs`" in page.nb.run("%pipe").text
+        assert page.run("b").states[-1] == ("b", "ran")
+        page.restart()
+    page.run("p")
+    assert page.run("b").value == "3"
+    assert page.run("b").states == [("b", "restored")]
+
+
+def test_a_change_in_place_of_what_a_step_makes_again_the_same_still_counts(sheet):
+    """The version that the plain cell changed is in force."""
+    page = sheet(a="%%step a\nxs = [1]", p="xs.append(2)", b="%%step b\nn = len(xs)\nn")
+    page.run("a", "p", "b", "a")
+    assert page.run("b").states == [("b", "restored")]
+    page.restart()
+    assert page.run("b").states == [("b", "restored")]

@@ -157,6 +157,28 @@ def test_another_job_keeps_what_is_resident(job):
     assert job.run("y").error == "NameError"
 
 
+def test_back_in_a_job_its_names_mean_what_its_steps_made(job):
+    """What the other job's steps made of them is theirs, and nothing is stale for it."""
+    job.run("%%step a\nxs = [1]", "%%step b\nxs.append(2)\nn = len(xs)")
+    job.run("%pipe job other", "%%step c\nxs.append(3)\nm = len(xs)", "%%step d\nn = 7")
+    job.run("%pipe job job")
+    assert {row.split()[1] for row in job.run("%pipe").text.splitlines()[1:]} == {"fresh"}
+    assert job.run("xs, n, m").value == "([1, 2], 2, 3)"
+    job.run("%pipe job other")
+    assert {row.split()[1] for row in job.run("%pipe").text.splitlines()[1:]} == {"fresh"}
+    assert job.run("xs, n, m").value == "([1, 2, 3], 7, 3)"
+
+
+def test_what_another_job_left_alone_keeps_its_objects(job):
+    """A class and its instances, a connection; and what a plain cell changed meanwhile counts."""
+    job.run("%%step s --setup\nlines = open('/dev/null')", "%%step a\nclass P: pass\np = P()")
+    job.run("%%step b\nxs = [1]", "before = id(lines), id(p)")
+    job.run("%pipe job other", "%%step c\nq = type(p)", "xs.append(2)", "%pipe job job")
+    assert job.run("before == (id(lines), id(p)), isinstance(p, P)").value == "(True, True)"
+    assert job.run("%%step d\nxs").value == "[1, 2]"
+    assert job.run("%%step b\nxs = [1]").states == [("b", "restored")]
+
+
 def test_environment_path_and_working_directory_are_as_run_all_left_them(job):
     """What a step changed in the process is made again in a new kernel."""
     job.run(

@@ -34,6 +34,76 @@ def test_a_script_gets_the_code_too(job, script):
     assert script(f"{code}\nprint(half)") == "9.0\n"
 
 
+def value_by_code(nb, script, name):
+    """What a fresh interpreter makes of the code of a name, as text."""
+    return script(f"{nb.run(f'%pipe code {name}').stdout}\nprint({name})").splitlines()[-1]
+
+
+def test_a_change_by_another_name_has_a_part_in_it(nb, script):
+    """Whether the other name is another step's, or a part that was given a name."""
+    nb.load("job")
+    nb.run("%%step a\nxs = [[1]]\nys = xs", "%%step b\nys.append(2)")
+    nb.run("%%step c\npart = xs[0]", "%%step d\npart.append(3)")
+    assert value_by_code(nb, script, "xs") == "[[1, 3], 2]"
+
+
+def test_a_change_through_an_object_that_is_reached_from_it_has_a_part_in_it(nb, script):
+    """An axis of a figure, drawn on in another step; what the module is told as well."""
+    nb.load("job")
+    nb.run(
+        "%%step a\nimport matplotlib\nmatplotlib.use('agg')\nimport matplotlib.pyplot as plt",
+        "%%step b\nfig, ax = plt.subplots()\nother = plt.figure()",
+        "%%step c\nax.plot([1, 2]);",
+        "%%step d\nax.set_title('tea');",
+    )
+    code = nb.run("%pipe code fig").stdout
+    assert script(f"{code}\nprint(len(fig.axes[0].lines), fig.axes[0].get_title())") == "1 tea\n"
+    assert "other" not in code
+
+
+def test_a_change_by_a_function_has_a_part_in_it(nb, script):
+    """Its call changes what only its body names."""
+    nb.load("job")
+    nb.run("%%step a\nxs = []\ndef add(n):\n    xs.append(n)", "%%step b\nadd(4)\nk = 5")
+    assert value_by_code(nb, script, "xs") == "[4]"
+
+
+def test_what_plain_cells_made_and_changed_has_a_part_in_it(nb, script):
+    """As often as they did, and where a step saw it."""
+    nb.load("job")
+    nb.run("ks = [1]", "%%step a\nn = len(ks)", "ks.append(7)", "ks.append(7)")
+    nb.run("%%step b\nt = [sum(ks)]", "t.append(8)", "%%step c\nu = t + ks", "v = u[1:]")
+    assert value_by_code(nb, script, "u") == "[15, 8, 1, 7, 7]"
+    assert value_by_code(nb, script, "v") == "[8, 1, 7, 7]"
+    nb.kill()
+    nb.load("job")
+    assert value_by_code(nb, script, "u") == "[15, 8, 1, 7, 7]"
+
+
+def test_what_was_drawn_at_random_before_has_a_part_in_it(nb, script):
+    """Where somebody has seeded: the next number depends on how many were drawn."""
+    nb.load("job")
+    nb.run("%%step a\nimport random\nrandom.seed(1)", "%%step b\nx = random.random()")
+    drawn = nb.run("%%step c\ny = random.random()\ny").value
+    assert value_by_code(nb, script, "y") == drawn
+
+
+def test_the_step_that_wrote_a_file_has_a_part_in_it(nb, script):
+    """A file is a name with versions."""
+    nb.load("job")
+    nb.run("%%step a\nk = 5\nwith open('k.txt', 'w') as f:\n    f.write(str(k))")
+    nb.run("%%step b\nn = open('k.txt').read()")
+    (nb.cwd / "k.txt").unlink()
+    assert value_by_code(nb, script, "n") == "5"
+
+
+def test_a_step_that_its_run_has_shown_to_look_only_has_no_part_in_it(nb):
+    """Though its source might have changed what it was handed."""
+    nb.load("job")
+    nb.run("%%step a\nxs = [1]\ndef show(it):\n    print(it)", "%%step b\nshow(xs)")
+    assert nb.run("%pipe code xs").stdout == "# a\nxs = [1]\n"
+
+
 def test_deps_and_users(job):
     """Those next to it, and with `--all` theirs in turn."""
     assert job.run("%pipe deps total").stdout.split() == ["scale:", "scaled", "total:", "total"]

@@ -69,6 +69,19 @@ def test_a_redirection_binds_underscore_to_another_steps_value(job):
     assert job.run("_").value == "7"
 
 
+def test_a_step_that_reads_what_was_displayed_before_it_runs_every_time(job):
+    """Nobody can tell ahead what that is; the line says what would be right."""
+    job.run("5")
+    step = "%%step a\ny = _ + 1\ny"
+    assert job.run(step).value == "6"
+    job.run("7")
+    assert job.run(step).value == "8"
+    assert "`_` is what was displayed before it" in job.run("%pipe why a").text
+    assert "`< STEP` binds `_`" in job.run("%pipe why a").text
+    assert job.run("%%step b\nfor _ in range(2): pass").states[-1] == ("b", "ran")
+    assert job.run("%%step b\nfor _ in range(2): pass").states == [("b", "restored")]
+
+
 def test_a_redirection_from_a_step_that_shows_nothing_gives_its_names(job):
     """The value of a step that displayed nothing is a dict of the names it bound."""
     job.run("%%step a\nx = 1\ny = 2")
@@ -317,3 +330,38 @@ def test_a_step_that_failed_and_is_what_it_was_again_is_no_longer_failed(job):
     assert job.run("%%step c\nm").error == "StepRefused"
     job.run("%%step a\nk = 1", "%%step c\nm")
     assert "failed" not in job.run("%pipe").text
+
+
+def test_a_dropped_step_is_gone_as_after_a_restart(nb):
+    """Its names mean what the others make of them, or nothing, and who read them is stale."""
+    nb.load("job")
+    nb.run("%%step a\nx = 1", "%%step b\nx = 2\ny = 5", "%%step c\nz = x + y")
+    nb.run("%pipe drop b")
+    for _ in range(2):
+        assert nb.run("x, 'y' in globals()").value == "(1, False)"
+        assert nb.run("%pipe why c").stdout.startswith("c is stale: `x`, made by a, changed")
+        nb.kill()
+        nb.load("job")
+
+
+@pytest.mark.parametrize("look", ["part = rows[0]", "print(rows)", "rest = sorted(rows)", "rows"])
+def test_a_failed_step_that_only_looked_at_a_name_is_no_need_of_its_readers(nb, look):
+    """It leaves the name as it is, whatever part of it it keeps."""
+    nb.load("job")
+    nb.run("%%step a\nrows = [[1], [2]]", f"%%step b\n{look}\n1/0")
+    assert nb.run("%%step c\nn = len(rows)\nn").value == "2"
+
+
+@pytest.mark.parametrize("change", ["part = rows[0]; part.append(3)", "for r in rows: r.pop()"])
+def test_a_failed_step_that_may_change_a_name_by_another_is_needed(nb, change):
+    """A run from the top would stop there."""
+    nb.load("job")
+    nb.run("%%step a\nrows = [[1], [2]]", f"%%step b\n{change}\n1/0")
+    assert "c did not run: b, which it needs, failed" in nb.run("%%step c\nlen(rows)").text
+
+
+def test_a_failed_step_that_goes_over_an_iterator_is_needed(nb):
+    """It uses it up."""
+    nb.load("job")
+    nb.run("%%step a\nit = iter([1, 2])", "%%step b\nxs = list(it)\n1/0")
+    assert "c did not run: b, which it needs, failed" in nb.run("%%step c\nnext(it)").text

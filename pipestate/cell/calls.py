@@ -55,6 +55,7 @@ class Calls(Reads):
         if not is_own and name not in LOOKERS and name not in PASSERS:
             self.facts.called.add(AccessPath(self.scope.mangled(name)))
         if is_own or name not in LOOKERS | PASSERS or _writes_by_option(node):
+            self.facts.flags.add("changes")  # also without arguments: it may know the names
             self.given(node, WRITE)
         elif name in LOOKERS:
             self.given(node, LOOK)

@@ -35,6 +35,7 @@ IPYTHON_NAMES: Final = frozenset(
 )
 """Names that IPython and Python put into a notebook's namespace; `_1`, `_i1` besides."""
 
+_DISPLAYED: Final = re.compile(r"(?:_{1,3}|_\d+|_oh|Out)\Z")
 _NUMBERED: Final = re.compile(r"_i?\d+\Z")
 
 
@@ -53,7 +54,8 @@ class Names:
     the three share no name. `writes` are names of other cells whose objects, or parts of them,
     this cell may change in place: stored into, given to a call, or called a method of. `kept` are
     those of which a part may outlive its expression, bound or held or displayed; all of `writes`
-    are among them. A step that may change what it read by another name keeps it too.
+    are among them. A step that may change what it read by another name keeps it too, and
+    `is_changing`: it changes something, by whatever name.
 
     `session` are statements that set the session up, to be run again when the cell is not.
     `mentions` are all globals that the cell or any function in it, used or not, may look up;
@@ -74,6 +76,7 @@ class Names:
     session: tuple[str, ...] = ()
     is_dynamic: bool = False
     is_async: bool = False
+    is_changing: bool = False
     seeds: bool = False
 
 
@@ -83,6 +86,11 @@ def is_hidden(name: str) -> bool:
     if name[:2] == "__" and name[-2:] == "__":  # Python's own: `__warningregistry__`, `__name__`
         return True
     return name in IPYTHON_NAMES or _NUMBERED.match(name) is not None
+
+
+def is_displayed(name: str) -> bool:
+    """Whether IPython binds a name to what was displayed: `_`, `__`, `_7`, `Out`."""
+    return _DISPLAYED.match(name) is not None
 
 
 def visible(ns: Mapping[Any, Any]) -> dict[str, Any]:
@@ -138,6 +146,7 @@ def _names(tree: ast.Module, source: str) -> Names:
         session=session_lines(tree),
         is_dynamic="dynamic" in facts.flags,
         is_async="async" in facts.flags,
+        is_changing="changes" in facts.flags,
         seeds="seeds" in facts.flags,
     )
 
@@ -175,4 +184,5 @@ def _coarse(tree: ast.Module, source: str) -> Names:
         imports=imports,
         stars=stars,
         is_dynamic=True,
+        is_changing=True,
     )

@@ -44,6 +44,8 @@ class Reads:
     def name(self, name: str, parts: tuple[tuple[str, Key], ...], use: int) -> None:
         """Read a name, or the part of it at `parts`, in the present scope."""
         spelled, name = name, self.scope.mangled(name)
+        if use == WRITE:  # a part of what is kept may be changed by a name of the cell's own
+            self.facts.flags.add("changes")
         if name == "get_ipython":  # imported or not, it leads to the namespace
             self.facts.flags.add("dynamic")
         owner = self.scope.owner(name)
@@ -112,6 +114,8 @@ class Reads:
 
     def expr(self, node: ast.AST, use: int) -> None:
         """Read an expression whose value is put to `use`."""
+        if use == WRITE:
+            self.facts.flags.add("changes")
         kind = type(node)
         if kind is ast.Name:
             self.name(node.id, (), use)  # type: ignore[attr-defined]

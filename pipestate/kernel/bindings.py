@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ..record import Digest, Version
+from ..record import Digest, Text, Version
 
 
 class _Dormant:
@@ -40,22 +40,27 @@ class Origin:
     """The plain cell that made a value.
 
     `cell` is its id, "" where nobody tells; `kin` the names that it named: the value may share
-    objects with those alone; `stood` the digests of the steps' versions that it read, by name.
+    objects with those alone; `stood` the digests of the steps' versions that it read, by name;
+    `texts` what the cell said.
     """
 
     cell: str = ""
     kin: frozenset[str] = frozenset()
     stood: Mapping[str, Digest] = field(default_factory=dict)
+    texts: tuple[Text, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Amendment:
     """A change in place by plain cells: those that may have made it, and what was there before,
-    where a record holds that."""
+    where a record holds that; what those cells said, and the digest of the step's version that
+    they changed, by name."""
 
     cells: frozenset[str]
     record: Digest = ""
     version: Version | None = None
+    texts: tuple[Text, ...] = ()
+    stood: Mapping[str, Digest] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,12 @@ class Binding:
     def cell(self) -> str:
         """The plain cell that made it, "" for a step's and where it is not known."""
         return "" if self.maker else self.origin.cell
+
+    @property
+    def texts(self) -> tuple[Text, ...]:
+        """What the plain cells said that made it, or changed in place what a step made."""
+        made = () if self.maker else self.origin.texts
+        return (*made, *(self.amended.texts if self.amended is not None else ()))
 
     def means(self, maker: str, version: Version) -> bool:
         """Whether it is this step's version, as the step left it."""
@@ -150,6 +161,8 @@ class Plain:
     ran: dict[str, float] = field(default_factory=dict)
     left: dict[str, dict[str, Binding | None]] = field(default_factory=dict)
     undone: dict[str, frozenset[str]] = field(default_factory=dict)
+    named: dict[str, float] = field(default_factory=dict)
+    """When the cell that made a name last ran with it in its text, and did not make it anew."""
 
     def begin(self, cell: str, now: float) -> None:
         """A cell has run: what it left before counts no more."""
@@ -158,6 +171,13 @@ class Plain:
             self.left.pop(cell, None)
             for name, cells in self.undone.items():
                 self.undone[name] = cells - {cell}
+
+    def makes(self, name: str, binding: Binding) -> bool:
+        """Whether a name is still made by the cell that its binding comes from: not where that one
+        has run again without it."""
+        ran = self.ran.get(binding.cell, 0.0)
+        made = max((text.at for text in binding.origin.texts), default=ran)
+        return max(made, self.named.get(name, 0.0)) >= ran
 
     def displace(self, name: str, old: Binding, by: Mapping[str, bool]) -> None:
         """A name comes to mean something else; some of the cells `by` may have changed what it
@@ -192,6 +212,7 @@ class Plain:
         self.ran.clear()
         self.left.clear()
         self.undone.clear()
+        self.named.clear()
 
 
 def is_light(value: object) -> bool:

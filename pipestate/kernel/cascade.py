@@ -152,7 +152,7 @@ def touches(bench: Bench, step: str) -> Touches:
     if names is not None:
         reads |= {path.name for path in names.reads}
         binds |= names.binds - imported
-        touched = names.may_bind | names.writes | names.kept
+        touched = names.may_bind | names.writes | _changed(bench, step, names)
         changes |= touched | names.deletes
         if not _is_proved(bench, step):
             again = names.binds & {path.name for path in names.reads}  # `xs += [1]` works in place
@@ -170,6 +170,22 @@ def _is_proved(bench: Bench, step: str) -> bool:
     if head is None or step in pipe.failed:
         return False
     return seen is None or seen.normal == head.normal
+
+
+_LOOKED_AT: Final = frozenset(
+    "DataFrame Index Series bytearray defaultdict deque dict list ndarray set".split()
+)
+"""Types of which a part can be kept without a change to them; to go over an iterator uses it up."""
+
+
+def _changed(bench: Bench, step: str, names: Names) -> frozenset[str]:
+    """The names of which a step keeps parts, and may change them by another name."""
+    if names.is_changing:
+        return names.kept
+    site = bench.memory.site or bench.whole()
+    held = site.layers.before(step)
+    kinds = {n: one.version.types.get(n) for n in names.kept if (one := held.get(n)) is not None}
+    return frozenset(n for n in names.kept if kinds.get(n) not in _LOOKED_AT)
 
 
 def _mates(bench: Bench, step: str, names: Iterable[str]) -> set[str]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..cell import names as cell_names
 from ..cell import source as cell_source
 from ..pipe import status
 from ..record import (
@@ -78,8 +79,15 @@ def record_of(trial: Trial, result: Outcome, around: Circumstances) -> Record:
         seconds=around.seconds,
         is_done=around.is_done,
         is_volatile=around.is_volatile,
+        under=_under(task),
         cell_id=task.cell_id,
     )
+
+
+def _under(task: Task) -> str:
+    """The name by which a step reads what was displayed before it, "" for none."""
+    reads = {path.name for path in task.names.reads if cell_names.is_displayed(path.name)}
+    return min(reads - ({"_"} if task.line.stdin is not None else set()), default="")
 
 
 def _inputs(trial: Trial, result: Outcome) -> tuple[Input, ...]:

@@ -15,7 +15,7 @@ from ..record import VALUE, Digest, Version
 from ..store import digests
 from ..store.versions import Phase
 from . import together
-from .bindings import DORMANT, Binding
+from .bindings import DORMANT, Amendment, Binding
 from .namespace import Junk
 from .trial import Outcome, Trial, as_they_were
 
@@ -248,7 +248,7 @@ def abandon(trial: Trial, phase: Phase) -> None:
         if name in same or (unchanged and (known is None or known.version is None)):
             continue
         if known is not None:
-            space.bindings[name] = replace(known, obj=DORMANT)
+            space.bindings[name] = _unmade(trial, name, known)
             space.junk[name] = Junk(step, value)
         elif not unchanged:
             space.bindings.pop(name, None)
@@ -266,6 +266,24 @@ def _let_stand(trial: Trial, name: str) -> None:
     if binding.is_resident:
         space.junk[name] = Junk(trial.task.step, binding.obj)
         space.bindings[name] = replace(binding, obj=DORMANT)
+
+
+def _unmade(trial: Trial, name: str, known: Binding) -> Binding:
+    """What a name means that a failed body changed: what it stood for, to be loaded.
+
+    What a step made, and a plain cell has made share objects with a name of its own, is kept as one
+    with that since the body began. It comes from its step all the same.
+    """
+    own = trial.outlook.space.bindings.get(name, known)
+    if not own.maker or known.maker or own.version is known.version:
+        return replace(known, obj=DORMANT)
+    cells = (
+        frozenset(trial.placed[mate].cell for mate in known.version.names if mate in trial.placed)
+        if known.version
+        else frozenset()
+    )
+    joined = own.amended or Amendment(cells - {""}, own.record, own.version)
+    return replace(own, version=known.version, record="", amended=joined, obj=DORMANT)
 
 
 def _put_back(trial: Trial, same: frozenset[str], worked_on: Iterable[Binding]) -> None:

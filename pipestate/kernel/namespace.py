@@ -21,12 +21,13 @@ from weakref import WeakKeyDictionary
 
 from ..cell.names import is_hidden, visible
 from ..errors import StoreError
-from ..record import VALUE, Digest, Version
+from ..record import VALUE, Digest, Text, Version
 from ..store import digests, versions
 from ..store.versions import Component, Fetch, Phase, Put, Source
 from .bindings import DORMANT, Amendment, Binding, Bindings, Origin, Plain, is_light
 
 _DEFINITIONS: Final = (types.FunctionType, type)
+_NOTHING: Final[Mapping[str, Any]] = types.MappingProxyType({})
 NOWHERE: Final = Origin()
 """Where a value comes from of which nothing is known."""
 
@@ -73,7 +74,8 @@ class Namespace:
     junk: dict[str, Junk] = field(default_factory=dict)
     sources: dict[str, tuple[Source, Any]] = field(default_factory=dict)
     loading: set[str] = field(default_factory=set)
-    origins: dict[str, str] = field(default_factory=dict)
+    worked: dict[str, dict[Text, bool]] = field(default_factory=dict)
+    """What the cells said that make a name suspect, and whether each wrote visibly."""
     earlier: dict[tuple[str, Digest], Any] = field(default_factory=dict)
     past: Past = field(default_factory=Past)
     plain: Plain = field(default_factory=Plain)
@@ -213,7 +215,7 @@ class Namespace:
         for mate in mates:
             self.ns[mate] = values[mate]
             self.bindings[mate] = replace(self.bindings[mate], obj=values[mate])
-            self.suspects.pop(mate, None)
+            self._clear(mate)
             if version.kind in ("import", "definition"):
                 source = Source(version.kind, version.source, tuple(version.needs))
                 self.sources[mate] = (source, values[mate])
@@ -240,6 +242,16 @@ class Namespace:
         values = {name: self.ns[name] for name in names if name in self.ns}
         return self._look_at(values, phase, lost)
 
+    def made_from(self, name: str, kin: Collection[str], phase: Phase) -> frozenset[str]:
+        """Those of `kin` that share objects with what a plain cell made; it is not asked again of
+        the others."""
+        joined = next(c.values for c, _ in self.look({name, *kin}, phase) if name in c.values)
+        shared = frozenset(joined) & set(kin)
+        known = self.bindings[name]
+        rest = known.origin.kin - (set(kin) - shared)
+        self.bindings[name] = replace(known, origin=replace(known.origin, kin=rest))
+        return shared
+
     def version_at(self, name: str, value: object, phase: Phase) -> Version:
         """The version that a name would mean with this object."""
         ((_, version),) = self._look_at({name: value}, phase)
@@ -260,9 +272,12 @@ class Namespace:
 
     def digest_of(self, name: str) -> Digest:
         """The digest of a definition of the notebook as it is now."""
-        value = self.ns.get(name)
         if EARLIER in name:
             return name.partition(EARLIER)[2]
+        return self.digest_at(name, self.ns.get(name))
+
+    def digest_at(self, name: str, value: object) -> Digest:
+        """The digest of a definition that a name would mean with this object."""
         definitions = _without(self.definitions(), name, value)
         return digests.stream(value, name=name, definitions=definitions).digest
 
@@ -377,7 +392,7 @@ class Namespace:
 
     def _forget(self, name: str) -> None:
         self._remember(name)
-        by = self.suspects.pop(name, {})
+        by, _ = self._clear(name)
         if (old := self.bindings.get(name)) is not None:
             self.plain.displace(name, old, by)
         self.outgrown.discard(name)
@@ -416,13 +431,13 @@ class Namespace:
         self,
         names: Iterable[str],
         origin: Origin = NOWHERE,
-        text: str = "",
         binds: Collection[str] = (),
+        same: Mapping[str, Any] = _NOTHING,
     ) -> list[str]:
         """Take up what a plain cell bound or deleted; the changed names.
 
         It makes the names that it `binds` its own also where their objects are what they were, if
-        these cannot change.
+        these cannot change. What it defined as it had been keeps its object, `same` by name.
         """
         changed = []
         for name in names:
@@ -438,16 +453,19 @@ class Namespace:
                 is_anew = name in binds and origin.cell and is_light(value)
                 if binding is None or binding.obj is not value or is_anew:
                     self._forget(name)
-                    self.bindings[name] = Binding(obj=value, origin=origin)
-                    self.origins[name] = text
+                    known = binding if name in same else None
+                    self.ns[name] = value = same.get(name, value)
+                    self.bindings[name] = _made(value, origin, known)
                     changed.append(name)
+                elif origin.cell and binding.cell == origin.cell:
+                    self.plain.named[name] = max((text.at for text in origin.texts), default=0.0)
             elif binding is not None and binding.is_resident:
                 self.drop(name)
                 self.plain.take_away(name, origin.cell)
                 changed.append(name)
         return changed
 
-    def suspect(self, names: Iterable[str], cell: str, writes: Collection[str]) -> None:
+    def suspect(self, names: Iterable[str], origin: Origin, writes: Collection[str]) -> None:
         """Remember that a plain cell may have changed the objects of these names in place; that it
         did is likelier of those that it `writes` into. What a plain cell made may share objects
         with all that this cell named."""
@@ -457,9 +475,9 @@ class Namespace:
                 continue
             may_share = not binding.maker and not is_light(binding.obj)
             for one in {name, *(binding.origin.kin if may_share else ())}:
-                self._suspect(one, cell, wrote=name in writes)
+                self._suspect(one, origin, wrote=name in writes)
 
-    def _suspect(self, name: str, cell: str, *, wrote: bool) -> None:
+    def _suspect(self, name: str, origin: Origin, *, wrote: bool) -> None:
         binding = self.bindings.get(name)
         if binding is None or not binding.is_resident:
             return
@@ -467,7 +485,13 @@ class Namespace:
             for mate in binding.version.names if binding.version else (name,):
                 if mate in self.bindings and self.bindings[mate].is_resident:
                     by = self.suspects.setdefault(mate, {})
-                    by[cell] = by.get(cell, False) or wrote
+                    by[origin.cell] = by.get(origin.cell, False) or wrote
+                    said = self.worked.setdefault(mate, {})
+                    said |= {text: said.get(text, False) or wrote for text in origin.texts}
+
+    def _clear(self, name: str) -> tuple[dict[str, bool], dict[Text, bool]]:
+        """Suspect a name no more; the cells that made it suspect, and what they said."""
+        return self.suspects.pop(name, {}), self.worked.pop(name, {})
 
     def verify(self, names: Iterable[str], phase: Phase) -> None:
         """Look at what plain cells made or may have changed; what changed is a new version."""
@@ -477,11 +501,16 @@ class Namespace:
         for component, version in self.look(self._with_mates(unsure), phase):
             for name in component.values:
                 binding = self.bindings[name]
-                by = self.suspects.pop(name, {})
+                by, said = self._clear(name)
                 if _same(binding.looks or binding.version, version, name):
                     continue
-                amended = _amendment(binding, by)
-                self.bindings[name] = replace(binding, version=version, record="", amended=amended)
+                amended, origin = _amendment(name, binding, by, said), binding.origin
+                if amended is None:  # the cells that worked on it had a part in making it
+                    more = tuple(text for text, wrote in said.items() if wrote)
+                    origin = replace(origin, texts=(*origin.texts, *more))
+                self.bindings[name] = replace(
+                    binding, version=version, record="", amended=amended, origin=origin
+                )
 
     def _is_unsure(self, name: str) -> bool:
         version = self.bindings[name].version
@@ -497,17 +526,30 @@ class Namespace:
         return found
 
 
-def _amendment(binding: Binding, by: Mapping[str, bool]) -> Amendment | None:
+def _made(value: object, origin: Origin, known: Binding | None) -> Binding:
+    """What a name means that a plain cell made; what was `known` of it, if that is its object."""
+    if known is not None and known.obj is value:
+        return replace(known, origin=origin)
+    return Binding(obj=value, origin=origin)
+
+
+def _amendment(
+    name: str, binding: Binding, by: Mapping[str, bool], said: Mapping[Text, bool]
+) -> Amendment | None:
     """What is known of a change in place by some of the cells `by` (whether each wrote visibly);
     None for an object that is as the plain cell left it which made it, as far as can be told."""
     known = binding.amended
     writers = frozenset(cell for cell, wrote in by.items() if wrote)
+    texts = tuple(text for text, wrote in said.items() if wrote) or tuple(said)
     if known is not None:
-        return replace(known, cells=known.cells | (writers or frozenset(by)))
+        cells = known.cells | (writers or frozenset(by))
+        return replace(known, cells=cells, texts=(*known.texts, *texts))
     if binding.maker or binding.record:
-        return Amendment(writers or frozenset(by), binding.record, binding.version)
+        cells, version = writers or frozenset(by), binding.version
+        stood = {name: version.names[name]} if binding.maker and version is not None else {}
+        return Amendment(cells, binding.record, version, texts, stood)
     others = writers - {"", binding.cell}
-    return Amendment(others) if others else None
+    return Amendment(others, texts=texts) if others else None
 
 
 def _is_own(value: object) -> bool:

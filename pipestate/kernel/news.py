@@ -4,6 +4,7 @@ and when it has waited for one of them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ..errors import StoreError
@@ -14,14 +15,20 @@ from .bindings import Binding, Origin
 
 def follow(bench: Bench) -> None:
     """Let names mean what other processes have made of them since the last look."""
-    ledger, space = bench.ledger, bench.space
+    ledger = bench.ledger
     ledger.refresh()
     if ledger.is_anew:
         return  # another store: the session goes over to it before the next cell
     # What names mean by now: a run of this kernel may have come after those that are news to it.
     names = dict.fromkeys(name for run in ledger.take_news() for name in run.meanings)
-    news = {name: ledger.pipe.meanings.get(name) for name in names}
-    replaced = []
+    replaced = take_up(bench, {name: ledger.pipe.meanings.get(name) for name in names})
+    if replaced:
+        bench.tell(f"{', '.join(sorted(replaced))} changed in the store since")
+
+
+def take_up(bench: Bench, news: Mapping[str, Meaning | None]) -> list[str]:
+    """Let names mean what the job says now; those that meant something else in memory."""
+    space, replaced = bench.space, []
     for name, meaning in news.items():
         now = space.bindings.get(name)
         if now is not None and not now.maker and now.is_resident and not now.record:
@@ -42,14 +49,13 @@ def follow(bench: Bench) -> None:
             space.drop(name)
         elif version is not None:
             declare(bench, name, meaning, version)
-    if replaced:
-        bench.tell(f"{', '.join(sorted(replaced))} changed in the store since")
+    return replaced
 
 
 def declare(bench: Bench, name: str, meaning: Meaning, version: Version) -> None:
     """Let a name mean what the job says it means."""
     by = None if meaning.maker else bench.ledger.record(meaning.record).given_by.get(name)
-    origin = Origin(by.cell, stood=by.stood) if by else Origin()
+    origin = Origin(by.cell, stood=by.stood, texts=by.texts) if by else Origin()
     binding = Binding(meaning.maker, meaning.record, version, origin=origin)
     bench.space.declare(name, binding)
     if meaning.is_outgrown:

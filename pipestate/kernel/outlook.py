@@ -148,7 +148,7 @@ class Outlook:
         cells = set(self.space.plain.cells_of(name))
         given = self.site.layers.given_by(name, self.record)
         cells |= {cell for cell in given if self._given(name, cell)}
-        if now is not None and now.cell:
+        if now is not None and now.cell and self.space.plain.makes(name, now):
             cells.add(now.cell)
         above = [cell for cell in cells if self.row.is_above(cell, self.step)]
         return max(above, key=lambda cell: self.row.cells[cell], default="")
@@ -188,7 +188,8 @@ class Outlook:
         record = self.record(given.record)
         if is_latest and record.started < self.space.plain.ran.get(cell, 0.0):
             return None
-        origin = Origin(cell, stood=record.given_by[name].stood)
+        by = record.given_by[name]
+        origin = Origin(cell, stood=by.stood, texts=by.texts)
         return Binding("", given.record, given.version, origin=origin)
 
     def _first_look(self, name: str, known: Binding) -> Binding:
@@ -343,9 +344,14 @@ class Outlook:
             return ""
         return ",".join(sorted(m for m in binding.version.names if self._is_mate(m, binding)))
 
-    def touched(self, paths: Iterable[AccessPath]) -> frozenset[str]:
-        """The names that a step which reads `paths` may change: those and their components."""
+    def touched(self, paths: Iterable[AccessPath], *, is_changing: bool = True) -> frozenset[str]:
+        """The names that a step which reads `paths` may change: those and their components.
+
+        Where it changes nothing, what plain cells made may share with others as it likes.
+        """
         found = {path.name for path in paths if not path.name.startswith(STEP_VALUE)}
+        if is_changing:
+            found |= self._made_from(found)
         for name in list(found):
             binding = self.wanted(name)
             if binding is not None and binding.version is not None and binding.version.mutable:
@@ -358,8 +364,27 @@ class Outlook:
             other is not None
             and other.version is not None
             and binding.version is not None
-            and (other.maker, other.version.digest) == (binding.maker, binding.version.digest)
+            and other.version.digest == binding.version.digest
+            # What no record holds as one yet, a plain cell has made share objects.
+            and (other.maker == binding.maker or not (other.record or binding.record))
         )
+
+    def _made_from(self, names: set[str]) -> set[str]:
+        """Names whose objects plain cells made something of `names` of, that still shares them."""
+        found: set[str] = set()
+        for name in names & self.space.bindings.plain:
+            kin = self.space.bindings[name].origin.kin - {name}
+            known = {k for k in kin if self.space.is_current(k) and self._is_in_place(k)}
+            if known and self.space.is_current(name) and self._is_in_place(name):
+                found |= self.space.made_from(name, known, self.phase)
+        return found - names
+
+    def _is_in_place(self, name: str) -> bool:
+        """Whether a name means what the step should find, and that can change."""
+        want = self.wanted(name)  # this may take a first look at what a plain cell made
+        if want is None or want.version is None or not want.version.mutable:
+            return False
+        return want is self.space.bindings[name]
 
     def _plain_mates(self, names: set[str]) -> set[str]:
         """Names that plain cells made out of objects of `names`, and that still share them."""

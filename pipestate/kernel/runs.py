@@ -26,7 +26,7 @@ from ..ledger import Ledger
 from ..pipe import layers
 from ..pipe.layers import Layers
 from ..pipe.status import STEP_VALUE, Reason, value_found
-from ..record import VALUE, AccessPath, FileState, Input
+from ..record import VALUE, AccessPath, Blob, FileState, Input
 from ..store import versions
 from ..store.folder import Batch
 from ..store.leases import Lease
@@ -41,6 +41,7 @@ from . import (
     modules,
     outputs,
     room,
+    stage,
     surroundings,
     trial,
     turns,
@@ -99,7 +100,7 @@ def _start(bench: Bench, task: Task, outlook: Outlook, reason: Reason, lease: Le
     _import_anew(bench, reloaded)
     _put_files_back(bench, task)
     batch = bench.ledger.batch()
-    prepared = trial.prepare(task, outlook, bench.ledger, Phase(batch.put), bench.lines().setups)
+    prepared = stage.prepare(task, outlook, bench.ledger, Phase(batch.put), bench.lines().setups)
     caches.forget(bench.space, prepared, bench.reads_of)
     _bind_stdin(bench, task)
     settings = put_surroundings(bench, outlook.site.layers, task.step)
@@ -133,7 +134,11 @@ def _put_files_back(bench: Bench, task: Task) -> None:
         return
     left = {one.path: one for one in head.files_written}
     for path, blob in head.files_before.items():
-        if path not in left or not files.is_same(left[path]):
+        if path not in left:
+            continue
+        if not files.is_same(left[path]):
+            if not _is_as_before(bench, path, blob):
+                bench.tell(f"{path} stays as it is before {task.step} runs: it was changed since")
             continue
         if blob is None:
             files.put_back(path, None)
@@ -147,6 +152,15 @@ def _put_files_back(bench: Bench, task: Task) -> None:
             earlier.write(before)
             earlier.flush()
             files.put_back(path, earlier.name)
+
+
+def _is_as_before(bench: Bench, path: str, blob: Blob | None) -> bool:
+    """Whether a file is gone, or what it was before the step's last run, or that cannot be told."""
+    try:
+        now = Path(path).read_bytes()
+        return blob is not None and bytes(bench.ledger.fetch([blob])[0]) == now
+    except (OSError, StoreError):
+        return True
 
 
 def put_surroundings(bench: Bench, now: Layers, step: str = "") -> surroundings.Settings:

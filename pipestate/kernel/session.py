@@ -28,20 +28,23 @@ from ..errors import DamageError, StoreError, UsageError
 from ..ledger import Ledger
 from ..pipe import graph, slices, status
 from ..pipe.status import Reason, StepStatus, World, because
-from ..record import Digest, Meaning, Record, Run
+from ..record import Digest, Meaning, Record, Run, Text
 from ..store.leases import Lease
 from . import (
+    absences,
     ambient,
     bindings,
     cascade,
     keeping,
     modules,
     news,
+    redefined,
     restores,
     runs,
     statements,
     turns,
 )
+from .absences import Absence
 from .bench import Bench, Doors, Settings
 from .bindings import Binding, Origin
 from .namespace import Namespace, Past
@@ -71,6 +74,7 @@ class Session:
     outer: list[Plain | bool | None] = field(default_factory=list)
     unders: Unders = field(default_factory=Unders)
     fault: str = ""
+    absences: dict[tuple[Any, str], Absence] = field(default_factory=dict)
 
     @classmethod
     def open(cls, shell: Any, ledger: Ledger, settings: Settings, doors: Doors) -> Session:
@@ -101,21 +105,20 @@ class Session:
     # --- the job -------------------------------------------------------------------------------
 
     def use(self, ledger: Ledger) -> None:
-        """Go over to another job: what is resident stays as plain cells' values, the rest goes."""
-        space = self.space
-        known = ledger.pipe.meanings if ledger is self.ledger else {}
-        for name, binding in list(space.bindings.items()):
-            means = known.get(name)
-            if not binding.is_resident:
-                space.drop(name)
-            elif not (binding.maker and means and means.record == binding.record):
-                space.bindings[name] = Binding(obj=binding.obj)
+        """Go over to another job: what is resident stays as plain cells' values, the rest goes.
+
+        Back in a job, what its steps made means that again.
+        """
+        is_same = _place(self.ledger) == _place(ledger)
+        bindings = {} if is_same else self.space.bindings
+        made = {name: known.version for name, known in bindings.items() if known.maker}
+        self.absences[_place(self.ledger)] = absences.begin(self.bench)
         self.bench.ledger = ledger
-        space.fetch = ledger.fetch
-        space.earlier.clear()
-        space.plain.clear()
+        self.space.fetch = ledger.fetch
         self.bench.memory.clear()
         ambient.drop_pending()
+        known = self.absences.pop(_place(ledger), None)
+        absences.end(self.bench, known or absences.nowhere_yet(), made)
         self._take_meanings()
 
     def _take_meanings(self) -> None:
@@ -144,12 +147,30 @@ class Session:
         ledger.is_anew = False
         self.unders.waiting.clear()
         makers = {name: bindings[name].maker for name in self.space.dormant()}
-        self.use(ledger)
+        self._let_go_of_store()
         gone = {n: maker for n, maker in makers.items() if n not in bindings}
         self.bench.memory.gone.update(gone)
         what = "is another one now" if ledger.store.identity() else "was deleted"
         rest = f"; not in memory, and gone: {', '.join(sorted(gone))}" if gone else ""
         self.bench.tell(f"the store {ledger.store.path} {what}: what is in memory stays{rest}")
+
+    def _let_go_of_store(self) -> None:
+        """What is resident stays, as plain cells' values where the store that is there now does not
+        hold that very record; the rest goes."""
+        space, meanings = self.space, self.ledger.pipe.meanings
+        for name, binding in list(space.bindings.items()):
+            means = meanings.get(name)
+            if not binding.is_resident:
+                space.drop(name)
+            elif not (binding.maker and means and means.record == binding.record):
+                texts = () if binding.maker else binding.texts
+                space.bindings[name] = Binding(obj=binding.obj, origin=Origin(texts=texts))
+        space.earlier.clear()
+        space.plain.clear()
+        self.absences.clear()
+        self.bench.memory.clear()
+        ambient.drop_pending()
+        self._take_meanings()
 
     def _check_gone(self, names: Names) -> None:
         """Refuse a cell that reads what went with a store, before anything changes."""
@@ -205,8 +226,7 @@ class Session:
         pipe, met = self.ledger.pipe, self.bench.memory.cells
         for step in [step for step, one in pipe.seen.items() if one.cell_id == cell]:
             if met.get(step, cell) == cell:
-                job.drop(self.ledger, step)
-                met.pop(step, None)
+                self.drop(step)
                 self.bench.tell(f"{step} is no step any more: its cell has no `%%step` line")
 
     def _enter_plain(self, transformed: str, cell: str) -> None:
@@ -342,12 +362,14 @@ class Session:
             binding = space.bindings.get(name)
             if binding is not None and binding.version is not None:
                 may |= set(binding.version.writes)
-        space.plain.begin(plain.cell, time.time())
+        now = time.time()
+        space.plain.begin(plain.cell, now)
         read = graph.reach({path.name for path in names.reads}, self.bench.reads_of)
-        origin = Origin(plain.cell, reached, space.stood(read))
-        changed = space.notice(may, origin, plain.text, names.binds)
+        origin = Origin(plain.cell, reached, space.stood(read), (Text(now, plain.text),))
+        same = redefined.kept(self.bench, plain.text, names) if names.definitions else {}
+        changed = space.notice(may, origin, names.binds, same)
         worked_on = names.writes | names.binds | names.may_bind
-        space.suspect(reached - set(changed), plain.cell, worked_on)
+        space.suspect(reached - set(changed), origin, worked_on)
         self._note_outgrown({*changed, *(reached & names.writes)})
         if names.imports or names.definitions or names.stars:
             task = Task(StepLine("plain"), "", "", names, "")
@@ -409,6 +431,13 @@ class Session:
         self.space.unload(kept)
         return kept
 
+    def drop(self, step: str) -> None:
+        """Forget a step: what its names mean goes too, as it would with a restart."""
+        run = job.drop(self.ledger, step)
+        self.bench.memory.cells.pop(step, None)
+        self.space.clear_junk(step)
+        news.take_up(self.bench, run.meanings)
+
     def statuses(self) -> list[StepStatus]:
         """Every step with its state, judged with what this kernel holds."""
         self.refresh()
@@ -441,7 +470,26 @@ class Session:
         order = self.ledger.pipe.order
         steps = [step for step in order if step in self.ledger.pipe.seen]
         text = lambda step: self.bench.task_of(step).transformed  # noqa: E731
-        return slices.code(slices.pieces(steps, self.ledger.head, text), [name])
+        found = slices.pieces(steps, self.ledger.head, text, self.ledger.pipe.seen)
+        return slices.code([*found, *self._last_pieces(name, found)], [name])
+
+    def _last_pieces(self, name: str, known: Iterable[slices.Piece]) -> list[slices.Piece]:
+        """The plain cells that have a part in what a name means, and gave no step anything."""
+        bindings, phase = self.space.bindings, self.bench.phase()
+        texts: set[Text] = set()
+        waiting, seen = [name], set[str]()
+        while waiting:
+            one = waiting.pop()
+            if one in seen or one not in bindings:
+                continue
+            seen.add(one)
+            self.space.verify([one], phase)
+            for text in bindings[one].texts:
+                texts.add(text)
+                waiting.extend(cell_names.analyse(text.text).mentions)
+        given = {piece.at for piece in known}
+        last = sorted(texts, key=lambda text: text.at)
+        return [slices.plain_piece(text) for text in last if text.at not in given]
 
     def plan(self, steps: Iterable[str]) -> list[cascade.Planned]:
         """What bringing steps up to date would do."""
@@ -452,6 +500,10 @@ class Session:
     ) -> list[str]:
         """Bring steps up to date; see `cascade.run_steps`."""
         return cascade.run_steps(self.bench, steps, progress)
+
+
+def _place(ledger: Ledger) -> tuple[Any, str]:
+    return ledger.store.path, ledger.job
 
 
 def _is_pipe_line(raw: str) -> bool:

@@ -58,6 +58,8 @@ _SENTENCES: Mapping[str, str] = {
     "setup": "it runs once in every kernel (--setup)",
     "done": "`{subject}` is not true yet (--done {subject})",
     "dynamic": "it may read any name ({subject}), so it runs every time",
+    "under": "`{subject}` is what was displayed before it, which nobody can tell ahead, so it runs "
+    "every time; `< STEP` binds `_` to the value of a step",
     "failed": "its last run failed ({detail})",
     "lost": "`{subject}` could not be kept: {detail}",
     "damaged": "what it kept is damaged: {detail}",
@@ -127,6 +129,8 @@ def judge(record: Record, world: World) -> Reason | None:
         return _OTHER_SOURCE
     if record.is_volatile:
         return because("dynamic", "eval, exec, globals() or the like")
+    if record.under:
+        return because("under", record.under)
     if not record.is_done:
         return because("done", _done_key(record))
     reason = world.plain(record)
@@ -210,7 +214,8 @@ def judge_stood(
     given that was made from this version of another name.
     """
     for one in record.inputs:
-        if not one.maker and one.whole != ABSENT:
+        # What a plain cell changed in place still comes from its step.
+        if one.whole != ABSENT and (not one.maker or one.path.name in record.given_by):
             for name, digest in stood(one.path.name).items():
                 if kind := flaw(one.path.name, name, digest):
                     return because(kind, one.path.name, detail=name)

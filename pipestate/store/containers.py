@@ -53,7 +53,7 @@ def walk_tuple(walk: Walk, obj: object) -> None:
 
 def _walk_tree(walk: Walk, obj: object) -> bool:
     """Write out a tree of plain values in one piece, or say that it is none."""
-    levels = trees.containers(obj, walk.numbering.numbers, walk.outer or ())
+    levels = trees.containers(obj, walk.numbering.numbers, walk.outer or (), deep=walk.deep)
     if levels is None:
         return False
     walk.adopt(trees.dumps(obj), levels, is_rooted=type(obj) is not tuple)

@@ -32,11 +32,16 @@ MIN_TUPLES = 1 << 12
 """What is always allowed, however deep: to double that often takes nothing but a dozen tuples."""
 
 
-def containers(root: object, *seen: Collection[int]) -> list[list[object]] | None:
+def containers(
+    root: object, *seen: Collection[int], deep: set[int] | None = None
+) -> list[list[object]] | None:
     """The lists and dicts of the tree under `root`, a level each, root first; None for no tree.
 
-    None, too, where one of them is among the ids in `seen`.
+    None, too, where one of them is among the ids in `seen`. In `deep` it notes the ids of what it
+    finds to be nested too deeply: else a long chain would be looked at from each of its links.
     """
+    if deep is not None and id(root) in deep:
+        return None
     levels: list[list[object]] = []
     level: list[object] = [root]
     ids: set[int] = set()
@@ -57,7 +62,23 @@ def containers(root: object, *seen: Collection[int]) -> list[list[object]] | Non
         if len(mutable) != len(inner) and _is_too_wide(inner, depth):
             return None
         level = _below(inner, kinds & INNER)
+    if deep is not None:
+        deep.update(_links(root))
     return None
+
+
+def _links(root: object) -> list[int]:
+    """The ids of the first containers below `root`, each the only one at its level, that have too
+    many levels below them."""
+    ids: list[int] = []
+    level: list[object] = [root]
+    while len(ids) < 8 * MAX_DEPTH:
+        inner = _of_kinds(level, INNER)
+        if len(inner) != 1:
+            break
+        ids.append(id(inner[0]))
+        level = _below(inner, {type(inner[0])})
+    return ids[: -MAX_DEPTH + 1]
 
 
 def _below(inner: list[object], kinds: set[type]) -> list[object]:

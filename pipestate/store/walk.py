@@ -115,6 +115,7 @@ class Walk:
         self._stack: list[Frame] = []
         self._later: list[Callable[[], None]] = []
         self._sealed: dict[int, bytes] = {}
+        self.deep: set[int] = set()
         self._handlers: dict[type, Handler] = {}
 
     # --- the machine ---
