@@ -96,7 +96,8 @@ HEAD = f"{'':11}{'':56}{'figure':>10} {'':8}{'target':>7}"
 def line(row: Row) -> str:
     """A row of the table."""
     target = "" if row.target is None else f"{row.target:g}"
-    told = f"{row.group:11}{row.what:56}{row.value:>10.3f} {row.unit:8}{target:>7} {row.verdict:7}"
+    value = "-" if row.value is None else f"{row.value:.3f}"
+    told = f"{row.group:11}{row.what:56}{value:>10} {row.unit:8}{target:>7} {row.verdict:7}"
     return f"{told}{row.beside}".rstrip()
 
 
