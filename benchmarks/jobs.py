@@ -8,14 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from blake3 import blake3
 
-import pipestate
+from pipestate import Job
 from pipestate.pipe import history
-from pipestate.record import AccessPath, Blob, Digest, Input, Meaning, Pipe, Record, Run, Seen, Version
+from pipestate.record import (
+    AccessPath,
+    Blob,
+    Digest,
+    Input,
+    Meaning,
+    Pipe,
+    Record,
+    Run,
+    Seen,
+    Version,
+)
 from pipestate.store.folder import Store, open_store
 from pipestate.store.rows import Rows
 
@@ -105,6 +117,7 @@ class _Commit:
         )
 
     def do(self, pipe: Pipe | None) -> None:
+        """Commit it, with the folded job where that is to be kept."""
         self.batch.commit(self.run, pipe=pipe)
 
 
@@ -114,8 +127,8 @@ def _digest(text: str) -> Digest:
 
 def looks(folder: Path, job: str, step: str) -> dict[str, float]:
     """In a new process: how many seconds it takes to open a job, and to look at it."""
-    jobs: list[pipestate.Job] = []
-    found = {"open": seconds(lambda: jobs.append(pipestate.Job(job, store=folder)))}
+    jobs: list[Job] = []
+    found = {"open": seconds(lambda: jobs.append(Job(job, store=folder)))}
     states: list[str] = []
     found["status"] = seconds(lambda: states.extend(one.state for one in jobs[0].status()))
     if set(states) != {"fresh"}:
@@ -127,26 +140,24 @@ def looks(folder: Path, job: str, step: str) -> dict[str, float]:
 
 def big_job(room: Path, *, steps: int, runs: int) -> list[Row]:
     """Opening, status and why of one big job."""
-    fresh(_made, room, "big", steps, runs)
-    found = fresh(_looked, room, "big", f"step_{steps - 1}")
     what = f"job of {steps:,} steps, {runs:,} runs"
     return [
         Row("job", f"{what}: {name}", took * 1e3, "ms", 100.0 if name != "open" else None)
-        for name, took in found.items()
+        for name, took in made_and_looked(room, steps=steps, runs=runs).items()
     ]
 
 
-def _made(room: Path, job: str, steps: int, runs: int) -> None:
-    _keys(room)
-    make(room / "store", job, steps=steps, runs=runs)
+def made_and_looked(room: Path, *, steps: int, runs: int) -> dict[str, float]:
+    """Make a job in one new process, and look at it in another."""
+    fresh(_made, room, steps, runs)
+    return fresh(_looked, room, f"step_{steps - 1}")
 
 
-def _looked(room: Path, job: str, step: str) -> dict[str, float]:
-    _keys(room)
-    return looks(room / "store", job, step)
-
-
-def _keys(room: Path) -> None:
-    import os
-
+def _made(room: Path, steps: int, runs: int) -> None:
     os.environ.update(environment(room))
+    make(room / "store", "bench", steps=steps, runs=runs)
+
+
+def _looked(room: Path, step: str) -> dict[str, float]:
+    os.environ.update(environment(room))
+    return looks(room / "store", "bench", step)

@@ -247,7 +247,13 @@ PEERS: dict[str, Peer] = {
 
 
 def keep_by(
-    room: Path, peer: str, kind: str, size: int, *, rounds: int, most_seconds: float
+    room: Path,
+    peer: str,
+    kind: str,
+    size: int,
+    *,
+    rounds: int,
+    most_seconds: float = MOST_SECONDS,
 ) -> Pair:
     """Let a peer keep a value, and write its bytes to a file; both are left there."""
     value = KINDS[kind].make(size)
@@ -285,7 +291,7 @@ def _rows(room: Path, peer: str, kind: str, size: int, rounds: int) -> list[Row]
     own = room / "own"
     own.mkdir()
     try:
-        kept = fresh(keep_by, own, peer, kind, size, rounds=rounds, most_seconds=MOST_SECONDS)
+        kept = fresh(keep_by, own, peer, kind, size, rounds=rounds)
         used = pair(fresh(use_by, own, peer, kind) for _ in range(3))
     except Exception as error:
         # A peer's own fault, whatever it raises, costs its row, not the figures of the others.
