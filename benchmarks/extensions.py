@@ -56,9 +56,7 @@ def added_by_extensions(room: Path, *, rounds: int, cells: int) -> list[Row]:
 
 
 @contextmanager
-def _kernels(
-    room: Path, lines: Sequence[str], cells: int
-) -> Iterator[tuple[Timed, Timed, Timed]]:
+def _kernels(room: Path, lines: Sequence[str], cells: int) -> Iterator[tuple[Timed, Timed, Timed]]:
     bare, ours = Kernel(room), Kernel(room, lines=lines)
     number = count()
     try:

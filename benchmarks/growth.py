@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import linear_regression, median
 
@@ -76,9 +76,7 @@ def _steps(room: Path, small: bool) -> list[Row]:
     by_upstream.mkdir()
     return [
         row("step that runs", "steps of its job", FLAT, fresh(steps_among, by_others, others)),
-        row(
-            "step that runs", "steps upstream", LINEAR, fresh(steps_after, by_upstream, upstream)
-        ),
+        row("step that runs", "steps upstream", LINEAR, fresh(steps_after, by_upstream, upstream)),
     ]
 
 
@@ -130,32 +128,41 @@ def cells_after(room: Path, sizes: Sequence[int], *, window: int = 50) -> Points
 
 def steps_among(room: Path, sizes: Sequence[int], *, upstream: int = 10) -> Points:
     """The median time of a step at the end of a chain of ten, in a job of so many steps."""
-    shell, points, done = Shell(room), [], 0
+    shell, numbers, points, done = Shell(room), itertools.count(), [], 0
     shell.load()
-    for at in range(upstream):
-        shell.run(f"%%step link_{at}\nlink_{at} = {f'link_{at - 1} + 1' if at else 0}")
+    _lengthen(shell, 0, upstream)
     for size in sizes:
         for at in range(done, size - upstream):
             shell.run(f"%%step other_{at}\nname_{at} = {at}")
-        done = size
-        points.append((float(size), _edited(shell, f"link_{upstream - 1}")))
-    expect(room, "last", "ran")
+        done = max(done, size - upstream)
+        points.append((float(size), _edited(shell, f"link_{upstream - 1}", numbers)))
     return points
 
 
 def steps_after(room: Path, sizes: Sequence[int]) -> Points:
     """The median time of a step at the end of a chain of so many."""
-    shell, points, done = Shell(room), [], 0
+    shell, numbers, points, done = Shell(room), itertools.count(), [], 0
     shell.load()
     for size in sizes:
-        for at in range(done, size):
-            shell.run(f"%%step link_{at}\nlink_{at} = {f'link_{at - 1} + 1' if at else 0}")
+        _lengthen(shell, done, size)
         done = size
-        points.append((float(size), _edited(shell, f"link_{size - 1}")))
-    expect(room, "last", "ran")
+        points.append((float(size), _edited(shell, f"link_{size - 1}", numbers)))
     return points
 
 
-def _edited(shell: Shell, name: str, *, cells: int = 20) -> float:
-    steps = [f"%%step last\nq = {name} + {number / 7}" for number in range(cells)]
-    return median([shell.run(step) for step in steps])
+def _lengthen(shell: Shell, done: int, size: int) -> None:
+    for at in range(done, size):
+        shell.run(f"%%step link_{at}\nlink_{at} = {f'link_{at - 1} + 1' if at else 0}")
+
+
+def _edited(shell: Shell, name: str, numbers: Iterator[int], *, cells: int = 20) -> float:
+    """The median time of a step whose source is new each time, so that it runs.
+
+    It has a place of its own below all that is there: from where it first ran, it would see
+    nothing that came after.
+    """
+    step = f"last_{next(numbers)}"
+    steps = [f"%%step {step}\nq = {name} + {next(numbers)}" for _ in range(cells)]
+    took = median([shell.run(step) for step in steps])
+    expect(shell.room, step, "ran")
+    return took

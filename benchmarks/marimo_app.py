@@ -4,7 +4,8 @@ What it is to keep, and where, it finds in `builtins`: a name of another cell wo
 that marimo hashes.
 """
 
-# ruff: noqa: ANN001, ANN202, B018, F841 (the shape that marimo gives its notebooks)
+# mypy: allow-untyped-defs, allow-incomplete-defs
+# (marimo's notebooks have this shape, and what their cells take has no types.)
 
 import marimo
 

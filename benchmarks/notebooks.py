@@ -35,6 +35,7 @@ class Shell:
         from IPython.core.interactiveshell import InteractiveShell
         from traitlets.config import Config
 
+        self.room = room
         os.environ.update(environment(room))
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         config = Config()

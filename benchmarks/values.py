@@ -99,7 +99,9 @@ class Kind:
 KINDS = {
     "array": Kind("{} MB array", array, 1000 * MB, "numpy", "one = big[-1]", 1.3),
     "frame": Kind("{} MB frame", frame, 360 * MB, "pandas", "one = big['float_3'].iat[-1]", 1.4),
-    "weights": Kind("{} MB state_dict", weights, 400 * MB, "torch", "one = big['layer_7.weight']", 1.3),
+    "weights": Kind(
+        "{} MB state_dict", weights, 400 * MB, "torch", "one = big['layer_7.weight']", 1.3
+    ),
 }
 
 
