@@ -1,1 +1,1 @@
-"""What pipestate costs, beside its floor and its peers: `python -m benchmarks`, or with `--small`."""
+"""What pipestate costs beside its floor and its peers: `python -m benchmarks`, `--small` to try."""
