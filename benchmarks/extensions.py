@@ -23,36 +23,25 @@ EXTENSIONS: dict[str, tuple[str, ...]] = {"pipestate": OURS, "ipyflow": ("%load_
 PLAIN = "q = 1"
 
 
-def added_by_extensions(room: Path, *, rounds: int, cells: int) -> list[Row]:
-    """A row for each extension and each way to run cells; steps are a row of their own."""
-    rows = []
+def added_by_extensions(room: Path, *, rounds: int, cells: int) -> Iterator[Row]:
+    """A row for each extension and each way to run cells, and one for pipestate's steps."""
     for where, opened in (("in process", _processes), ("ipykernel", _kernels)):
+        panel = f"added to a trivial cell, {where}"
         for name, lines in EXTENSIONS.items():
-            what = f"added to a trivial cell, {where}: {name}"
             if importlib.util.find_spec(name) is None:
-                rows.append(
-                    Row("peers", what, None, "ms", beside=f"left out: {name} is not installed")
-                )
+                why = f"left out: {name} is not installed"
+                yield Row("peers", f"{panel}: {name}", None, "ms", beside=why)
                 continue
             own = room / f"{where}-{name}".replace(" ", "-")
             own.mkdir()
             with opened(own, lines, cells) as (bare, ours, steps):
-                kinds = {name: ours, f"{name}, a step": steps}
-                for bar, timed in kinds.items() if name == "pipestate" else [(name, ours)]:
+                bars = {name: ours}
+                if name == "pipestate":
+                    bars["pipestate, a step"] = steps
+                for bar, timed in bars.items():
                     pair = paired(rounds, bare, timed)
-                    rows.append(
-                        Row(
-                            "peers",
-                            f"added to a trivial cell, {where}: {bar}",
-                            pair.added * 1e3,
-                            "ms",
-                            None,
-                            str(pair),
-                            panel=f"added to a trivial cell, {where}",
-                            bar=bar,
-                        )
-                    )
-    return rows
+                    what, added = f"{panel}: {bar}", pair.added * 1e3
+                    yield Row("peers", what, added, "ms", None, str(pair), panel=panel, bar=bar)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import builtins
 import importlib.util
 import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -273,15 +273,13 @@ def use_by(room: Path, peer: str, kind: str) -> tuple[float, float]:
     return read_new_seconds(room / "raw"), timed()
 
 
-def values_kept(room: Path, *, scale: float, rounds: int) -> list[Row]:
+def values_kept(room: Path, *, scale: float, rounds: int) -> Iterator[Row]:
     """All peers with all kinds of values."""
-    rows = []
     for name, kind in KINDS.items():
         if importlib.util.find_spec(kind.library) is not None:
             for peer in PEERS:
                 if name in PEERS[peer].kinds:
-                    rows += _rows(room, peer, name, int(kind.size * scale), rounds)
-    return rows
+                    yield from _rows(room, peer, name, int(kind.size * scale), rounds)
 
 
 def _rows(room: Path, peer: str, kind: str, size: int, rounds: int) -> list[Row]:
@@ -292,7 +290,7 @@ def _rows(room: Path, peer: str, kind: str, size: int, rounds: int) -> list[Row]
     own.mkdir()
     try:
         kept = fresh(keep_by, own, peer, kind, size, rounds=rounds)
-        used = pair(fresh(use_by, own, peer, kind) for _ in range(3))
+        used = pair(fresh(use_by, own, peer, kind) for _ in range(rounds))
     except Exception as error:
         # A peer's own fault, whatever it raises, costs its row, not the figures of the others.
         if peer == "pipestate":

@@ -13,7 +13,7 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +22,8 @@ from typing import Any
 from . import cells, extensions, growth, jobs, peers, picture, start, values, work
 from .rounds import Row, fresh
 
-Group = Callable[[Path, bool], list[Row]]
+Group = Callable[[Path, bool], Iterable[Row]]
+"""Given a folder and whether to be quick; gives rows, one by one where a whole group takes long."""
 
 PACKAGES = (
     *("ipython", "ipykernel", "numpy", "pandas", "torch", "scikit-learn", "blake3", "diskcache"),
@@ -37,11 +38,11 @@ def _values(name: str) -> Group:
     return run
 
 
-def _peers(room: Path, small: bool) -> list[Row]:
-    return [
-        *peers.values_kept(room, scale=0.1 if small else 1.0, rounds=2 if small else 5),
-        *extensions.added_by_extensions(room, rounds=3 if small else 7, cells=10 if small else 20),
-    ]
+def _peers(room: Path, small: bool) -> Iterator[Row]:
+    yield from peers.values_kept(room, scale=0.1 if small else 1.0, rounds=1 if small else 5)
+    yield from extensions.added_by_extensions(
+        room, rounds=3 if small else 7, cells=10 if small else 20
+    )
 
 
 GROUPS: dict[str, Group] = {
@@ -107,15 +108,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     unknown = sorted(set(args.groups) - set(GROUPS))
     if unknown:
         parser.error(f"there is no group {', '.join(unknown)}; the groups are {', '.join(GROUPS)}")
-    rows = []
+    rows: list[Row] = []
     _say(HEAD)
     for name in args.groups or GROUPS:
         began = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="benchmark-", dir=args.folder) as room:
-            found = GROUPS[name](Path(room).resolve(), args.small)
-        _say(*map(line, found))
+            for row in GROUPS[name](Path(room).resolve(), args.small):
+                _say(line(row))
+                rows.append(row)
         _say(f"  ({name}: {time.perf_counter() - began:.0f} s)")
-        rows += found
     if args.json:
         figures = [{**asdict(row), "verdict": row.verdict} for row in rows]
         told = {"machine": machine(), "small": args.small, "rows": figures}
