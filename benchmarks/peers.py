@@ -306,10 +306,13 @@ def _rows(room: Path, peer: str, kind: str, size: int, rounds: int) -> list[Row]
             "x",
             None,
             str(one),
-            panel=f"{verb} a {what}",
+            panel=panel,
             bar=peer,
         )
-        for verb, one in (("keep", kept), ("first use", used))
+        for verb, panel, one in (
+            ("keep", f"keep a {what}", kept),
+            ("first use", f"first use of a {what}", used),
+        )
     ]
 
 

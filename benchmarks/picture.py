@@ -68,7 +68,7 @@ def _bars(panels: dict[str, list[Row]], file: Path, note: str) -> Path:
     heights = [max(len(panels[name]) for name in names) for names in grid]
     with _figure((4.6 * columns, sum(heights) * 0.26 + 0.9 * len(grid) + 0.2)) as (figure, save):
         cells = figure.subplots(
-            len(grid), columns, squeeze=False, gridspec_kw={"height_ratios": heights}
+            len(grid), columns, sharex="row", squeeze=False, height_ratios=heights
         )
         for axes_row, names in zip(cells, grid, strict=True):
             for at, axes in enumerate(axes_row):
@@ -76,6 +76,9 @@ def _bars(panels: dict[str, list[Row]], file: Path, note: str) -> Path:
                     _panel(axes, names[at], panels[names[at]])
                 else:
                     axes.set_axis_off()
+            values = [max(_value(row), SMALLEST_BAR) for name in names for row in panels[name]]
+            # One scale for what stands abreast, with room for the numbers after the bars.
+            axes_row[0].set_xlim(min([*values, 1]) / 2, max([*values, 1]) * 4)
         return save(file, note)
 
 
@@ -84,7 +87,8 @@ def _panel(axes: Any, name: str, rows: Sequence[Row]) -> None:
     values = [max(_value(row), SMALLEST_BAR) for row in rows]
     colours = [OURS if row.bar.startswith("pipestate") else THEIRS for row in rows]
     axes.set_xscale("log")
-    axes.set_xlim(min(values) / 2, max(values) * 4)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
     bars = axes.barh([row.bar for row in rows], values, color=colours, height=0.7)
     axes.bar_label(bars, [f"{_value(row):.2g}" for row in rows], padding=3)
     for label, row in zip(axes.get_yticklabels(), rows, strict=True):
@@ -102,10 +106,13 @@ def _lines(rows: Sequence[Row], file: Path, note: str) -> Path:
     lines = -(-len(rows) // columns)
     with _figure((4 * columns, 2.6 * lines)) as (figure, save):
         cells = figure.subplots(lines, columns, squeeze=False).flat
-        for axes, row in zip(cells, rows, strict=False):
+        for row, axes in zip(rows, cells, strict=False):
             what, _, unit = row.what.rpartition(", by ")
             sizes, times = zip(*row.points, strict=True)
             axes.loglog(sizes, [took * 1e3 for took in times], "o-", color=OURS)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter("{x:g}")
+                axis.set_minor_formatter("")
             axes.set_xlabel(unit)
             axes.set_ylabel("ms")
             low, high = axes.get_ylim()
