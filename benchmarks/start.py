@@ -45,7 +45,7 @@ def starts(room: Path, *, rounds: int) -> list[Row]:
     ]
     beside = f"diskcache alone {script.floor * 1e3:,.0f} ms"
     rows.append(
-        Row("start", "import of get and set, by a script", script.ours * 1e3, "ms", 25.0, beside)
+        Row("start", "import of get and set, by a script", script.ours * 1e3, "ms", None, beside)
     )
     told = f"IPython alone {bare * 1e3:,.0f} ms"
     return [*rows, Row("start", "all three over bare IPython", whole.times, "x", None, told)]
