@@ -79,3 +79,14 @@ def test_a_peer_gives_back_what_it_kept(name: str, tmp_path: Path) -> None:
     assert keep() > 0
     assert keep() > 0
     assert peer.user(tmp_path, "assert big == [1, 2, 3]")() > 0
+
+
+def test_a_peer_that_is_not_there_is_left_out_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has a row without a figure for each kind of value, and costs nobody else's."""
+    absent = peers.Peer("no_such_module", *[lambda *_: lambda: 0.0] * 2)
+    monkeypatch.setattr(peers, "PEERS", {"absent": absent})
+    rows = list(peers.values_kept(tmp_path, scale=0.001, rounds=1))
+    assert {row.value for row in rows} == {None}
+    assert {row.beside for row in rows} == {"left out: no_such_module is not installed"}
