@@ -1,1 +1,1 @@
-"""What pipestate costs, beside its floor: `python -m benchmarks` (`--small` for a quick run)."""
+"""What pipestate costs beside its floor and its peers: `python -m benchmarks`, `--small` to try."""

@@ -10,7 +10,7 @@ from statistics import median
 from pipestate.cell.names import analyse
 from pipestate.cell.source import normal
 
-from .notebooks import Kernel, Shell, expect
+from .notebooks import OURS, Kernel, Shell, expect
 from .rounds import Row, paired, seconds
 
 Timer = Callable[[Iterable[str]], float]
@@ -77,7 +77,7 @@ def in_process(room: Path, *, rounds: int, cells: int) -> list[Row]:
 
 def in_kernels(room: Path, *, rounds: int, cells: int) -> list[Row]:
     """Cells of two real kernels, one with the extension and one without."""
-    bare, ours = Kernel(room, is_loaded=False), Kernel(room, is_loaded=True)
+    bare, ours = Kernel(room), Kernel(room, lines=OURS)
     try:
         return added("ipykernel", room, bare.time, ours.time, rounds=rounds, cells=cells)
     finally:
@@ -101,7 +101,7 @@ def added(
     row("added to a step that runs", 3.0, lambda: _edited(number, cells))
     expect(room, "trivial", "ran")
     ours(["%%step trivial\nq = 1"])
-    row("added to a step that is restored", 3.0, lambda: ["%%step trivial\nq = 1"] * cells)
+    row("added to a step that is restored", 2.0, lambda: ["%%step trivial\nq = 1"] * cells)
     expect(room, "trivial", "restored")
     return rows
 

@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 JOB = "bench"
+OURS = ("%load_ext pipestate", f"%pipe job {JOB}")
 QUIET = "--HistoryManager.hist_file=:memory:"
 
 
@@ -34,6 +35,7 @@ class Shell:
         from IPython.core.interactiveshell import InteractiveShell
         from traitlets.config import Config
 
+        self.room = room
         os.environ.update(environment(room))
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         config = Config()
@@ -58,8 +60,8 @@ class Shell:
     def load(self, is_wanted: bool = True) -> None:
         """Load the extension and use the job, or take all of it out again."""
         if is_wanted and not self.is_loaded:
-            self.run("%load_ext pipestate")
-            self.run(f"%pipe job {JOB}")
+            for line in OURS:
+                self.run(line)
         elif self.is_loaded and not is_wanted:
             self.run("%unload_ext pipestate")
         self.is_loaded = is_wanted
@@ -73,7 +75,8 @@ class Shell:
 class Kernel:
     """A real ipykernel, timed from the request to the last message of its answer."""
 
-    def __init__(self, room: Path, *, is_loaded: bool) -> None:
+    def __init__(self, room: Path, *, lines: Iterable[str] = ()) -> None:
+        """Start it and run these lines, each in a cell of its own."""
         from jupyter_client.manager import start_new_kernel
 
         self.manager, self.client = start_new_kernel(
@@ -82,9 +85,8 @@ class Kernel:
             cwd=str(room),
             extra_arguments=[QUIET, "--log-level=ERROR"],
         )
-        if is_loaded:
-            self.run("%load_ext pipestate")
-            self.run(f"%pipe job {JOB}")
+        for line in lines:
+            self.run(line)
 
     def run(self, cell: str) -> float:
         """Run a cell; how many seconds it took."""
@@ -105,6 +107,14 @@ class Kernel:
     def time(self, cells: Iterable[str]) -> float:
         """The median time of these cells."""
         return median([self.run(cell) for cell in cells])
+
+    def ask(self, expression: str) -> str:
+        """What an expression is in the kernel, as text, without a cell."""
+        sent = self.client.execute("", silent=True, user_expressions={"asked": expression})
+        reply = self.client.get_shell_msg(timeout=60)
+        while reply["parent_header"].get("msg_id") != sent:
+            reply = self.client.get_shell_msg(timeout=60)
+        return str(reply["content"]["user_expressions"]["asked"]["data"]["text/plain"])
 
     def close(self) -> None:
         """End the kernel."""

@@ -6,6 +6,7 @@ medians from different minutes. The first rounds warm memory and page cache and 
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -27,19 +28,26 @@ WARMING = 2
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `target` is what `value` should not exceed, where there is one."""
+    """One line of the table. `target` is what `value` should not exceed, where there is one.
+
+    A `value` of None was not taken, and `beside` says why. `panel` and `bar` say where in the
+    picture it stands; `points` are the sizes and seconds that an exponent was fitted to.
+    """
 
     group: str
     what: str
-    value: float
+    value: float | None
     unit: str
     target: float | None = None
     beside: str = ""
+    panel: str = ""
+    bar: str = ""
+    points: tuple[tuple[float, float], ...] = ()
 
     @property
     def verdict(self) -> str:
         """Whether the target is met, in a word."""
-        if self.target is None:
+        if self.target is None or self.value is None:
             return ""
         return "ok" if self.value <= self.target else "MISSED"
 
@@ -57,13 +65,22 @@ class Pair:
         return f"{self.ours * 1e3:,.2f} ms over {self.floor * 1e3:,.2f} ms"
 
 
-def paired(rounds: int, floor: Timed, ours: Timed) -> Pair:
-    """Let the two take turns, each going first in every other round."""
-    for _ in range(WARMING):
+def paired(rounds: int, floor: Timed, ours: Timed, *, most_seconds: float = math.inf) -> Pair:
+    """Let the two take turns, each going first in every other round.
+
+    Once `most_seconds` are over no further round begins, so that a peer which takes a minute a
+    round does not make an hour of it; one round is always counted.
+    """
+    end = time.perf_counter() + most_seconds
+    for number in range(WARMING):
+        if number and time.perf_counter() > end:
+            break
         floor()
         ours()
-    both = []
+    both: list[tuple[float, float]] = []
     for number in range(rounds):
+        if both and time.perf_counter() > end:
+            break
         if number % 2:
             second = ours()
             first = floor()

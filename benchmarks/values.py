@@ -74,6 +74,16 @@ def dicts(count: int) -> Any:
     return [{"id": i, "name": f"row {i}", "score": i / 2} for i in range(count)]
 
 
+def forest(rows: int) -> Any:
+    """A forest of 100 trees, fitted to random rows of ten columns."""
+    import numpy as np
+    from sklearn.ensemble import RandomForestClassifier
+
+    numbers = np.random.default_rng(0)
+    table, truth = numbers.normal(size=(rows, 10)), numbers.integers(0, 2, rows)
+    return RandomForestClassifier(100, random_state=0, n_jobs=-1).fit(table, truth)
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of value: how to make it, which library it needs, and a cell that first uses it."""
@@ -89,7 +99,9 @@ class Kind:
 KINDS = {
     "array": Kind("{} MB array", array, 1000 * MB, "numpy", "one = big[-1]", 1.3),
     "frame": Kind("{} MB frame", frame, 360 * MB, "pandas", "one = big['float_3'].iat[-1]", 1.4),
-    "weights": Kind("{} MB state_dict", weights, 400 * MB, "torch", "one = big['layer_7.weight']"),
+    "weights": Kind(
+        "{} MB state_dict", weights, 400 * MB, "torch", "one = big['layer_7.weight']", 1.3
+    ),
 }
 
 
@@ -204,19 +216,14 @@ def read_only(room: Path, *, size: int, rounds: int) -> list[Row]:
     )
     expect(room, "read", "ran")
     what = f"step that reads a {size // MB} MB array, over one BLAKE3 pass"
-    return [Row("read", what, result.times, "x", 1.3, str(result))]
+    return [Row("read", what, result.times, "x", 2.0, str(result))]
 
 
 def many_dicts(room: Path, *, count: int, rounds: int) -> list[Row]:
     """Many small dicts, over pickling and writing them."""
-    value = dicts(count)
-    keeper, raw = Keeper(room, value), room / "raw"
-
-    def floor() -> float:
-        raw.unlink(missing_ok=True)
-        return seconds(lambda: write(raw, [pickle.dumps(value, 5)]))
-
-    kept = paired(rounds, floor, keeper.keep)
+    value, what = dicts(count), f"{count:,} small dicts"
+    keeper = Keeper(room, value)
+    kept = over_pickle(keeper, room / "raw", value, rounds=rounds)
     numbers = itertools.count()
     read = paired(
         rounds,
@@ -224,12 +231,31 @@ def many_dicts(room: Path, *, count: int, rounds: int) -> list[Row]:
         lambda: keeper.shell.run(f"%%step read\nlength = len(list(big)) + {next(numbers)}"),
     )
     expect(room, "read", "ran")
-    what = f"{count:,} small dicts, over pickle.dumps and a write"
-    told = f"step that reads {count:,} small dicts, over one pickle.dumps"
+    told = f"step that reads {what}, over one pickle.dumps"
     return [
-        Row("keep", what, kept.times, "x", None, str(kept)),
+        Row("keep", f"{what}, over pickle.dumps and a write", kept.times, "x", 1.2, str(kept)),
         Row("read", told, read.times, "x", None, str(read)),
     ]
+
+
+def fitted_forest(room: Path, *, rows: int, rounds: int) -> list[Row]:
+    """A fitted forest of 100 trees, over pickling and writing it."""
+    what = f"forest fitted to {rows:,} rows, over pickle.dumps and a write"
+    if importlib.util.find_spec("sklearn") is None:
+        return [Row("keep", what, None, "x", beside="left out: sklearn is not installed")]
+    value = forest(rows)
+    kept = over_pickle(Keeper(room, value), room / "raw", value, rounds=rounds)
+    return [Row("keep", what, kept.times, "x", 1.2, str(kept))]
+
+
+def over_pickle(keeper: Keeper, raw: Path, value: Any, *, rounds: int) -> Pair:
+    """Keep a value, and pickle it and write that to a file."""
+
+    def floor() -> float:
+        raw.unlink(missing_ok=True)
+        return seconds(lambda: write(raw, [pickle.dumps(value, 5)]))
+
+    return paired(rounds, floor, keeper.keep)
 
 
 def bytes_stored(room: Path, *, rows: int) -> list[Row]:
@@ -253,4 +279,19 @@ def bytes_stored(room: Path, *, rows: int) -> list[Row]:
         expect(room, f"step_{number}", "ran")
         columns = (bytes_in(room / "store") - before) / (rows * 8)
         found.append(Row("bytes", what, columns, "columns", target))
-    return found
+    return [*found, _kept_again(keeper, numbers)]
+
+
+def _kept_again(keeper: Keeper, numbers: Any) -> Row:
+    """The same value once more: there is nothing to write, only to find that out."""
+    memory, rounds = memoryview(numbers.reshape(-1)).cast("B"), itertools.count()
+    before = bytes_in(keeper.room / "store" / "blobs")
+    took = paired(
+        3,
+        lambda: seconds(lambda: blake3.blake3(memory, max_threads=blake3.blake3.AUTO)),
+        lambda: keeper.shell.run(f"%%step again\nbig, one = ready_made, {next(rounds)}"),
+    )
+    if bytes_in(keeper.room / "store" / "blobs") - before > 1000:
+        raise RuntimeError("what is there already should not have been written again")
+    what = "nothing changed: time over one BLAKE3 pass"
+    return Row("bytes", what, took.times, "x", 1.5, str(took))

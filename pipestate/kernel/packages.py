@@ -10,7 +10,6 @@ state of the folders that `sys.path` names.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import importlib.util
 import os
 import site
@@ -18,6 +17,7 @@ import sys
 import sysconfig
 import types
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from typing import Final
 
 _OWN: Final = __name__.partition(".")[0]
@@ -150,14 +150,20 @@ def _distributions(root: str, state: tuple[tuple[str, int], ...]) -> Mapping[str
     """
     namesake = _namesake(root)
     names = (namesake,) if namesake else _table(state).get(root, ())
-    return {name: importlib.metadata.version(name) for name in names}
+    return {name: _metadata().version(name) for name in names}
+
+
+def _metadata() -> types.ModuleType:
+    # A tenth of what `%load_ext` takes, where nothing else has imported it: no step may ask.
+    return import_module("importlib.metadata")
 
 
 def _namesake(root: str) -> str:
     """The distribution of that very name, if the module lies where it was installed; else ""."""
+    metadata = _metadata()
     try:
-        distribution = importlib.metadata.distribution(root)
-    except (importlib.metadata.PackageNotFoundError, ValueError):
+        distribution = metadata.distribution(root)
+    except (metadata.PackageNotFoundError, ValueError):
         return ""
     module = sys.modules.get(root)
     file = getattr(module, "__file__", None) if module is not None else _place_of_name(root)
@@ -170,5 +176,5 @@ def _namesake(root: str) -> str:
 
 @functools.lru_cache(maxsize=2)
 def _table(_: tuple[tuple[str, int], ...]) -> Mapping[str, tuple[str, ...]]:
-    table = importlib.metadata.packages_distributions()
+    table = _metadata().packages_distributions()
     return {root: tuple(sorted(set(names))) for root, names in table.items()}
