@@ -5,7 +5,7 @@ makes again a value that could not be kept, setup steps in a new kernel, and who
 It looks again after each run: a step that came out equal leaves those below it fresh (early
 cut-off). A step whose need failed is noted as failed itself, so that its source is the last seen.
 
-    bring_up ─── needed_by ── next_stale ── run
+    bring_up ─── needs ── next_stale ── run
     load ─────── make_again ── run
     run_steps, run_setups ──── run
 """
@@ -14,32 +14,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
-from ..cell.names import Names
 from ..errors import DamageError, PipeStateError, UsageError
-from ..pipe import graph, layers
-from ..pipe.graph import Touches
-from ..pipe.layers import Makers
-from ..pipe.lines import differing
-from ..pipe.status import STEP_VALUE, Reason, StepStatus, because
-from ..record import ABSENT, Digest, Pipe, Record, Seen, Version
-from . import ambient, news, pictures, restores, runs, turns
+from ..pipe import graph
+from ..pipe.status import Reason, StepStatus, because
+from ..record import ABSENT, Digest, Record, Version
+from . import ambient, needs, news, pictures, restores, runs, turns
 from .bench import Bench, Told
 from .bindings import Binding
 from .outlook import Outlook, Site
-from .surroundings import RANDOM
 from .trial import Task
 
 LONG_SECONDS: Final = 5.0
 """A step whose last run took so long is announced before it runs for another's sake."""
-
-FILE = "file:"
-AMBIENT = "ambient:"
-"""Before a path or an ambient key, they make a name of it: one that no identifier can be."""
-
-_RANDOM_STATES = frozenset(f"{AMBIENT}{RANDOM}{name}" for name in ("python", "numpy", "torch"))
-_SURROUNDINGS = f"{AMBIENT}rest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,173 +40,7 @@ class Planned:
     seconds: float
 
 
-# --- who is needed -------------------------------------------------------------------------------
-
-
-def needed_by(bench: Bench, task: Task, outlook: Outlook) -> tuple[str, ...]:
-    """The steps above a task that may have a part in what it reads, in order."""
-    now = _makers(bench, outlook.order)
-    own = touches(bench, task.step).reads
-    names = {path.name for path in outlook.paths(task.names)}
-    names |= {name for name in own if name.startswith((FILE, AMBIENT))}
-    names |= {FILE + path for path in task.line.reads}
-    names.add(_SURROUNDINGS)
-    if bench.ledger.head(task.step) is None:  # whether it draws is not known yet
-        names |= _RANDOM_STATES
-    return now.needed(task.step, names)
-
-
-def _makers(bench: Bench, order: tuple[str, ...]) -> Makers:
-    """What each step of the job does to which names; only what has moved is looked at anew."""
-    memory, pipe = bench.memory, bench.ledger.pipe
-    known, then = memory.makers, memory.made_for or Pipe("")
-    if then is pipe and known.order == order:
-        return known
-    heads = differing(then.heads, pipe.heads)
-    moved = {*heads, *differing(then.seen, pipe.seen), *then.failed, *pipe.failed}
-    left = _names_left(bench, (one.get(step) for one in (then.heads, pipe.heads) for step in heads))
-    moved |= {step for step, mark in known.marks.items() if mark.depends_on(left)}
-    is_longer = order[: len(known.order)] == known.order
-    moved |= {*(order[len(known.order) :] if is_longer else order)}
-    marks = {step: _mark(bench, step) for step in order if step in moved}
-    memory.makers = layers.makers(known, order, marks, lambda step: touches(bench, step))
-    memory.made_for = pipe
-    return memory.makers
-
-
-def _names_left(bench: Bench, records: Iterable[Digest | None]) -> frozenset[str]:
-    """The names that some of the records made or took away."""
-    found = [bench.ledger.record(digest) for digest in records if digest]
-    return frozenset(
-        name
-        for record in found
-        for names in (record.made, record.gone, *(version.names for version in record.outputs))
-        for name in names
-    )
-
-
-class Mark(NamedTuple):
-    """What a step's touches are told from.
-
-    `unproved` is the pipe's number for a step whose source has proved nothing yet, else 0: what it
-    could do depends on all that stands before it. `in_place` are the names whose objects its record
-    found and left as others, `mates` those that share objects with these before it now.
-    """
-
-    head: Digest | None
-    seen: Seen | None
-    unproved: int
-    in_place: frozenset[str]
-    mates: frozenset[str]
-
-    def depends_on(self, names: frozenset[str]) -> bool:
-        """Whether it may be another one once these names mean something else."""
-        return self.unproved > 0 or not self.in_place.isdisjoint(names)
-
-
-def _mark(bench: Bench, step: str) -> Mark:
-    pipe, in_place = bench.ledger.pipe, _changed_in_place(bench, step)
-    unproved = 0 if _is_proved(bench, step) else max(pipe.number, 1)
-    mates = frozenset(_mates(bench, step, in_place)) if in_place else in_place
-    return Mark(pipe.heads.get(step), pipe.seen.get(step), unproved, in_place, mates)
-
-
-def _changed_in_place(bench: Bench, step: str) -> frozenset[str]:
-    """The names whose objects the record in force found, and left as others."""
-    record = bench.ledger.head(step)
-    if record is None:
-        return frozenset()
-    return frozenset(record.made).difference(record.bound)
-
-
-def touches(bench: Bench, step: str) -> Touches:
-    """What a step did when it last ran, and what its source, as last seen, could do."""
-    reads: set[str] = {_SURROUNDINGS}
-    binds: set[str] = {STEP_VALUE + step}
-    changes: set[str] = set()
-    record, names = bench.ledger.head(step), bench.names_of(step)
-    # A step that failed stops a run from the top, whatever it still imports.
-    imported = frozenset() if step in bench.ledger.pipe.failed else _imported(record, names)
-    if record is not None:
-        reads |= {one.path.name for one in record.inputs if one.whole != ABSENT}
-        reads |= {FILE + one.path for one in record.files_read}
-        reads |= {AMBIENT + key for key in record.moved if key.startswith(RANDOM)}
-        made = {name for version in record.outputs for name in version.names} | {*record.made}
-        changes |= made - imported
-        changes |= _mates(bench, step, _changed_in_place(bench, step))
-        changes |= {*record.gone}
-        changes |= {FILE + one.path for one in record.files_written}
-        changes |= _ambient_of(record)
-    if names is not None:
-        reads |= {path.name for path in names.reads}
-        binds |= names.binds - imported
-        touched = names.may_bind | names.writes | _changed(bench, step, names)
-        changes |= touched | names.deletes
-        if not _is_proved(bench, step):
-            again = names.binds & {path.name for path in names.reads}  # `xs += [1]` works in place
-            changes |= _mates(bench, step, touched | again)
-        # What a failed step would have drawn nobody knows: it counts if it could have.
-        may_draw = step in bench.ledger.pipe.failed and _mentions_random(names)
-        changes |= _RANDOM_STATES if names.seeds or may_draw else frozenset()
-    return Touches(frozenset(reads), frozenset(binds), frozenset(changes))
-
-
-def _is_proved(bench: Bench, step: str) -> bool:
-    """Whether the record in force is what the source last seen for a step left."""
-    pipe = bench.ledger.pipe
-    head, seen = bench.ledger.head(step), pipe.seen.get(step)
-    if head is None or step in pipe.failed:
-        return False
-    return seen is None or seen.normal == head.normal
-
-
-_LOOKED_AT: Final = frozenset(
-    "DataFrame Index Series bytearray defaultdict deque dict list ndarray set".split()
-)
-"""Types of which a part can be kept without a change to them; to go over an iterator uses it up."""
-
-
-def _changed(bench: Bench, step: str, names: Names) -> frozenset[str]:
-    """The names of which a step keeps parts, and may change them by another name."""
-    if names.is_changing:
-        return names.kept
-    site = bench.memory.site or bench.whole()
-    held = site.layers.before(step)
-    kinds = {n: one.version.types.get(n) for n in names.kept if (one := held.get(n)) is not None}
-    return frozenset(n for n in names.kept if kinds.get(n) not in _LOOKED_AT)
-
-
-def _mates(bench: Bench, step: str, names: Iterable[str]) -> set[str]:
-    """The names that share objects with `names` before a step: it may change them as well."""
-    site = bench.memory.site or bench.whole()
-    held = site.layers.before(step)
-    known = (held.get(name) for name in names)
-    return {mate for one in known if one is not None for mate in one.version.names}
-
-
-def _mentions_random(names: Names) -> bool:
-    return "random" in names.mentions or any(
-        ("attr", "random") in path.parts for path in names.reads
-    )
-
-
-def _imported(record: Record | None, names: Names | None) -> frozenset[str]:
-    """Names that a step imports as it did when it last ran: fresh, whatever else of it is not."""
-    if record is None or names is None:
-        return frozenset()
-    return frozenset(
-        line.name
-        for line in names.imports
-        if (version := record.version_of(line.name)) is not None
-        and version.kind == "import"
-        and line.statement in version.source.splitlines()
-    )
-
-
-def _ambient_of(record: Record) -> set[str]:
-    keys = set(record.ambient.names) if record.ambient is not None else set()
-    found = {AMBIENT + key for key in keys if key.startswith(RANDOM)}
-    return found | ({_SURROUNDINGS} if len(found) < len(keys) else set())
+# --- what is stale ------------------------------------------------------------------------------
 
 
 def next_stale(
@@ -295,7 +117,7 @@ def bring_up(bench: Bench, task: Task) -> None:
     """Run the stale steps above that a task needs, in order."""
     done: set[str] = set()
     for _ in range(len(bench.ledger.pipe.order) + 1):
-        steps = needed_by(bench, task, bench.outlook(task))
+        steps = needs.needed_by(bench, task, bench.outlook(task))
         found = next_stale(bench, steps, bench.site(task), done)
         if found is None:
             return
@@ -310,7 +132,7 @@ def bring_up(bench: Bench, task: Task) -> None:
 
 def warn(bench: Bench, task: Task) -> None:
     """Say on what stale step a task stands that runs alone."""
-    steps = needed_by(bench, task, bench.outlook(task))
+    steps = needs.needed_by(bench, task, bench.outlook(task))
     found = next_stale(bench, steps, bench.site(task))
     if found is not None:
         step, verdict = found
@@ -467,7 +289,7 @@ def with_needs(bench: Bench, steps: Iterable[str]) -> tuple[str, ...]:
         wanted.add(step)
         if step in bench.ledger.pipe.seen:
             task = bench.task_of(step)
-            wanted.update(needed_by(bench, task, bench.outlook(task)))
+            wanted.update(needs.needed_by(bench, task, bench.outlook(task)))
     return tuple(step for step in bench.ledger.pipe.order if step in wanted)
 
 
