@@ -21,12 +21,12 @@ from weakref import WeakKeyDictionary
 
 from ..cell.names import is_hidden, visible
 from ..errors import StoreError
-from ..record import VALUE, Digest, Text, Version
+from ..record import Digest, Text, Version
 from ..store import digests, versions
 from ..store.versions import Component, Fetch, Phase, Put, Source
 from .bindings import DORMANT, Amendment, Binding, Bindings, Origin, Plain, is_light
+from .looks import is_own, is_same, look, without
 
-_DEFINITIONS: Final = (types.FunctionType, type)
 _NOTHING: Final[Mapping[str, Any]] = types.MappingProxyType({})
 NOWHERE: Final = Origin()
 """Where a value comes from of which nothing is known."""
@@ -112,7 +112,7 @@ class Namespace:
         """
         found: dict[int, str] = {}
         for name, value in (visible(self.ns) if now is None else now).items():
-            if _is_own(value) and (id(value) not in found or value.__name__ == name):
+            if is_own(value) and (id(value) not in found or value.__name__ == name):
                 found[id(value)] = name
         for (name, digest), value in self.earlier.items():
             found.setdefault(id(value), f"{name}{EARLIER}{digest}")
@@ -143,7 +143,7 @@ class Namespace:
         if self._is_loadable(name):
             self._load_component(name, binding)
             for mate in binding.version.names:
-                if _is_own(self.ns.get(mate)):
+                if is_own(self.ns.get(mate)):
                     found += self._let_go(mate)
         return found
 
@@ -278,7 +278,7 @@ class Namespace:
 
     def digest_at(self, name: str, value: object) -> Digest:
         """The digest of a definition that a name would mean with this object."""
-        definitions = _without(self.definitions(), name, value)
+        definitions = without(self.definitions(), name, value)
         return digests.stream(value, name=name, definitions=definitions).digest
 
     def version_of(self, name: str, phase: Phase) -> Version | None:
@@ -309,7 +309,7 @@ class Namespace:
             self.ns.pop(name, None)
             return
         self.ns[name] = binding.obj
-        if _is_own(binding.obj) and (old is None or old.obj is not binding.obj):
+        if is_own(binding.obj) and (old is None or old.obj is not binding.obj):
             self.outdated.update(self._let_go(name))
         elif self._is_of_earlier(name):
             self.unload([name])
@@ -363,7 +363,7 @@ class Namespace:
                 and self._is_of_earlier(other)
             ]
             for other in found:
-                if _is_own(self.bindings[other].obj):
+                if is_own(self.bindings[other].obj):
                     self._remember(other)
                     waiting.append(other)
             self.unload(found)
@@ -386,7 +386,7 @@ class Namespace:
         }
         if not needs or not self.is_current(name):
             return False
-        definitions = _without(self.definitions(), name, binding.obj)
+        definitions = without(self.definitions(), name, binding.obj)
         held = digests.stream(binding.obj, name=name, definitions=definitions).needs
         return any(EARLIER in one for one in held)  # under whichever of its names
 
@@ -400,7 +400,7 @@ class Namespace:
 
     def _remember(self, name: str) -> None:
         old = self.bindings.get(name)
-        if old is not None and old.version is not None and _is_own(old.obj):
+        if old is not None and old.version is not None and is_own(old.obj):
             # Values made of it stay so: an instance of a class that has been defined anew.
             self.earlier[name, old.version.names[name]] = old.obj
 
@@ -502,7 +502,7 @@ class Namespace:
             for name in component.values:
                 binding = self.bindings[name]
                 by, said = self._clear(name)
-                if _same(binding.looks or binding.version, version, name):
+                if is_same(binding.looks or binding.version, version, name):
                     continue
                 amended, origin = _amendment(name, binding, by, said), binding.origin
                 if amended is None:  # the cells that worked on it had a part in making it
@@ -550,74 +550,3 @@ def _amendment(
         return Amendment(cells, binding.record, version, texts, stood)
     others = writers - {"", binding.cell}
     return Amendment(others, texts=texts) if others else None
-
-
-def _is_own(value: object) -> bool:
-    """Whether it is a function or a class of the notebook."""
-    # Not isinstance: that asks the value for its class, and any object of the user's is met here.
-    is_definition = issubclass(type(value), _DEFINITIONS)
-    return is_definition and getattr(value, "__module__", None) == "__main__"
-
-
-def _same(known: Version | None, now: Version, name: str) -> bool:
-    """Whether a look found what was known: the component whole, or the part of it still bound."""
-    if known is None or now.names.get(name) != known.names.get(name):
-        return False
-    if known.digest == now.digest:
-        return True
-    if not now.names.keys() <= known.names.keys():
-        return False
-    joint = digests.joint_of(known.names, known.shares, sorted(now.names))
-    return joint == now.digest
-
-
-def look(
-    values: Mapping[str, object],
-    sources: Mapping[str, tuple[Source, Any]],
-    definitions: Mapping[int, str],
-    phase: Phase,
-    *,
-    needed: Callable[[str], str],
-    resolve: Callable[[str], object],
-    lost: str = "",
-) -> list[tuple[Component, Version]]:
-    """Values by name, taken apart into components, each with the version that it is now."""
-    streams = {
-        name: digests.stream(
-            value,
-            name=name,
-            definitions=_without(definitions, name, value),
-            buffer_digest=phase.digest,
-        )
-        for name, value in values.items()
-    }
-    found = []
-    for names in digests.components(streams):
-        own = {id(values[name]) for name in names}
-        component = Component(
-            values={name: values[name] for name in sorted(names)},
-            streams={name: streams[name] for name in sorted(names)},
-            source=_source(sources, names, values),
-            definitions={k: n for k, n in definitions.items() if k not in own},
-            needed=needed,
-            resolve=resolve,
-        )
-        found.append((component, versions.describe(component, lost=lost)))
-    return found
-
-
-def _without(definitions: Mapping[int, str], name: str, value: object) -> Mapping[int, str]:
-    """The definitions that a root refers to: all but itself."""
-    if definitions.get(id(value)) != name:
-        return definitions
-    return {key: known for key, known in definitions.items() if key != id(value)}
-
-
-def _source(
-    sources: Mapping[str, tuple[Source, Any]], names: frozenset[str], values: Mapping[str, object]
-) -> Source | None:
-    if len(names) != 1 or VALUE in names:
-        return None
-    (name,) = names
-    source, made = sources.get(name, (None, None))
-    return source if source is not None and made is values[name] else None

@@ -22,7 +22,8 @@ from ..store import blobs, digests, versions
 from ..store.versions import Component, Phase
 from . import effects, statements
 from .bindings import Binding
-from .namespace import Namespace, look
+from .looks import look
+from .namespace import Namespace
 from .outlook import Outlook
 
 
