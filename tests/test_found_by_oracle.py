@@ -381,3 +381,12 @@ def test_who_carries_a_name_along_keeps_it_where_it_is_made_equal_again(play: Pl
     steps = ("s0: xs = [0]", "s1: it = iter([3, 4]); zs = [xs]", "s2: n = next(it); xs.append(0)")
     steps = (*steps, "s3: zs.append(xs)")
     assert play(*steps, *steps, "%pipe load", "zs[0] is xs, xs") == "(True, [0, 0])"
+
+
+@pytest.mark.parametrize("source", ["ys.append(5)", "ys.append(5); k = 0"])
+def test_a_name_run_again_above_stays_where_a_step_below_does_not_name_it(
+    play: Player, source: str
+) -> None:
+    """Run or restored: what only shares the object moves along where it means what the step saw."""
+    first = ("s0: ys = [7]", "s1: box = [ys]", "s2: ys[0] = 0", "s3: ys.append(5)")
+    assert play(*first, "s1: box = [ys]", f"s3: {source}", "box, ys") == "([[7]], [0, 5])"

@@ -89,6 +89,8 @@ class Memory:
     leases: list[Lease] = field(default_factory=list)
     unmeasured: int | None = None
     is_remaking: bool = False
+    helpers: set[str] = field(default_factory=set)
+    """The steps that have run for the sake of the one that the cell asks for."""
     attempts: dict[str, dict[str, tuple[str | None, FileState]]] = field(default_factory=dict)
     """What files were before a failed attempt at a step (a copy, None: not there), and after it."""
     site: Site | None = None
@@ -101,7 +103,7 @@ class Memory:
 
     def clear(self) -> None:
         """Forget the job: another one, or another store of it, is gone over to."""
-        for known in (self.set_up, self.tasks, self.cells, self.attempts, self.gone):
+        for known in (self.set_up, self.tasks, self.cells, self.attempts, self.gone, self.helpers):
             known.clear()
         self.site = self.sited = self.made_for = None
         self.makers, self.lines = Makers(), Lines()

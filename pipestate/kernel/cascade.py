@@ -111,6 +111,7 @@ def run_other(bench: Bench, step: str, reason: Reason, *, asked: str = "") -> No
     if run(bench, bench.task_of(step), reason)[1] is not None:
         who = f"{asked} did not run" if asked else "this cell did not run"
         raise UsageError(f"{who}: {step}, which it needs, failed", f"mend {step} and run it")
+    bench.memory.helpers.add(step)
 
 
 def bring_up(bench: Bench, task: Task) -> None:

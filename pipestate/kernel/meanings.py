@@ -159,7 +159,8 @@ def _takes(trial: Trial, result: Outcome, name: str, version: Version | None = N
             return True
         # What a step above made of it, before one in between was run for this one's sake.
         is_changed = version is not None and version.names.get(name) != seen.names.get(name)
-        return is_changed and _is_above(trial, known)
+        is_helped = placed is not None and placed.maker in trial.helpers
+        return is_changed and is_helped and _is_above(trial, known)
     return _is_lost(known)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,10 +119,11 @@ def _changes(bench: Bench, task: Task, digest: Digest, record: Record) -> dict[s
     if not task.is_asked:
         free = {n for n in changes if _is_free(bench, n, task.step)}
         return {n: b for n, b in changes.items() if n in free}
-    return {n: b for n, b in changes.items() if b is None or _moves(bench, n, b, record)}
+    named = {path.name for path in outlook.paths(task.names)}
+    return {n: b for n, b in changes.items() if b is None or _moves(bench, n, b, record, named)}
 
 
-def _moves(bench: Bench, name: str, known: Binding, record: Record) -> bool:
+def _moves(bench: Bench, name: str, known: Binding, record: Record, named: Collection[str]) -> bool:
     """Whether a name comes to mean what the record holds of it.
 
     As after a run: what the step bound or changed by name does, and what only shares objects with
@@ -135,7 +136,7 @@ def _moves(bench: Bench, name: str, known: Binding, record: Record) -> bool:
         return True
     if bench.ledger.giver(name, now.maker, now.record) == known.maker:
         return True
-    if name in record.bound or version.names.get(name) != seen:
+    if name in record.bound or (name in named and version.names.get(name) != seen):
         return True
     if version.types.get(name) in ("function", "type"):
         return True

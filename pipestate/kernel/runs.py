@@ -101,6 +101,7 @@ def _start(bench: Bench, task: Task, outlook: Outlook, reason: Reason, lease: Le
     _put_files_back(bench, task)
     batch = bench.ledger.batch()
     prepared = stage.prepare(task, outlook, bench.ledger, Phase(batch.put), bench.lines().setups)
+    prepared = replace(prepared, helpers=frozenset(bench.memory.helpers))
     caches.forget(bench.space, prepared, bench.reads_of)
     _bind_stdin(bench, task)
     settings = put_surroundings(bench, outlook.site.layers, task.step)

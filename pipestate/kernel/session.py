@@ -192,6 +192,7 @@ class Session:
             return tree
         self.outer.append(self.plain)
         self.plain = None
+        self.bench.memory.helpers.clear()
         split = cell_source.split_cell(raw)
         try:
             self.refresh()

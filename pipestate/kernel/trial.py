@@ -52,6 +52,7 @@ class Trial:
     `placed` are the bindings that the step found, `aside` what these names meant in this kernel
     (None: nothing), `own` what the step's last run had made, taken away before the body. `carried`
     are those put aside that have their values from the step, and of which others only made aliases.
+    `helpers` are the steps that have just run for this one's sake.
     """
 
     task: Task
@@ -66,6 +67,7 @@ class Trial:
     setups: frozenset[str] = frozenset()
     mates: Mapping[str, str] = field(default_factory=dict)
     carried: frozenset[str] = frozenset()
+    helpers: frozenset[str] = frozenset()
 
     @property
     def named(self) -> frozenset[str]:
