@@ -390,3 +390,10 @@ def test_a_name_run_again_above_stays_where_a_step_below_does_not_name_it(
     """Run or restored: what only shares the object moves along where it means what the step saw."""
     first = ("s0: ys = [7]", "s1: box = [ys]", "s2: ys[0] = 0", "s3: ys.append(5)")
     assert play(*first, "s1: box = [ys]", f"s3: {source}", "box, ys") == "([[7]], [0, 5])"
+
+
+def test_an_array_and_a_view_of_all_of_it_are_two_objects(play: Player) -> None:
+    """They see the same memory, and yet one is not the other."""
+    first = ("s0: import numpy as np; view = np.arange(2)", "s1: arr = view", "s2: k = arr.sum()")
+    again = ("s3: arr = view[:]", "s2: k = arr.sum(); view += k")
+    assert play(*first, *again, "view is arr, view") == "(True, array([1, 2]))"

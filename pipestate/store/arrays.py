@@ -1,7 +1,7 @@
 """Arrays in a walk: their content in C order, and the memory that they see.
 
-Arrays over the same memory are one mutable object, however many views there are, and its key is
-the address where the memory of the outermost one begins. The second view of some memory is told by
+The memory under arrays is one mutable object, however many views there are, and its key is the
+address where the memory of the outermost one begins; each array is another one. The second view of some memory is told by
 where it lies relative to the first, so that `[a, a[:2]]` and `[a, a[2:]]` differ. A lone view does
 not tell what it is a view of: it comes back from a pack as an array of its own.
 
@@ -79,6 +79,8 @@ def walk_array(walk: Walk, obj: object) -> None:
 def _walk_memory(walk: Walk, array: Any) -> bool:
     """Write out which memory an array sees; whether its content is still to be told."""
     key, numbering = memory(array), walk.numbering
+    if key != id(array) and walk.number(array) is None:
+        return False  # this very array, whose shape and type can be set too
     place = _place(array)
     walk.emit(b"A" if array.flags.writeable else b"a")
     if key in numbering.lazy:
