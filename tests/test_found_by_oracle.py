@@ -397,3 +397,9 @@ def test_an_array_and_a_view_of_all_of_it_are_two_objects(play: Player) -> None:
     first = ("s0: import numpy as np; view = np.arange(2)", "s1: arr = view", "s2: k = arr.sum()")
     again = ("s3: arr = view[:]", "s2: k = arr.sum(); view += k")
     assert play(*first, *again, "view is arr, view") == "(True, array([1, 2]))"
+
+
+def test_what_a_failed_step_reads_through_a_function_is_needed_for_it(play: Player) -> None:
+    """It has no record that tells."""
+    steps = ("k: k = 1", "s0: n = k", "s1: f = lambda: n", "s2: ys = [f()]; q", "q = 0")
+    assert play(*steps, "k: k = 2", "s3: zs = ys", "zs") == "[2]"

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from ..cell.names import Names
-from ..pipe import layers
+from ..pipe import graph, layers
 from ..pipe.graph import Touches
 from ..pipe.layers import Makers
 from ..pipe.lines import differing
@@ -127,12 +127,13 @@ def touches(bench: Bench, step: str) -> Touches:
         changes |= {FILE + one.path for one in record.files_written}
         changes |= _ambient_of(record)
     if names is not None:
-        reads |= {path.name for path in names.reads}
+        named = {path.name for path in names.reads}
+        reads |= named if _is_proved(bench, step) else _reached(bench, step, named)
         binds |= names.binds - imported
         touched = names.may_bind | names.writes | _changed(bench, step, names)
         changes |= touched | names.deletes
         if not _is_proved(bench, step):
-            again = names.binds & {path.name for path in names.reads}  # `xs += [1]` works in place
+            again = names.binds & named  # `xs += [1]` works in place
             changes |= _mates(bench, step, touched | again)
         # What a failed step would have drawn nobody knows: it counts if it could have.
         may_draw = step in bench.ledger.pipe.failed and _mentions_random(names)
@@ -171,6 +172,17 @@ def _mates(bench: Bench, step: str, names: Iterable[str]) -> set[str]:
     held = site.layers.before(step)
     known = (held.get(name) for name in names)
     return {mate for one in known if one is not None for mate in one.version.names}
+
+
+def _reached(bench: Bench, step: str, names: Iterable[str]) -> frozenset[str]:
+    """The names, and those that the code reads which they stand for before a step."""
+    held = (bench.memory.site or bench.whole()).layers.before(step)
+
+    def reads_of(name: str) -> Iterable[str]:
+        one = held.get(name)
+        return bench.reads_of(name) if one is None else [p.name for p in one.version.reads]
+
+    return graph.reach(names, reads_of)
 
 
 def _mentions_random(names: Names) -> bool:

@@ -1,9 +1,10 @@
 """Arrays in a walk: their content in C order, and the memory that they see.
 
 The memory under arrays is one mutable object, however many views there are, and its key is the
-address where the memory of the outermost one begins; each array is another one. The second view of some memory is told by
-where it lies relative to the first, so that `[a, a[:2]]` and `[a, a[2:]]` differ. A lone view does
-not tell what it is a view of: it comes back from a pack as an array of its own.
+address where the memory of the outermost one begins; each array is another one. The second view of
+some memory is told by where it lies relative to the first, so that `[a, a[:2]]` and `[a, a[2:]]`
+differ. A lone view does not tell what it is a view of: it comes back from a pack as an array of its
+own.
 
 What pandas holds is told by content only: two frames that share memory lazily do not share it, as
 either copies before it writes. Their memory is noted, because a plain array over it does share it.
