@@ -134,7 +134,8 @@ def touches(bench: Bench, step: str) -> Touches:
         changes |= touched | names.deletes
         if not _is_proved(bench, step):
             again = names.binds & named  # `xs += [1]` works in place
-            changes |= _mates(bench, step, touched | again)
+            found = _may_hold(bench, step, touched | again)
+            changes |= found | _mates(bench, step, touched | again | found)
         # What a failed step would have drawn nobody knows: it counts if it could have.
         may_draw = step in bench.ledger.pipe.failed and _mentions_random(names)
         changes |= _RANDOM_STATES if names.seeds or may_draw else frozenset()
@@ -172,6 +173,18 @@ def _mates(bench: Bench, step: str, names: Iterable[str]) -> set[str]:
     held = site.layers.before(step)
     known = (held.get(name) for name in names)
     return {mate for one in known if one is not None for mate in one.version.names}
+
+
+def _may_hold(bench: Bench, step: str, names: Iterable[str]) -> set[str]:
+    """The names of whose objects steps above may have put parts into what `names` stand for: those
+    have no records that tell."""
+    wanted, found = set(names), set[str]()
+    for other in reversed(graph.above((bench.memory.site or bench.whole()).order, step)):
+        said = None if _is_proved(bench, other) else bench.names_of(other)
+        if said is not None and not wanted.isdisjoint(said.binds | said.may_bind):
+            wanted |= said.kept
+            found |= said.kept
+    return found
 
 
 def _reached(bench: Bench, step: str, names: Iterable[str]) -> frozenset[str]:
