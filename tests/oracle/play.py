@@ -138,7 +138,7 @@ class Play:
         error: BaseException | None,
     ) -> None:
         """A cell above fails: X is refused, unless nothing of X can depend on that cell."""
-        ways = ("skip", "stop", "limp")
+        ways = ("skip", "halt", "limp")
         others = [self._top.run(cells, mend=mend) for mend in ways]
         forms = [_form(one) for one in others]
         is_refused = type(error).__name__ == "StepRefused"

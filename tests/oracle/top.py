@@ -60,6 +60,12 @@ def surely_bound(source: str) -> frozenset[str]:
     return frozenset(found)
 
 
+def _imports(source: str) -> str:
+    """The imports of a cell: what it imported when it last ran is there, whatever it does now."""
+    lines = [n for n in parse(source).body if isinstance(n, (ast.Import, ast.ImportFrom))]
+    return "\n".join(map(ast.unparse, lines))
+
+
 class Executor:
     """Runs cells from the top as IPython would show them, in a namespace of its own."""
 
@@ -69,8 +75,9 @@ class Executor:
     def run(self, cells: Sequence[tuple[str, str]], *, salt: int = 0, mend: str = "") -> Bare:
         """Run `(step, source)` cells; `mend` says how to go on after a failing cell above.
 
-        "": not at all; "skip": as if it were not there; "stop": with what it did until it failed;
-        "limp": with every statement of it that can run.
+        "": not at all; "stop": with what it did until it failed; "skip": as if it had nothing but
+        its imports; "halt": with what it did until it failed, and its imports; "limp": with every
+        statement of it that can run.
         """
         state = random.getstate()
         random.seed(salt)
@@ -88,9 +95,12 @@ class Executor:
             if not mend:
                 return Bare(Shown(error=error), ns, *[frozenset()] * 3, failed=step)
             if mend == "skip":
-                rest = [*cells[:number], *cells[number + 1 :]]
+                left = _imports(source) if _imports(source) != source else ""
+                rest = [*cells[:number], (step, left), *cells[number + 1 :]]
                 random.seed(salt)
                 return self._run(rest, mend, salt)
+            if mend == "halt":
+                self._limp(_imports(source), ns)
             if mend == "limp":
                 ns = _empty()
                 random.seed(salt)
