@@ -123,3 +123,12 @@ def test_what_a_failed_attempt_wrote_is_put_back_before_the_next(nb):
         nb.run("%%step b\nwith open('f', 'a') as w: w.write('2')\n1/0")
     nb.run("%%step b\nwith open('f', 'a') as w: w.write('2')")
     assert nb.run("%%step c\nopen('f').read()").value == "'12'"
+
+
+def test_an_open_file_stands_for_what_is_in_it(nb, cwd):
+    """What reads from it runs again when the file was written anew."""
+    nb.load("job")
+    write, read = "%%step a\nn = open('q.txt', 'w').write('{}')", "%%step c\nt = fh.read()\nt"
+    nb.run(write.format("old"), "%%step b\nfh = open('q.txt')", read)
+    nb.run(write.format("new"))
+    assert nb.run(read).value == "'new'"

@@ -403,3 +403,33 @@ def test_what_a_failed_step_reads_through_a_function_is_needed_for_it(play: Play
     """It has no record that tells."""
     steps = ("k: k = 1", "s0: n = k", "s1: f = lambda: n", "s2: ys = [f()]; q", "q = 0")
     assert play(*steps, "k: k = 2", "s3: zs = ys", "zs") == "[2]"
+
+
+# --- what readers of the guide found -------------------------------------------------------------
+
+
+def test_an_import_that_a_branch_chose_depends_on_what_chose_it(play: Player) -> None:
+    """Unlike one that a step makes in any case."""
+    first = ("a: fast = False", "b: \nif fast:\n    import math as m\nelse:\n    import cmath as m")
+    assert play(*first, "c: r = m.sqrt(4)", "a: fast = True", "c: r = m.sqrt(4)", "r") == "2.0"
+
+
+def test_names_of_the_user_may_look_like_those_of_python(play: Player) -> None:
+    """Only those that Python and IPython have themselves are hidden."""
+    steps = ("a: __version__ = '1'", "b: r = __version__", "a: __version__ = '2'")
+    assert play(*steps, "b: r = __version__", "r") == "'2'"
+    assert play("restart", "__version__") == "'2'"
+
+
+def test_a_query_in_a_function_reads_what_its_text_names(play: Player) -> None:
+    """In a step that calls it, too."""
+    first = ("a: k = 1", "b: import pandas as pd; df = pd.DataFrame({'x': [1, 2, 3]})")
+    steps = (*first, "c: def some(d): return d.query('x > @k')", "d: n = len(some(df))")
+    assert play(*steps, "a: k = 2", "d: n = len(some(df))", "n") == "1"
+
+
+def test_the_order_of_an_array_in_memory_is_part_of_it(play: Player) -> None:
+    """`order="K"` goes by it."""
+    make = "a: import numpy as np; x = np.array([[1, 2], [3, 4]]{})"
+    read = "b: r = x.ravel(order='K').tolist()"
+    assert play(make.format(""), read, make.format(", order='F'"), read, "r") == "[1, 3, 2, 4]"

@@ -31,7 +31,8 @@ from .scopes import Scope
 IPYTHON_NAMES: Final = frozenset(
     "In Out _ __ ___ _dh _exit_code _i _ih _ii _iii _oh display exit get_ipython open_in_editor"
     " quit __annotations__ __builtin__ __builtins__ __conditional_annotations__ __doc__ __file__"
-    " __loader__ __name__ __package__ __session__ __spec__ __vsc_ipynb_file__".split()
+    " __loader__ __name__ __package__ __session__ __spec__ __vsc_ipynb_file__"
+    " __warningregistry__".split()
 )
 """Names that IPython and Python put into a notebook's namespace; `_1`, `_i1` besides."""
 
@@ -83,8 +84,6 @@ class Names:
 @functools.lru_cache(maxsize=1 << 16)  # a long session has thousands: `_i1`, `_i2`, ...
 def is_hidden(name: str) -> bool:
     """Whether a name is IPython's or Python's own, until a cell's source binds it."""
-    if name[:2] == "__" and name[-2:] == "__":  # Python's own: `__warningregistry__`, `__name__`
-        return True
     return name in IPYTHON_NAMES or _NUMBERED.match(name) is not None
 
 

@@ -9,6 +9,7 @@ that a cell costs what lies above it, however many steps a job has.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -205,13 +206,17 @@ def _mentions_random(names: Names) -> bool:
 
 
 def _imported(record: Record | None, names: Names | None) -> frozenset[str]:
-    """Names that a step imports as it did when it last ran: fresh, whatever else of it is not."""
+    """Names that a step imports as it did when it last ran: fresh, whatever else of it is not. Not
+    those that a branch imports, or not: what decides it may have changed."""
     if record is None or names is None:
         return frozenset()
+    lines = Counter(line.name for line in names.imports)
     return frozenset(
         line.name
         for line in names.imports
-        if (version := record.version_of(line.name)) is not None
+        if line.name in names.binds
+        and lines[line.name] == 1
+        and (version := record.version_of(line.name)) is not None
         and version.kind == "import"
         and line.statement in version.source.splitlines()
     )

@@ -295,7 +295,8 @@ def _keep(
     before, task = running.trial, running.trial.task
     phase = Phase(running.batch.put, writes=True)
     changed = ambient.changes(running.ambient, ambient.snapshot())
-    result = trial.outcome(before, shown.value, shown.has_value, phase)
+    read = _all_read(touched, task)
+    result = trial.outcome(before, shown.value, shown.has_value, phase, read)
     around = _circumstances(bench, running, shown, touched, changed, phase, seconds)
     record = keeping.record_of(before, result, around)
     changes = meanings.meanings(before, result)

@@ -17,7 +17,7 @@ from typing import Any
 from ..cell.lookers import DYNAMIC_NAMES
 from ..cell.names import Names, visible
 from ..cell.source import StepLine
-from ..record import ABSENT, VALUE, Digest, Given, Input, Version
+from ..record import ABSENT, VALUE, Digest, FileState, Given, Input, Version
 from ..store import blobs, digests, versions
 from ..store.versions import Component, Phase
 from . import effects, statements
@@ -107,8 +107,13 @@ class Outcome:
 # --- after ---------------------------------------------------------------------------------------
 
 
-def outcome(trial: Trial, value: object, has_value: bool, phase: Phase) -> Outcome:
-    """What the body bound, rebound, changed in place or took away, kept in the store."""
+def outcome(
+    trial: Trial, value: object, has_value: bool, phase: Phase, files: Iterable[FileState] = ()
+) -> Outcome:
+    """What the body bound, rebound, changed in place or took away, kept in the store.
+
+    `files` are those that it read.
+    """
     space, task = trial.outlook.space, trial.task
     now = visible(space.ns)
     rebound = {n for n, v in now.items() if n not in trial.objects or trial.objects[n] is not v}
@@ -124,7 +129,7 @@ def outcome(trial: Trial, value: object, has_value: bool, phase: Phase) -> Outco
         and not trial.is_set_up(n)
         and b.version.flaw != LEFT_OUT
     }
-    lost = lost_digest(trial)
+    lost = lost_digest(trial, files)
     definitions = space.definitions(now)
     values = {name: now[name] for name in bound | touched}
     needed = functools.cache(space.digest_of)
@@ -245,9 +250,10 @@ def _as_lost(version: Version, flaw: str, lost: Digest) -> Version:
     )
 
 
-def lost_digest(trial: Trial) -> Digest:
+def lost_digest(trial: Trial, files: Iterable[FileState] = ()) -> Digest:
     """What stands for a value that cannot be kept: how it was made, from what."""
     made = [trial.task.step, trial.task.normal, *(f"{i.path}={i.digest}" for i in trial.inputs)]
+    made += [f"{one.path}={one.digest}" for one in files]
     return blobs.digest("\n".join(made).encode("utf-8", "surrogatepass"))
 
 

@@ -8,6 +8,7 @@ and the whole decides. Reasons are made at the branch that decides (as ninja's `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -267,7 +268,12 @@ def statuses(
     found = []
     for step in pipe.order:
         head = record(pipe.heads[step]) if step in pipe.heads else None
-        state, reason = _state(pipe, step, head, stale, held, world(step, held) if head else None)
+        state, reason = _state(pipe, step, head, world(step, held) if head else None)
+        if head is not None and state == "fresh" and not head.is_set:
+            waiting = (one for one in head.inputs if one.maker in stale)
+            waits = next((i.maker for i in waiting if not _is_imported(held, i, record)), None)
+            if waits is not None:
+                state, reason = "stale", because("waits", waits)
         if state != "fresh":
             stale.add(step)
         if head is not None:
@@ -277,12 +283,7 @@ def statuses(
 
 
 def _state(
-    pipe: Pipe,
-    step: str,
-    head: Record | None,
-    stale: set[str],
-    held: Standing,
-    world: World | None,
+    pipe: Pipe, step: str, head: Record | None, world: World | None
 ) -> tuple[State, Reason | None]:
     if step in pipe.failed:
         return "failed", because("failed", step, detail=pipe.failed[step])
@@ -291,16 +292,16 @@ def _state(
     if head.is_set and not head.flaw:
         return "fresh", None
     reason = judge(head, world)
-    if reason is None:
-        waiting = (one for one in head.inputs if one.maker in stale and not _is_import(held, one))
-        waits = next((one.maker for one in waiting), None)
-        reason = because("waits", waits) if waits else None
     return ("stale", reason) if reason else ("fresh", None)
 
 
-def _is_import(held: Standing, one: Input) -> bool:
+def _is_imported(held: Standing, one: Input, record: Callable[[Digest], Record]) -> bool:
+    """Whether a step imports a name whatever else it does: not in a branch."""
     known = held.get(one.path.name)
-    return known is not None and known.version.kind == "import"
+    if known is None or known.version.kind != "import":
+        return False
+    line = rf"^(import|from)\s.*\b{re.escape(one.path.name)}\b"
+    return re.search(line, record(known.record).source, re.MULTILINE) is not None
 
 
 def _status(

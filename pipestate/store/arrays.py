@@ -74,6 +74,8 @@ def walk_array(walk: Walk, obj: object) -> None:
         if walk.holder != INNER and array.nbytes:
             _note_lazy(walk, array)
     elif _walk_memory(walk, array):
+        # `ravel(order="K")` and much of C code go by it, and it comes back from a pack.
+        walk.emit(b"f" if array.flags.fnc else b"")
         walk_content(walk, array, parent=walk.numbering.numbers[memory(array)])
 
 

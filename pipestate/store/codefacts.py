@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dis
 import functools
+import keyword
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,6 +35,11 @@ DOUBLES = {
 JUMPS = frozenset((*dis.hasjrel, *dis.hasjabs))
 LINE_NAMES = frozenset({"__doc__", "__firstlineno__", "__static_attributes__", "__qualname__"})
 """What a class body stores that says where or how it is written, not what it is."""
+
+FRAME_READERS = frozenset({"eval", "evaluate", "query", "sql"})
+"""Methods that look names up in their caller's frame, by what a text says."""
+
+_WORD = re.compile(r"[^\W\d]\w*")
 
 ATTRIBUTES = frozenset({"LOAD_ATTR"})
 METHODS = frozenset({"LOAD_METHOD"})
@@ -63,13 +70,25 @@ def facts(code: CodeType) -> CodeFacts:
     """What `code` says, with everything nested in it. Cached: code objects never change."""
     instructions = _meaningful([i for i in dis.get_instructions(code) if i.opname not in SKIPPED])
     nested = [facts(const) for const in code.co_consts if isinstance(const, CodeType)]
-    reads = set(_reads(instructions)).union(*(inner.reads for inner in nested))
+    reads = set(_reads(instructions)).union(*(inner.reads for inner in nested), _texts(code))
     writes = {str(i.argval) for i in instructions if i.opname in WRITES}
     return CodeFacts(
         digest=_digest(code, instructions),
         reads=frozenset(reads),
         writes=frozenset(writes.union(*(inner.writes for inner in nested))),
     )
+
+
+def _texts(code: CodeType) -> Iterator[AccessPath]:
+    """`df.query("price > @limit")` reads names that only its text mentions."""
+    if FRAME_READERS.isdisjoint(code.co_names):
+        return
+    own = {*code.co_varnames, *code.co_cellvars, *code.co_freevars}
+    begin = 0 if code.co_name.startswith("<") else 1  # the first is the docstring, or None
+    for text in (const for const in code.co_consts[begin:] if isinstance(const, str)):
+        for word in set(_WORD.findall(text)) - own:
+            if not keyword.iskeyword(word):
+                yield AccessPath(word)
 
 
 def _meaningful(instructions: list[dis.Instruction]) -> list[dis.Instruction]:

@@ -188,6 +188,7 @@ def _parts(component: Component, phase: Phase) -> dict[str, str]:
             found |= digests.parts(
                 value,
                 name=name,
+                size=len(component.streams[name].mutables),
                 definitions=component.definitions,
                 buffer_digest=phase.digest,
             )
