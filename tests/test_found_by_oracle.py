@@ -433,3 +433,32 @@ def test_the_order_of_an_array_in_memory_is_part_of_it(play: Player) -> None:
     make = "a: import numpy as np; x = np.array([[1, 2], [3, 4]]{})"
     read = "b: r = x.ravel(order='K').tolist()"
     assert play(make.format(""), read, make.format(", order='F'"), read, "r") == "[1, 3, 2, 4]"
+
+
+ENVIRONMENT = "import os\nv = os.environ.get('PIPESTATE_TEST')"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("os.environ['PIPESTATE_TEST'] = '1'", "pass", "None"),
+        (
+            "os.environ['PIPESTATE_TEST'] = '1'",
+            "os.environ.setdefault('PIPESTATE_TEST', '7')",
+            "'7'",
+        ),
+    ],
+)
+def test_what_a_step_sets_no_more_is_as_it_was_before(
+    play: Player, before: str, after: str, expected: str
+) -> None:
+    """Also for the step itself, when it runs again."""
+    first = (f"a: import os; {before}", f"b: {ENVIRONMENT}", f"a: import os; {after}")
+    assert play(*first, f"b: {ENVIRONMENT}", "repr(v)") == repr(expected)
+
+
+def test_what_a_plain_cell_has_set_since_stays(play: Player) -> None:
+    """The step sets it no more, and somebody else does."""
+    first = ("a: import os; os.environ['PIPESTATE_TEST'] = '1'", "a: import os")
+    plain = "os.environ['PIPESTATE_TEST'] = '2'"
+    assert play(first[0], plain, first[1], f"b: {ENVIRONMENT}", "v") == "'2'"

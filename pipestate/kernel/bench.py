@@ -88,6 +88,8 @@ class Memory:
     folder: str = field(default_factory=os.getcwd)
     leases: list[Lease] = field(default_factory=list)
     unmeasured: int | None = None
+    origins: dict[str, tuple[object, Digest]] = field(default_factory=dict)
+    """What was set in the process before steps set it (see `surroundings`)."""
     is_remaking: bool = False
     helpers: set[str] = field(default_factory=set)
     """The steps that have run for the sake of the one that the cell asks for."""
@@ -103,7 +105,8 @@ class Memory:
 
     def clear(self) -> None:
         """Forget the job: another one, or another store of it, is gone over to."""
-        for known in (self.set_up, self.tasks, self.cells, self.attempts, self.gone, self.helpers):
+        parts = (self.set_up, self.tasks, self.cells, self.attempts, self.gone, self.helpers)
+        for known in (*parts, self.origins):
             known.clear()
         self.site = self.sited = self.made_for = None
         self.makers, self.lines = Makers(), Lines()

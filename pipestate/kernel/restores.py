@@ -94,7 +94,9 @@ def restore(bench: Bench, task: Task, digest: Digest, record: Record) -> None:
         else:
             bench.space.bind(name, binding)
     bench.space.settle()
-    for line in surroundings.put(surroundings.standing([record]), bench.space):
+    for line in surroundings.put(
+        surroundings.standing([record]), bench.space, bench.memory.origins
+    ):
         bench.tell(line)
 
 

@@ -166,8 +166,13 @@ def _is_as_before(bench: Bench, path: str, blob: Blob | None) -> bool:
 
 def put_surroundings(bench: Bench, now: Layers, step: str = "") -> surroundings.Settings:
     """Put in the process what the steps above `step` set there; all steps for "" ."""
-    settings = surroundings.standing(layers.above(now.ambient, now.place_of(step)))
-    for line in surroundings.put(settings, bench.space):
+    at, origins = now.place_of(step), bench.memory.origins
+    if origins:
+        others = surroundings.standing(left for place, left in now.ambient if place != at)
+        for line in surroundings.put_back(origins, others):
+            bench.tell(line)
+    settings = surroundings.standing(layers.above(now.ambient, at))
+    for line in surroundings.put(settings, bench.space, origins):
         bench.tell(line)
     return settings
 
@@ -295,6 +300,7 @@ def _keep(
     before, task = running.trial, running.trial.task
     phase = Phase(running.batch.put, writes=True)
     changed = ambient.changes(running.ambient, ambient.snapshot())
+    surroundings.note(bench.memory.origins, changed, running.ambient.values)
     read = _all_read(touched, task)
     result = trial.outcome(before, shown.value, shown.has_value, phase, read)
     around = _circumstances(bench, running, shown, touched, changed, phase, seconds)

@@ -42,7 +42,12 @@ def standing(records: Iterable[Record]) -> dict[str, Setting]:
     return found
 
 
-def put(settings: Settings, space: Namespace) -> tuple[str, ...]:
+Origins = dict[str, tuple[object, Digest]]
+"""What keys were in this process before steps set them (`GONE`: not there), and the digest of what
+the steps left of them."""
+
+
+def put(settings: Settings, space: Namespace, origins: Origins) -> tuple[str, ...]:
     """Put the settings in place where the process differs; lines about those that would not go."""
     if not settings:
         return ()
@@ -52,7 +57,31 @@ def put(settings: Settings, space: Namespace) -> tuple[str, ...]:
         for key, setting in settings.items()
         if key not in now or digest_of(now[key]) != setting.digest
     }
-    return ambient.apply(_values(missing, space.values))
+    values = _values(missing, space.values)
+    note(origins, values, now)
+    return ambient.apply(values)
+
+
+def note(origins: Origins, changed: Mapping[str, object], before: Mapping[str, object]) -> None:
+    """Remember what keys were before a step set them."""
+    for key, value in changed.items():
+        if not key.startswith(RANDOM):
+            first = origins[key][0] if key in origins else before.get(key, kinds.GONE)
+            origins[key] = (first, digest_of(value))
+
+
+def put_back(origins: Origins, settings: Settings) -> tuple[str, ...]:
+    """Put back what steps had set and none of `settings` sets any more, where nobody else has set
+    it since."""
+    stray = origins.keys() - settings.keys()
+    if not stray:
+        return ()
+    now, found = ambient.snapshot().values, {}
+    for key in stray:
+        first, left = origins.pop(key)
+        if digest_of(now.get(key, kinds.GONE)) == left != digest_of(first):
+            found[key] = first
+    return ambient.apply(found)
 
 
 def _values(
