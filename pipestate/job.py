@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from .errors import DamageError, StoreError, TrustError, UsageError
+from .errors import DamageError, PackError, StoreError, TrustError, UsageError
 from .ledger import Ledger
 from .pipe import graph, slices, status, why
 from .pipe.graph import Held, Standing
@@ -289,9 +289,12 @@ class Job(MutableMapping[str, Any]):
             component, versions.describe(component), namespace=vars(self._module), phase=phase
         )
         if version.kind == "lost":
-            raise UsageError(
-                f"the value for {step} cannot be kept: {version.flaw}",
+            kind, _, where = version.flaw.partition(f" at {VALUE}")
+            raise PackError(
+                f"the value for {step} cannot be kept: {kind}{where and f' at {step}{where}'}",
                 "set what can be pickled",
+                kind=kind,
+                where=where,
             )
         return version
 

@@ -462,3 +462,10 @@ def test_what_a_plain_cell_has_set_since_stays(play: Player) -> None:
     first = ("a: import os; os.environ['PIPESTATE_TEST'] = '1'", "a: import os")
     plain = "os.environ['PIPESTATE_TEST'] = '2'"
     assert play(first[0], plain, first[1], f"b: {ENVIRONMENT}", "v") == "'2'"
+
+
+def test_a_change_in_place_to_what_is_kept_out_of_the_store_is_made_again(play: Player) -> None:
+    """After a restart the steps that worked on it run again as well, and those that only read it
+    do not."""
+    first = ("%%step a --no-save big\nbig = [5]", "b: big.append(3)", "c: r = sum(big)")
+    assert play(*first, "restart", "big, r") == "([5, 3], 8)"

@@ -23,7 +23,7 @@ from ..store.versions import Phase
 from .bindings import DORMANT, Binding
 from .namespace import Namespace
 from .outlook import Outlook
-from .trial import Task, Trial
+from .trial import LEFT_OUT, Task, Trial
 
 
 def prepare(
@@ -124,7 +124,8 @@ def _made_in(given: Binding, row: Row) -> str:
 def _as_they_look(
     placed: Mapping[str, Binding], space: Namespace, phase: Phase
 ) -> dict[str, Binding]:
-    """Bindings whose digest has moved with a definition that they name: what they are now.
+    """Bindings whose digest has moved with a definition that they name, or that have none for they
+    are left out of the store: what they are now.
 
     An instance stands for its class too; that the class was changed since is no change by the body.
     """
@@ -135,7 +136,10 @@ def _as_they_look(
         for name, binding in placed.items()
         if binding.version is not None
         and space.is_current(name)
-        and any(digest_of(need) != digest for need, digest in binding.version.needs.items())
+        and (
+            binding.version.flaw == LEFT_OUT
+            or any(digest_of(need) != digest for need, digest in binding.version.needs.items())
+        )
     }
     if not moved:
         return looks
