@@ -21,7 +21,7 @@ from pathlib import Path
 
 from .. import job
 from ..cell.names import visible
-from ..errors import PackError, StoreError, UsageError
+from ..errors import PackError, PipeStateError, StoreError, UsageError
 from ..ledger import Ledger
 from ..pipe import layers
 from ..pipe.layers import Layers
@@ -285,7 +285,9 @@ def note_failure(
 
 
 def kind_of(error: BaseException) -> str:
-    """An error in a line."""
+    """An error in a line; what pipestate itself says needs no name."""
+    if isinstance(error, PipeStateError):
+        return error.message[:200]
     lines = str(error).splitlines()
     return f"{type(error).__name__}{': ' if lines else ''}{lines[0] if lines else ''}"[:200]
 
