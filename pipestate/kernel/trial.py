@@ -120,15 +120,7 @@ def outcome(
     bound = frozenset(rebound | (task.names.binds & now.keys()))
     gone = frozenset((trial.objects.keys() | task.names.deletes) - now.keys())
     statements.note(task.names, space, bound)
-    touched = {
-        n
-        for n, b in trial.placed.items()
-        if n in now
-        and b.version
-        and b.version.mutable
-        and not trial.is_set_up(n)
-        and b.version.flaw != LEFT_OUT
-    }
+    touched = {n for n in trial.placed.keys() & now.keys() if _is_changeable(trial, n)}
     lost = lost_digest(trial, files)
     definitions = space.definitions(now)
     values = {name: now[name] for name in bound | touched}
@@ -161,6 +153,14 @@ def outcome(
         if name != VALUE and _has_moved(trial, name, version)
     )
     return Outcome(tuple(kept), moved, bound, gone, _flaws(kept))
+
+
+def _is_changeable(trial: Trial, name: str) -> bool:
+    """Whether the body may have changed what it found under a name, in a way that counts."""
+    version = trial.placed[name].version
+    if version is None or version.flaw == LEFT_OUT:  # not in memory: `stage` has looked at the rest
+        return False
+    return version.mutable and not trial.is_set_up(name)
 
 
 def as_they_were(trial: Trial, now: Mapping[str, Any], phase: Phase) -> frozenset[str]:
