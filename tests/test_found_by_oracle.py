@@ -450,15 +450,19 @@ ENVIRONMENT = "import os\nv = os.environ.get('PIPESTATE_TEST')"
     ],
 )
 def test_what_a_step_sets_no_more_is_as_it_was_before(
-    play: Player, before: str, after: str, expected: str
+    play: Player, monkeypatch: pytest.MonkeyPatch, before: str, after: str, expected: str
 ) -> None:
     """Also for the step itself, when it runs again."""
+    monkeypatch.delenv("PIPESTATE_TEST", raising=False)
     first = (f"a: import os; {before}", f"b: {ENVIRONMENT}", f"a: import os; {after}")
     assert play(*first, f"b: {ENVIRONMENT}", "repr(v)") == repr(expected)
 
 
-def test_what_a_plain_cell_has_set_since_stays(play: Player) -> None:
+def test_what_a_plain_cell_has_set_since_stays(
+    play: Player, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The step sets it no more, and somebody else does."""
+    monkeypatch.delenv("PIPESTATE_TEST", raising=False)
     first = ("a: import os; os.environ['PIPESTATE_TEST'] = '1'", "a: import os")
     plain = "os.environ['PIPESTATE_TEST'] = '2'"
     assert play(first[0], plain, first[1], f"b: {ENVIRONMENT}", "v") == "'2'"

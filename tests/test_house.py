@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import pipestate
+from pipestate.cell import lookers
+from pipestate.store import codefacts
 
 ROOT = Path(pipestate.__file__).parent
 MODULES = sorted(module for module in ROOT.rglob("*.py") if module.stat().st_size)
@@ -111,3 +113,8 @@ def test_no_function_outgrows_a_screen() -> None:
 def test_every_room_says_what_it_is_for(module: Path) -> None:
     """A module begins with a docstring."""
     assert ast.get_docstring(ast.parse(module.read_text(encoding="utf-8")))
+
+
+def test_a_text_that_names_what_it_reads_is_known_in_cells_and_in_functions() -> None:
+    """The two floors do not know each other: their lists are kept the same here."""
+    assert codefacts.FRAME_READERS == lookers.FRAME_READERS

@@ -21,7 +21,7 @@ from ..pipe.lines import differing
 from ..pipe.status import STEP_VALUE
 from ..record import ABSENT, Digest, Pipe, Record, Seen
 from .bench import Bench
-from .outlook import Outlook
+from .outlook import Outlook, Site
 from .surroundings import RANDOM
 from .trial import Task
 
@@ -129,11 +129,12 @@ def touches(bench: Bench, step: str) -> Touches:
         changes |= _ambient_of(record)
     if names is not None:
         named = {path.name for path in names.reads}
-        reads |= named if _is_proved(bench, step) else _reached(bench, step, named)
+        is_proved = _is_proved(bench, step)
+        reads |= named if is_proved else _reached(bench, step, named)
         binds |= names.binds - imported
         touched = names.may_bind | names.writes | _changed(bench, step, names)
         changes |= touched | names.deletes
-        if not _is_proved(bench, step):
+        if not is_proved:
             again = names.binds & named  # `xs += [1]` works in place
             found = _may_hold(bench, step, touched | again)
             changes |= found | _mates(bench, step, touched | again | found)
@@ -162,16 +163,19 @@ def _changed(bench: Bench, step: str, names: Names) -> frozenset[str]:
     """The names of which a step keeps parts, and may change them by another name."""
     if names.is_changing:
         return names.kept
-    site = bench.memory.site or bench.whole()
-    held = site.layers.before(step)
+    held = _site(bench).layers.before(step)
     kinds = {n: one.version.types.get(n) for n in names.kept if (one := held.get(n)) is not None}
     return frozenset(n for n in names.kept if kinds.get(n) not in _LOOKED_AT)
 
 
+def _site(bench: Bench) -> Site:
+    """Where the task that is asked for stands; the whole job where there is none."""
+    return bench.memory.site or bench.whole()
+
+
 def _mates(bench: Bench, step: str, names: Iterable[str]) -> set[str]:
     """The names that share objects with `names` before a step: it may change them as well."""
-    site = bench.memory.site or bench.whole()
-    held = site.layers.before(step)
+    held = _site(bench).layers.before(step)
     known = (held.get(name) for name in names)
     return {mate for one in known if one is not None for mate in one.version.names}
 
@@ -180,7 +184,7 @@ def _may_hold(bench: Bench, step: str, names: Iterable[str]) -> set[str]:
     """The names of whose objects steps above may have put parts into what `names` stand for: those
     have no records that tell."""
     wanted, found = set(names), set[str]()
-    for other in reversed(graph.above((bench.memory.site or bench.whole()).order, step)):
+    for other in reversed(graph.above(_site(bench).order, step)):
         said = None if _is_proved(bench, other) else bench.names_of(other)
         if said is not None and not wanted.isdisjoint(said.binds | said.may_bind):
             wanted |= said.kept
@@ -190,7 +194,7 @@ def _may_hold(bench: Bench, step: str, names: Iterable[str]) -> set[str]:
 
 def _reached(bench: Bench, step: str, names: Iterable[str]) -> frozenset[str]:
     """The names, and those that the code reads which they stand for before a step."""
-    held = (bench.memory.site or bench.whole()).layers.before(step)
+    held = _site(bench).layers.before(step)
 
     def reads_of(name: str) -> Iterable[str]:
         one = held.get(name)

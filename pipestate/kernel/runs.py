@@ -305,7 +305,7 @@ def _keep(
     surroundings.note(bench.memory.origins, changed, running.ambient.values)
     read = _all_read(touched, task)
     result = trial.outcome(before, shown.value, shown.has_value, phase, read)
-    around = _circumstances(bench, running, shown, touched, changed, phase, seconds)
+    around = _circumstances(bench, running, shown, touched, read, changed, phase, seconds)
     record = keeping.record_of(before, result, around)
     changes = meanings.meanings(before, result)
     run = bench.ledger.commit(
@@ -353,6 +353,7 @@ def _circumstances(
     running: Running,
     shown: outputs.Shown,
     touched: files.Touched,
+    read: tuple[FileState, ...],
     changed: Mapping[str, object],
     phase: Phase,
     seconds: float,
@@ -368,7 +369,7 @@ def _circumstances(
         ambient=surroundings.keep(left, phase),
         moved=surroundings.inputs(running.settings, changed),
         packages=modules.stamps(used),
-        files_read=_all_read(touched, task),
+        files_read=read,
         files_written=touched.states_written(),
         files_before={
             path: None if copy is None else put(Path(copy).read_bytes())

@@ -37,7 +37,8 @@ LINE_NAMES = frozenset({"__doc__", "__firstlineno__", "__static_attributes__", "
 """What a class body stores that says where or how it is written, not what it is."""
 
 FRAME_READERS = frozenset({"eval", "evaluate", "query", "sql"})
-"""Methods that look names up in their caller's frame, by what a text says."""
+"""Methods that look names up in their caller's frame, by what a text says; the same as in a cell's
+source (`cell.lookers`), which is not for this floor to import."""
 
 _WORD = re.compile(r"[^\W\d]\w*")
 
