@@ -473,3 +473,9 @@ def test_a_change_in_place_to_what_is_kept_out_of_the_store_is_made_again(play: 
     do not."""
     first = ("%%step a --no-save big\nbig = [5]", "b: big.append(3)", "c: r = sum(big)")
     assert play(*first, "restart", "big, r") == "([5, 3], 8)"
+
+
+def test_what_a_step_deleted_is_not_back_because_its_maker_runs_for_another(play: Player) -> None:
+    """The one that was asked for last says what a name means."""
+    first = ("a: m = 0", "b: del m", "c: it = iter(range(9))\nm = 0", "restart", "b: del m")
+    assert play(*first, "%pipe load", "next(it), 'm' in globals()") == "(0, False)"

@@ -145,7 +145,7 @@ def _takes(trial: Trial, result: Outcome, name: str, version: Version | None = N
         return trial.task.is_asked or _is_lost(now) or _was_free(trial, name)
     known, placed = trial.aside[name], trial.placed.get(name)
     if known is None:
-        return trial.task.is_asked or name not in trial.outlook.deleted_below()
+        return trial.task.is_asked or name not in trial.outlook.deleted()
     if version is not None and _is_equal(known, version, name) and _is_above(trial, known):
         return True
     if name in trial.carried and not (version is not None and _is_equal(known, version, name)):
@@ -189,7 +189,7 @@ def _was_free(trial: Trial, name: str) -> bool:
         return True
     known = trial.outlook.space.bindings.get(name)
     if known is None:
-        return name not in trial.outlook.deleted_below()
+        return name not in trial.outlook.deleted()
     return name not in trial.objects or known.maker == trial.task.step
 
 

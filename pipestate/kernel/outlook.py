@@ -271,11 +271,19 @@ class Outlook:
             buffer_digest=self.phase.digest,
         ).digest
 
-    def deleted_below(self) -> frozenset[str]:
-        """The names that a step below deletes: they mean nothing at the end of the pipe."""
-        at = self.order.index(self.step) + 1 if self.step in self.order else len(self.order)
-        heads = [head for step in self.order[at:] if (head := self.head(step)) is not None]
-        return frozenset(name for head in heads for name in head.gone)
+    def deleted(self) -> frozenset[str]:
+        """The names that mean nothing because a step has deleted them: one below, or one above
+        that was asked for after this step had made them."""
+        at = self.order.index(self.step) if self.step in self.order else len(self.order)
+        own = self.head(self.step)
+        made = own.made if own is not None else ()
+        return frozenset(
+            name
+            for place, step in enumerate(self.order)
+            if place != at and (head := self.head(step)) is not None
+            for name in head.gone
+            if place > at or name in made
+        )
 
     def joint(self, names: Iterable[str]) -> Mapping[str, Digest]:
         """The joint digest of each group of `names` that are kept as one component."""
