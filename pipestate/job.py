@@ -23,8 +23,9 @@ from .pipe.status import StepStatus, World
 from .record import SET, VALUE, Digest, Meaning, Record, Run, Version
 from .store import blobs, digests, versions
 from .store.folder import locate, open_store
+from .store.phases import Phase
 from .store.trust import is_distrust
-from .store.versions import Component, Phase
+from .store.versions import Component
 
 
 def get(job: str, step: str, default: Any = None, *, store: str | Path | None = None) -> Any:

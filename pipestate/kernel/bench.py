@@ -28,7 +28,7 @@ from ..pipe.places import Cells, Row
 from ..pipe.status import STEP_VALUE, Reason, World, because, judge
 from ..record import AccessPath, Digest, FileState, Pipe, Record, Seen
 from ..store.leases import Lease
-from ..store.versions import Phase
+from ..store.phases import Phase
 from . import modules, notebooks, surroundings
 from .namespace import Namespace
 from .outlook import Direction, Outlook, Site

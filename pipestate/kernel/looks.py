@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from ..record import VALUE, Version
 from ..store import digests, versions
-from ..store.versions import Component, Phase, Source
+from ..store.phases import Phase
+from ..store.versions import Component, Source
 
 _DEFINITIONS: Final = (types.FunctionType, type)
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from ..cell.names import visible
 from ..record import VALUE, Digest, Version
 from ..store import digests
-from ..store.versions import Phase
+from ..store.phases import Phase
 from . import together
 from .bindings import DORMANT, Amendment, Binding
 from .namespace import Junk

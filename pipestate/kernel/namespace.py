@@ -23,7 +23,8 @@ from ..cell.names import is_hidden, visible
 from ..errors import StoreError
 from ..record import Digest, Text, Version
 from ..store import digests, versions
-from ..store.versions import Component, Fetch, Phase, Put, Source
+from ..store.phases import Phase, Put
+from ..store.versions import Component, Fetch, Source
 from .bindings import DORMANT, Amendment, Binding, Bindings, Origin, Plain, is_light
 from .looks import is_own, is_same, look, without
 

@@ -19,7 +19,7 @@ from ..pipe.places import Row
 from ..pipe.status import STEP_VALUE, Found, Reason, because, judge_stood, value_found
 from ..record import ABSENT, AccessPath, Digest, Pipe, Record
 from ..store import digests
-from ..store.versions import Phase
+from ..store.phases import Phase
 from .bindings import Amendment, Binding, Origin
 from .namespace import Namespace
 

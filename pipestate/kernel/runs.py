@@ -30,7 +30,7 @@ from ..record import VALUE, AccessPath, Blob, FileState, Input
 from ..store import versions
 from ..store.folder import Batch
 from ..store.leases import Lease
-from ..store.versions import Phase
+from ..store.phases import Phase
 from . import (
     ambient,
     caches,

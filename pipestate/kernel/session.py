@@ -28,7 +28,7 @@ from ..errors import DamageError, StoreError, UsageError
 from ..ledger import Ledger
 from ..pipe import graph, slices, status
 from ..pipe.status import Reason, StepStatus, World, because
-from ..record import Digest, Meaning, Record, Run, Text
+from ..record import Blob, Digest, Meaning, Record, Run, Text
 from ..store.leases import Lease
 from . import (
     absences,
@@ -79,9 +79,11 @@ class Session:
     @classmethod
     def open(cls, shell: Any, ledger: Ledger, settings: Settings, doors: Doors) -> Session:
         """A session of this shell with a job; what the namespace holds counts as plain cells'."""
-        space = Namespace(
-            shell.user_ns, ledger.fetch, lambda data: session.ledger.batch().put(data)
-        )
+
+        def put(data: bytes | memoryview, *, ready: Callable[[], None] | None = None) -> Blob:
+            return session.ledger.batch().put(data, ready=ready)
+
+        space = Namespace(shell.user_ns, ledger.fetch, put)
         session = cls(Bench(shell, ledger, settings, doors, space))
         space.past = Past(
             lambda name, digest: session.ledger.definition(name, digest),

@@ -19,7 +19,7 @@ from ..ledger import Ledger
 from ..pipe.places import Row
 from ..record import AccessPath, Given, Input, Version
 from ..store import versions
-from ..store.versions import Phase
+from ..store.phases import Phase
 from .bindings import DORMANT, Binding
 from .namespace import Namespace
 from .outlook import Outlook

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..pipe.status import Reason, because
 from ..record import ABSENT, Digest, FileState, Record, Version
 from ..store import blobs, codecs
-from ..store.versions import Phase
+from ..store.phases import Phase
 from . import ambient, files, kinds
 from .namespace import Namespace
 

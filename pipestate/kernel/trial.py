@@ -19,7 +19,8 @@ from ..cell.names import Names, visible
 from ..cell.source import StepLine
 from ..record import ABSENT, VALUE, Digest, FileState, Given, Input, Version
 from ..store import blobs, digests, versions
-from ..store.versions import Component, Phase
+from ..store.phases import Phase
+from ..store.versions import Component
 from . import effects, statements
 from .bindings import Binding
 from .looks import look

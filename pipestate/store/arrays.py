@@ -58,7 +58,7 @@ def walk_buffer(walk: Walk, obj: object) -> None:
     elif (first := _first(walk, key)) is not None:
         walk.emit(_relation(first, place))
     walk.emit(b"a" + text(getattr(obj, "typecode", "")))
-    walk.emit(walk.content(memoryview(obj).cast("B")))
+    walk.content(memoryview(obj).cast("B"))
 
 
 def address(array: Any) -> int:
@@ -145,7 +145,7 @@ def walk_content(walk: Walk, array: Any, *, parent: int | None = None) -> None:
         walk.push([Token(b"O"), *items], parent=parent, holder=ROOT)
     elif dtype.itemsize and array.size:
         flat = numpy.ascontiguousarray(array).reshape(-1).view("u1")
-        walk.emit(walk.content(memoryview(flat)))
+        walk.content(memoryview(flat))
 
 
 class _Field:

@@ -95,11 +95,18 @@ class Blobs:
     _proved: dict[Digest, bytes] = field(default_factory=dict, repr=False)
     _samples: set[bytes] = field(default_factory=set, repr=False)
 
-    def put(self, data: bytes | bytearray | memoryview, *, digest: Digest | None = None) -> Blob:
+    def put(
+        self,
+        data: bytes | bytearray | memoryview,
+        *,
+        digest: Digest | None = None,
+        ready: Callable[[], None] | None = None,
+    ) -> Blob:
         """Keep `data` and say by which name. Bytes that are there already are not written again.
 
         `digest`, where the caller has it, saves hashing bytes that are there already; bytes that
-        are not there are hashed while they are written, and named by what was found.
+        are not there are hashed while they are written, and named by what was found. `ready` is
+        called when all is written, and may raise to give up what has no name yet.
         Raises StoreError when they cannot be written.
         """
         view = flat(data)
@@ -113,7 +120,7 @@ class Blobs:
                 return Blob(digest, view.nbytes)
             if sample:
                 self._samples.add(sample)
-            return Blob(self._write(view), view.nbytes)
+            return Blob(self._write(view, ready), view.nbytes)
 
     def map(self, blob: Blob) -> memoryview:
         """The bytes of a blob as writable memory; writing to it never reaches the file.
@@ -251,13 +258,15 @@ class Blobs:
         folders.sync(file)
         folders.sync(os.path.dirname(file))
 
-    def _write(self, view: memoryview) -> Digest:
+    def _write(self, view: memoryview, ready: Callable[[], None] | None) -> Digest:
         temporary, fd = self._temporary()
         try:
             try:
                 name = _write_hashing(fd, view)
                 if self.durable:
                     os.fsync(fd)
+                if ready is not None:
+                    ready()
                 self._name(temporary, name)
                 # Of the very file that was written: another may have come under its name since.
                 self._proved[name] = _stamp(os.fstat(fd))

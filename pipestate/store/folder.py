@@ -179,12 +179,21 @@ class Batch:
     _files: dict[Digest, tuple[Blob, Bytes]] = field(default_factory=dict)
     _records: dict[Digest, bytes] = field(default_factory=dict)
 
-    def put(self, data: Bytes, *, digest: Digest | None = None) -> Blob:
-        """Keep bytes; `digest`, where known, saves hashing what the store has already."""
+    def put(
+        self,
+        data: Bytes,
+        *,
+        digest: Digest | None = None,
+        ready: Callable[[], None] | None = None,
+    ) -> Blob:
+        """Keep bytes; `digest`, where known, saves hashing what the store has already.
+
+        A thread may do it. `ready` is called when a file is written, and may raise to give it up.
+        """
         view = flat(data)
         if view.nbytes >= ROW:
             self.store.make_folder()
-            blob = self.store.blobs.put(view, digest=digest)
+            blob = self.store.blobs.put(view, digest=digest, ready=ready)
             self._files[blob.digest] = (blob, data)
             return blob
         name = _digest(view)

@@ -12,12 +12,13 @@ import sys
 import types
 import weakref
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
 from ..record import AccessPath, Key
 from .streams import NOTHING, hash_buffer, stream
+from .walk import BufferDigest
 
 
 class Lookup(enum.Enum):
@@ -59,7 +60,7 @@ def parts(
     size: int = 0,
     limit: int = 256,
     definitions: Mapping[int, str] = NOTHING,
-    buffer_digest: Callable[[memoryview], str] = hash_buffer,
+    buffer_digest: BufferDigest = hash_buffer,
 ) -> dict[str, str]:
     """The digests of columns, keys and attributes by `str(path)`; of the first `limit` of them.
 

@@ -232,7 +232,7 @@ def _parts(walk: Walk, obj: object, reduced: tuple[Any, ...]) -> list[object]:
 def walk_buffer(walk: Walk, obj: object) -> None:
     """Bytes that the packer keeps out of band."""
     assert isinstance(obj, PickleBuffer)
-    walk.emit(walk.content(obj.raw()))
+    walk.content(obj.raw())
 
 
 def walk_type_variable(walk: Walk, obj: object) -> None:

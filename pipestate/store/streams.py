@@ -7,7 +7,7 @@ together (see `joints`). It holds the objects whose ids it tells, so that the id
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
 from types import MappingProxyType
@@ -17,7 +17,7 @@ from blake3 import blake3
 from ..record import AccessPath
 from . import where
 from .reduced import select
-from .walk import LEAVES, Findings, Place, Walk
+from .walk import LEAVES, BufferDigest, Findings, Place, Walk
 
 BIG = 1 << 20
 NO_READS: frozenset[AccessPath] = frozenset()
@@ -86,7 +86,7 @@ def stream(
     *,
     name: str = "",
     definitions: Mapping[int, str] = NOTHING,
-    buffer_digest: Callable[[memoryview], str] = hash_buffer,
+    buffer_digest: BufferDigest = hash_buffer,
 ) -> Stream:
     """Look at a value. `name` is what a flaw's place begins with.
 
@@ -110,6 +110,7 @@ def stream(
     finally:
         if was_enabled:
             gc.enable()
+        findings.settle()
     numbering = walk.numbering
     return Stream(
         digest=digest,

@@ -12,6 +12,7 @@ import datetime
 import decimal
 import io
 import pickle
+import sys
 from collections.abc import Collection, Container
 from itertools import chain, compress
 from typing import Any
@@ -45,6 +46,7 @@ def containers(
     levels: list[list[object]] = []
     level: list[object] = [root]
     ids: set[int] = set()
+    is_below_tuples = False
     for depth in range(MAX_DEPTH):
         kinds = set(map(type, level))
         if not kinds <= KINDS:
@@ -54,13 +56,18 @@ def containers(
         inner = level if kinds <= INNER else _of_kinds(level, INNER)
         mutable = inner if kinds <= MUTABLE else _of_kinds(inner, MUTABLE)
         if mutable:
-            known = len(ids) + len(mutable)
-            ids.update(map(id, mutable))
-            if len(ids) != known or any(_is_any_in(mutable, found) for found in seen if found):
+            # One is held by the lists of this level, and by the one thing that it was found in: by
+            # more, if it can be reached twice. A shared tuple holds once what is reached twice.
+            holders = len({id(level), id(inner), id(mutable)}) + 1
+            shared = mutable if is_below_tuples else _held_by_more(mutable, holders)
+            known = len(ids) + len(shared)
+            ids.update(map(id, shared))
+            if len(ids) != known or any(_is_any_in(shared, found) for found in seen if found):
                 return None
             levels.append(mutable)
         if len(mutable) != len(inner) and _is_too_wide(inner, depth):
             return None
+        is_below_tuples |= tuple in kinds
         level = _below(inner, kinds & INNER)
     if deep is not None:
         deep.update(_links(root))
@@ -102,6 +109,13 @@ def _is_too_wide(inner: list[object], depth: int) -> bool:
 
 def _of_kinds(level: list[object], kinds: frozenset[type]) -> list[object]:
     return list(compress(level, map(kinds.__contains__, map(type, level))))
+
+
+def _held_by_more(objects: list[object], holders: int) -> list[object]:
+    """Those that something else holds as well. To remember a million ids costs as much as the
+    pickle, and nearly nothing is shared."""
+    alone = next(map(sys.getrefcount, [[]])) + holders - 1
+    return list(compress(objects, map(alone.__ne__, map(sys.getrefcount, objects))))
 
 
 def _is_any_in(objects: list[object], ids: Container[int]) -> bool:

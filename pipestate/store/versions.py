@@ -1,15 +1,13 @@
 """Values to versions and back: where digests, pickles and blobs meet.
 
 `describe` says what a component is (its digest, what its code reads) without keeping it, `keep`
-packs it as well, `load` gives the objects again. A big buffer is hashed once in a `Phase`, however
-often it is met: by the digest of one name, of another that shares it, and by the pickle.
+packs it as well, `load` gives the objects again.
 
 It does not know what a step or a kernel is; a script keeps and loads values by the same verbs.
 """
 
 from __future__ import annotations
 
-import ctypes
 import linecache
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,72 +16,12 @@ from typing import Any
 from ..errors import DamageError, PackError
 from ..record import Blob, Version
 from . import blobs, codecs, digests
+from .phases import Phase
 
 PROOF_BYTES = 64 * 1024
 """Packs up to this size are proved by loading them: bigger ones would cost what they save."""
 
-BIG = 1 << 20
-"""From this size on, a buffer that is going to be kept is written while it is hashed."""
-
-Put = Callable[[bytes | memoryview], Blob]
 Fetch = Callable[[Sequence[Blob]], Sequence[memoryview]]
-
-
-class Phase:
-    """The buffers met between two moments when nothing of the user's runs, each hashed once.
-
-    `put` keeps bytes in the store; with `writes`, big buffers are put at their first digest. The
-    buffers are held as long as the phase is, so that an address means the same bytes throughout.
-    """
-
-    def __init__(self, put: Put, *, writes: bool = False) -> None:
-        self._put = put
-        self._writes = writes
-        self._met: dict[tuple[int, int], tuple[str, Blob | None, memoryview]] = {}
-
-    def digest(self, view: memoryview) -> str:
-        """The digest of a contiguous buffer."""
-        key = (_address(view), view.nbytes)
-        met = self._met.get(key)
-        if met is None:
-            blob = self._put(view) if self._writes and view.nbytes >= BIG else None
-            met = (blob.digest if blob else blobs.digest(view), blob, view)
-            self._met[key] = met
-        return met[0]
-
-    def put(self, view: bytes | memoryview) -> Blob:
-        """Keep a buffer in the store."""
-        if isinstance(view, bytes):
-            return self._put(view)
-        key = (_address(view), view.nbytes)
-        met = self._met.get(key)
-        if met is not None and met[1] is not None:
-            return met[1]
-        blob = self._put(view)
-        self._met[key] = (blob.digest, blob, view)
-        return blob
-
-
-class _Buffer(ctypes.Structure):
-    """The head of CPython's Py_buffer, which is all that an address needs."""
-
-    _fields_ = (
-        ("buf", ctypes.c_void_p),
-        ("obj", ctypes.py_object),
-        ("rest", ctypes.c_byte * 128),
-    )
-
-
-def _address(view: memoryview) -> int:
-    """Where a buffer's bytes are; ctypes' own way refuses read-only memory."""
-    buffer = _Buffer()
-    ctypes.pythonapi.PyObject_GetBuffer(
-        ctypes.py_object(view), ctypes.byref(buffer), ctypes.c_int(0)
-    )
-    try:
-        return buffer.buf or 0
-    finally:
-        ctypes.pythonapi.PyBuffer_Release(ctypes.byref(buffer))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,12 @@ and know the machine; it does not know them.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Protocol
 
 from blake3 import blake3
 
@@ -42,18 +44,43 @@ class Token(bytes):
     __slots__ = ()
 
 
+class Writing(Protocol):
+    """Who is about to know the digest of a buffer; see `phases`."""
+
+    def digest(self) -> str:
+        """The digest, once it is known; raises what the writing raised."""
+
+    def give_up(self) -> None:
+        """Let the buffer change from now on."""
+
+
+BufferDigest = Callable[[memoryview], str | Writing]
+
+
 @dataclass(slots=True)
 class Findings:
     """What a walk and the walks inside it found beside the tokens."""
 
     definitions: Mapping[int, str]
-    buffer_digest: Callable[[memoryview], str]
+    buffer_digest: BufferDigest
     reads: set[AccessPath] = field(default_factory=set)
     writes: set[str] = field(default_factory=set)
     needs: set[str] = field(default_factory=set)
     named: dict[int, bytes] = field(default_factory=dict)
     installed: dict[int, bytes] = field(default_factory=dict)
     alive: list[object] = field(default_factory=list)
+    writings: list[Writing] = field(default_factory=list)
+
+    def settle(self) -> None:
+        """Wait until no buffer is looked at any more: then it may change."""
+        try:
+            for writing in self.writings:
+                with contextlib.suppress(Exception):  # told where the digest was asked for
+                    writing.digest()
+        except BaseException:
+            for writing in self.writings:
+                writing.give_up()
+            raise
 
 
 @dataclass(slots=True)
@@ -110,7 +137,7 @@ class Walk:
         self.is_inside = is_inside
         self.flaws: list[tuple[object, str]] = []
         self.nbytes = 0
-        self._out: list[bytes] = []
+        self._out: list[bytes | Writing] = []
         self._hasher = blake3()
         self._stack: list[Frame] = []
         self._later: list[Callable[[], None]] = []
@@ -163,7 +190,9 @@ class Walk:
         handler(self, item)
 
     def _flush(self) -> None:
-        joined = b"".join(self._out)
+        if self.findings.writings:
+            self._out = [t if isinstance(t, bytes) else _digested(t) for t in self._out]
+        joined = b"".join(self._out)  # type: ignore[arg-type]
         self.nbytes += len(joined)
         self._hasher.update(joined)
         self._out.clear()
@@ -246,12 +275,18 @@ class Walk:
 
         self.push(items, holder=holder, end=end)
 
-    def content(self, buffer: memoryview) -> bytes:
-        """A token for raw bytes."""
+    def content(self, buffer: memoryview) -> None:
+        """Write out raw bytes. Whoever is about to know their digest is asked for it at the end."""
         self.nbytes += buffer.nbytes
         if buffer.nbytes <= SMALL:
-            return b"b%d:" % buffer.nbytes + buffer
-        return b"B" + self.findings.buffer_digest(buffer).encode()
+            self._out.append(b"b%d:" % buffer.nbytes + buffer)
+            return
+        digest = self.findings.buffer_digest(buffer)
+        if isinstance(digest, str):
+            self._out.append(b"B" + digest.encode())
+        else:
+            self.findings.writings.append(digest)
+            self._out.append(digest)
 
     def fail(self, obj: object, reason: str) -> None:
         """Note that an object cannot be kept, and write its type in its place."""
@@ -295,6 +330,10 @@ class Walk:
     def inner(self, root: object) -> Walk:
         """A walk of its own for a definition, with the same findings: it shares nothing with it."""
         return Walk(root, self.select, self.findings, is_inside=True)
+
+
+def _digested(writing: Writing) -> bytes:
+    return b"B" + writing.digest().encode()
 
 
 # --- scalars -------------------------------------------------------------------------------------
