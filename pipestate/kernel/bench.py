@@ -99,6 +99,8 @@ class Memory:
     sited: Task | None = None
     makers: Makers = field(default_factory=Makers)
     made_for: Pipe | None = None
+    loose: set[str] = field(default_factory=set)
+    """The steps whose part in `makers` may become another one without a new record of theirs."""
     gone: dict[str, str] = field(default_factory=dict)
     """The names whose values went with a store that was deleted or replaced, and their steps."""
     lines: Lines = field(default_factory=Lines)
@@ -106,7 +108,7 @@ class Memory:
     def clear(self) -> None:
         """Forget the job: another one, or another store of it, is gone over to."""
         parts = (self.set_up, self.tasks, self.cells, self.attempts, self.gone, self.helpers)
-        for known in (*parts, self.origins):
+        for known in (*parts, self.loose, self.origins):
             known.clear()
         self.site = self.sited = self.made_for = None
         self.makers, self.lines = Makers(), Lines()

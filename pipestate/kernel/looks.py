@@ -14,11 +14,15 @@ from ..store.versions import Component, Source
 _DEFINITIONS: Final = (types.FunctionType, type)
 
 
+def may_be_own(kind: type) -> bool:
+    """Whether a function or a class of the notebook may be of this type."""
+    return issubclass(kind, _DEFINITIONS)
+
+
 def is_own(value: object) -> bool:
     """Whether it is a function or a class of the notebook."""
     # Not isinstance: that asks the value for its class, and any object of the user's is met here.
-    is_definition = issubclass(type(value), _DEFINITIONS)
-    return is_definition and getattr(value, "__module__", None) == "__main__"
+    return may_be_own(type(value)) and getattr(value, "__module__", None) == "__main__"
 
 
 def is_same(known: Version | None, now: Version, name: str) -> bool:

@@ -26,7 +26,7 @@ from ..store import digests, versions
 from ..store.phases import Phase, Put
 from ..store.versions import Component, Fetch, Source
 from .bindings import DORMANT, Amendment, Binding, Bindings, Origin, Plain, is_light
-from .looks import is_own, is_same, look, without
+from .looks import is_own, is_same, look, may_be_own, without
 
 _NOTHING: Final[Mapping[str, Any]] = types.MappingProxyType({})
 NOWHERE: Final = Origin()
@@ -112,8 +112,11 @@ class Namespace:
         `now` are the user's names and their objects, where they have been asked for already.
         """
         found: dict[int, str] = {}
-        for name, value in (visible(self.ns) if now is None else now).items():
-            if is_own(value) and (id(value) not in found or value.__name__ == name):
+        names = visible(self.ns) if now is None else now
+        kinds = {kind for kind in set(map(type, names.values())) if may_be_own(kind)}
+        own = [(name, one) for name, one in names.items() if type(one) in kinds and is_own(one)]
+        for name, value in own:
+            if id(value) not in found or value.__name__ == name:
                 found[id(value)] = name
         for (name, digest), value in self.earlier.items():
             found.setdefault(id(value), f"{name}{EARLIER}{digest}")

@@ -55,10 +55,13 @@ def _makers(bench: Bench, order: tuple[str, ...]) -> Makers:
     heads = differing(then.heads, pipe.heads)
     moved = {*heads, *differing(then.seen, pipe.seen), *then.failed, *pipe.failed}
     left = _names_left(bench, (one.get(step) for one in (then.heads, pipe.heads) for step in heads))
-    moved |= {step for step, mark in known.marks.items() if mark.depends_on(left)}
+    loose = memory.loose & known.marks.keys()
+    moved |= {step for step in loose if known.marks[step].depends_on(left)}
     is_longer = order[: len(known.order)] == known.order
     moved |= {*(order[len(known.order) :] if is_longer else order)}
     marks = {step: _mark(bench, step) for step in order if step in moved}
+    memory.loose -= moved
+    memory.loose |= {step for step, mark in marks.items() if mark.is_loose}
     memory.makers = layers.makers(known, order, marks, lambda step: touches(bench, step))
     memory.made_for = pipe
     return memory.makers
@@ -89,8 +92,13 @@ class Mark(NamedTuple):
     in_place: frozenset[str]
     mates: frozenset[str]
 
+    @property
+    def is_loose(self) -> bool:
+        """Whether it may be another one once some name means something else."""
+        return self.unproved > 0 or bool(self.in_place)
+
     def depends_on(self, names: frozenset[str]) -> bool:
-        """Whether it may be another one once these names mean something else."""
+        """Whether it may be another one once these names do."""
         return self.unproved > 0 or not self.in_place.isdisjoint(names)
 
 

@@ -56,6 +56,7 @@ class Outlook:
     record: Callable[[Digest], Record]
     unheld: set[str] = field(default_factory=set)
     _found: dict[AccessPath, Found] = field(default_factory=dict)
+    _known: dict[str, tuple[Binding | None, Binding | None]] = field(default_factory=dict)
 
     @property
     def held(self) -> Standing:
@@ -91,6 +92,16 @@ class Outlook:
             if now is not None and self._is_from(now, held):
                 return self._looked_at(name, now)
         return None if held is None else Binding(held.maker, held.record, held.version)
+
+    def _meant(self, name: str) -> Binding | None:
+        """What is wanted under a name, worked out once while the name is bound as it is: a record
+        is judged by each of its inputs several times."""
+        now = self.space.bindings.get(name)
+        known = self._known.get(name)
+        if known is None or known[0] is not now:
+            found = self.wanted(name)
+            known = self._known[name] = (self.space.bindings.get(name), found)
+        return known[1]
 
     def _is_from(self, now: Binding, held: Held) -> bool:
         """Whether a name means what a record holds of it, changes in place by plain cells aside."""
@@ -199,7 +210,7 @@ class Outlook:
         """Why what plain cells gave a step is not what they would give it now."""
         for one in record.inputs:
             name = one.path.name
-            holder = self.wanted(name)
+            holder = self._meant(name)
             if name in self.unheld or (holder is not None and self._is_undone(name, holder)):
                 return because("replaced", name)
         return judge_stood(record, lambda name: self._stood(record, name), self._flaw)
@@ -217,7 +228,7 @@ class Outlook:
         )
 
     def _stood(self, record: Record, name: str) -> Mapping[str, Digest]:
-        binding = self.wanted(name)
+        binding = self._meant(name)
         if binding is None or binding.maker:
             return {}
         if binding.origin.cell or binding.origin.stood or name not in record.given_by:
@@ -248,7 +259,7 @@ class Outlook:
         if path.name.startswith(STEP_VALUE):
             step = path.name.removeprefix(STEP_VALUE)
             return value_found(step, self.head(step))
-        binding = self.wanted(path.name)
+        binding = self._meant(path.name)
         if binding is None or binding.version is None:
             return Found(ABSENT, ABSENT)
         whole = binding.version.names[path.name]
@@ -287,7 +298,7 @@ class Outlook:
 
     def joint(self, names: Iterable[str]) -> Mapping[str, Digest]:
         """The joint digest of each group of `names` that are kept as one component."""
-        return joint({name: known for name in names if (known := self.wanted(name)) is not None})
+        return joint({name: known for name in names if (known := self._meant(name)) is not None})
 
     def paths(self, names: Names) -> frozenset[AccessPath]:
         """Every path that a cell reads, through the code in the values that it reaches too."""
