@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import DamageError, PackError, StoreError, TrustError, UsageError
-from .ledger import Ledger
+from .ledger import Ledger, Make
 from .pipe import graph, slices, status, why
 from .pipe.graph import Held, Standing
 from .pipe.status import StepStatus, World
@@ -55,7 +55,10 @@ def read(job: str, *, store: str | Path | None = None) -> dict[str, Any]:
 
 
 def write(job: str, mapping: Mapping[str, Any], *, store: str | Path | None = None) -> None:
-    """Set several steps, in the order of the mapping; other steps stay as they are."""
+    """Set several steps, in the order of the mapping; other steps stay as they are.
+
+    All of them are set, or, after an error, none.
+    """
     _Call(job, store).update(mapping)
 
 
@@ -159,10 +162,25 @@ class Job(MutableMapping[str, Any]):
         }
 
     def __setitem__(self, step: str, value: Any) -> None:
-        check_name(step)
+        self.update({step: value})
+
+    def update(self, *others: Any, **more: Any) -> None:
+        """As a dict's: set several steps, in their order. All are set, or, after an error, none."""
+        values: dict[str, Any] = dict(*others, **more)
+        for step in values:
+            check_name(step)
+        if not values:
+            return
         self._refresh()
         batch = self._ledger.batch()
-        version = self._keep(step, value, Phase(batch.put, writes=True))
+        phase = Phase(batch.put, writes=True)
+        self._ledger.commit_all(
+            [self._setting(step, value, phase) for step, value in values.items()], batch=batch
+        )
+
+    def _setting(self, step: str, value: Any, phase: Phase) -> tuple[Make, Record]:
+        """The record that a value leaves, and the run that puts it in force."""
+        version = self._keep(step, value, phase)
         normal = blobs.digest(f"set {version.digest}".encode())
         made = tuple(name for name in version.names if name != VALUE)
         head = self._ledger.head(step)
@@ -171,25 +189,19 @@ class Job(MutableMapping[str, Any]):
         beside = [v for v in head.outputs if step not in v.names] if head and is_whole else []
         kept = {n for v in beside for n in v.names if n != VALUE}
         outputs = (version, *beside)
-        record = Record(step, "", normal, SET, outputs=outputs, made=(*made, *sorted(kept)))
-        self._ledger.commit(
-            lambda digest: Run(
-                0,
-                "",
-                step,
-                "set",
-                record=digest,
-                heads={step: digest},
-                meanings={
-                    name: Meaning(step, digest or "", one.digest)
-                    for one in outputs
-                    for name in one.names
-                    if name != VALUE
-                },
-            ),
-            record=record,
-            batch=batch,
-        )
+
+        def make(digest: Digest | None) -> Run:
+            meanings: dict[str, Meaning | None] = {
+                name: Meaning(step, digest or "", one.digest)
+                for one in outputs
+                for name in one.names
+                if name != VALUE
+            }
+            heads = {step: digest}
+            return Run(0, "", step, "set", record=digest, heads=heads, meanings=meanings)
+
+        made = (*made, *sorted(kept))
+        return make, Record(step, "", normal, SET, outputs=outputs, made=made)
 
     def __delitem__(self, step: str) -> None:
         self._refresh()

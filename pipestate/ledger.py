@@ -17,6 +17,9 @@ from .store import salvage
 from .store.folder import Batch, Store
 from .store.index import Mark, Moved
 
+Make = Callable[[Digest | None], Run]
+"""Gives a run, once the digest of its record is known."""
+
 
 @dataclass(slots=True)
 class Ledger:
@@ -142,7 +145,7 @@ class Ledger:
 
     def commit(
         self,
-        make: Callable[[Digest | None], Run],
+        make: Make,
         *,
         record: Record | None = None,
         batch: Batch | None = None,
@@ -152,29 +155,38 @@ class Ledger:
         `make` gives the run once the record's digest is known; its number and job are filled in
         here. Where another process was faster, its runs are taken up first and the number is moved.
         """
+        return self.commit_all([(make, record)], batch=batch)[0]
+
+    def commit_all(
+        self, entries: Sequence[tuple[Make, Record | None]], *, batch: Batch | None = None
+    ) -> list[Run]:
+        """Add several runs, each with its record, as `commit` adds one: all of them or none."""
         batch = batch or self.batch()
-        digest = batch.record(record) if record is not None else None
-        made = make(digest)
+        kept = [batch.record(record) if record is not None else None for _, record in entries]
+        made = [make(digest) for (make, _), digest in zip(entries, kept, strict=True)]
         while True:
             if self.store.identity() not in (None, self.stood):
                 self.refresh()
             if self.is_anew:
-                made = _here(made, digest, self.pipe)
-            run = replace(made, number=self.pipe.number + 1, job=self.job)
-            if not run.started:
-                run = replace(run, started=time.time())
-            pipe = history.after(self.pipe, run, keep=self.keep_runs)
+                both = zip(made, kept, strict=True)
+                made = [_here(run, digest, self.pipe) for run, digest in both]
+            runs = [
+                replace(run, number=number, job=self.job, started=run.started or time.time())
+                for number, run in enumerate(made, self.pipe.number + 1)
+            ]
+            pipe = history.fold(self.pipe, runs, keep=self.keep_runs)
             try:
-                self.mark = batch.commit(run, pipe=pipe)
+                self.mark = batch.commit(*runs, pipe=pipe)
             except Moved:
                 self.refresh()
                 continue
             if not self.stood:  # it has just been made
                 self.stood = self.store.identity() or ()
             self.pipe = pipe
-            if digest is not None and record is not None:
-                self._hold(digest, record)
-            return run
+            for digest, (_, record) in zip(kept, entries, strict=True):
+                if digest is not None and record is not None:
+                    self._hold(digest, record)
+            return runs
 
     def definition(self, name: str, digest: Digest) -> Version | None:
         """A version of a name that some record at hand holds, by the digest of the name alone."""

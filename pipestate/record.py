@@ -352,9 +352,11 @@ class Pipe:
 
 
 def _to_bytes(noun: Any) -> bytes:
-    return json.dumps(_plain(noun), ensure_ascii=False, separators=(",", ":")).encode(
-        "utf-8", "surrogatepass"
-    )
+    write = _writer(typing.cast(Any, type(noun)))
+    return _encode(write(noun) if write else noun).encode("utf-8", "surrogatepass")
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _from_bytes(cls: type[T], data: bytes) -> T:
@@ -368,25 +370,55 @@ def _from_bytes(cls: type[T], data: bytes) -> T:
         ) from error
 
 
-_ATOMS: Final = frozenset({str, int, float, bool, type(None)})
+_Writer = typing.Callable[[Any], Any]
 
 
-def _plain(value: Any) -> Any:
-    if type(value) in _ATOMS:
-        return value
-    if isinstance(value, AccessPath):
-        return [value.name, *(_plain_part(kind, key) for kind, key in value.parts)]
-    if dataclasses.is_dataclass(value):
-        return {
-            name: _plain(item)
-            for name, default in _defaults(typing.cast(Any, type(value)))
-            if (item := getattr(value, name)) != default
-        }
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
+@functools.cache
+def _writer(hint: Any) -> _Writer | None:
+    """A function that makes plain JSON of a noun's own value; None where it is that already."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is AccessPath:
+        return _plain_path
+    if dataclasses.is_dataclass(hint):
+        return _noun_writer(typing.cast(type, hint))
+    if origin is tuple:
+        writers = [_writer(arg) for arg in args if arg is not Ellipsis]
+        return _row_writer(writers[0] if args[1:] == (Ellipsis,) else None, writers)
+    if origin is dict:
+        item = _writer(args[1])
+        return item and (lambda held: {key: item(value) for key, value in held.items()})
+    if origin in (types.UnionType, typing.Union):
+        inner = _writer(next(arg for arg in args if arg is not type(None)))
+        return inner and (lambda held: None if held is None else inner(held))
+    return None
+
+
+def _row_writer(item: _Writer | None, writers: list[_Writer | None]) -> _Writer | None:
+    """For a tuple: of items alike, or of these. JSON's own encoder takes a tuple for a list."""
+    if item is not None:
+        return lambda held: list(map(item, held))
+    if not any(writers):
+        return None
+    return lambda held: [w(one) if w else one for w, one in zip(writers, held, strict=True)]
+
+
+def _noun_writer(cls: type) -> _Writer:
+    hints = typing.get_type_hints(cls)
+    fields = [(name, default, _writer(hints[name])) for name, default in _defaults(cls)]
+
+    def write(noun: Any) -> dict[str, Any]:
+        found = {}
+        for name, default, writer in fields:
+            item = getattr(noun, name)
+            if item is not default and item != default:
+                found[name] = item if writer is None else writer(item)
+        return found
+
+    return write
+
+
+def _plain_path(path: AccessPath) -> list[Any]:
+    return [path.name, *(_plain_part(kind, key) for kind, key in path.parts)]
 
 
 def _plain_part(kind: str, key: Key) -> Any:

@@ -52,6 +52,34 @@ def test_read_and_write(say):
     assert say("import pipestate as pip\nprint(pip.read('j'))") == "{'a': 1, 'b': [2], 'c': 3}"
 
 
+def test_what_is_written_together_is_there_together(say):
+    """One value that cannot be kept keeps the others out."""
+    out = say(
+        "import pipestate as pip\n"
+        "pip.write('j', {'a': 1})\n"
+        "try:\n    pip.write('j', {'a': 2, 'b': 3, 'c': (i for i in ())})\n"
+        "except pip.PackError as e:\n    print(e)\n"
+        "print(pip.read('j'))"
+    )
+    assert out.splitlines() == [
+        "the value for c cannot be kept: generator; set what can be pickled",
+        "{'a': 1}",
+    ]
+
+
+def test_many_values_written_together_are_a_run_each(say):
+    """As if they had been set one after the other: history and places tell of each."""
+    out = say(
+        "import pipestate as pip\n"
+        "pip.write('j', {f's{i}': i for i in range(600)})\n"
+        "pip.write('j', {'s599': -1, 'last': 0})\n"
+        "job = pip.Job('j')\n"
+        "print([(r.number, r.step, r.event) for r in job.history()[-3:]], list(job)[-2:], len(job))"
+    )
+    runs = [(600, "s599", "set"), (601, "s599", "set"), (602, "last", "set")]
+    assert out == f"{runs} ['s599', 'last'] 601"
+
+
 def test_a_job_is_a_mutable_mapping(say):
     """Steps to values, in their places."""
     out = say(

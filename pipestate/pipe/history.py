@@ -31,19 +31,28 @@ def fold(pipe: Pipe, runs: Iterable[Run], *, keep: int = KEPT) -> Pipe:
     draft = _Draft(pipe, keep)
     for run in runs:
         draft.take(run)
-    return dataclasses.replace(pipe, **draft.changed)
+    return draft.pipe()
 
 
 class _Draft:
-    """The parts of the next pipe: `changed` are those that differ, copied at the first change."""
+    """The parts of the next pipe: `_changed` are those that differ, copied at the first change."""
 
     def __init__(self, pipe: Pipe, keep: int) -> None:
         self._pipe = pipe
         self._most = keep
-        self.changed: dict[str, Any] = {}
+        self._changed: dict[str, Any] = {}
+        # Steps that run for the first time stand at the end. Until somebody asks for the order,
+        # they wait in `_last`, so that many of them cost no copy of it each.
+        self._last: list[str] = []
+        self._placed: set[str] | None = None
+
+    def pipe(self) -> Pipe:
+        """The next pipe."""
+        self._order()
+        return dataclasses.replace(self._pipe, **self._changed)
 
     def take(self, run: Run) -> None:
-        self.changed["number"] = run.number
+        self._changed["number"] = run.number
         if run.event == "damaged":
             self._doubt(run.reason)
             return
@@ -74,7 +83,7 @@ class _Draft:
             for name, known in self._part("meanings").items()
         }
         self._update("meanings", doubtful)
-        self.changed.update(seen={}, imports={}, failed={})
+        self._changed.update(seen={}, imports={}, failed={})
 
     def _keep(self, run: Run) -> None:
         """Records before a forced run or a `set` come back only when somebody asks for them."""
@@ -96,14 +105,22 @@ class _Draft:
     def _place(self, run: Run) -> None:
         """A step stands where the run says, else where it first ran: at the end."""
         if run.order is not None:
-            self.changed["order"] = _with_all(run.order, self._order())
+            self._put_order(_with_all(run.order, self._order()))
         named = [step for step, record in run.heads.items() if record is not None]
         if run.event in (*_EXECUTED, "restored"):
             named.insert(0, run.step)
-        order = self._order()
-        new = [step for step in dict.fromkeys(named) if step and step not in order]
-        if new:
-            self.changed["order"] = (*order, *new)
+        for step in named:
+            if step and not self._has_place(step):
+                self._last.append(step)
+
+    def _has_place(self, step: str) -> bool:
+        if "order" not in self._changed and step in self._pipe.heads:
+            return True
+        if self._placed is None:
+            self._placed = set(self._order())
+        is_known = step in self._placed
+        self._placed.add(step)  # by who asks, if it had none
+        return is_known
 
     def _rename(self, old: list[str], new: str) -> None:
         """Place, count and failure move along with the step."""
@@ -112,20 +129,25 @@ class _Draft:
                 if step in self._part(part):
                     self._update(part, {new: self._part(part)[step], step: None})
         order = dict.fromkeys(new if step in old else step for step in self._order())
-        self.changed["order"] = tuple(order)
+        self._put_order(tuple(order))
 
     def _drop(self, steps: list[str]) -> None:
         for part in ("heads", "seen", "failed", "runs", "kept"):
             self._update(part, dict.fromkeys(steps))
-        self.changed["order"] = tuple(step for step in self._order() if step not in steps)
+        self._put_order(tuple(step for step in self._order() if step not in steps))
+
+    def _put_order(self, order: tuple[str, ...]) -> None:
+        self._changed["order"], self._placed = order, None
 
     def _order(self) -> tuple[str, ...]:
-        order = self.changed.get("order", self._pipe.order)
-        assert isinstance(order, tuple)
+        order: tuple[str, ...] = self._changed.get("order", self._pipe.order)
+        if self._last:
+            order = self._changed["order"] = (*order, *self._last)
+            self._last = []
         return order
 
     def _part(self, name: str) -> dict[str, Any]:
-        part = self.changed.get(name, getattr(self._pipe, name))
+        part = self._changed.get(name, getattr(self._pipe, name))
         assert isinstance(part, dict)
         return part
 
@@ -139,8 +161,8 @@ class _Draft:
         }
         if not news:
             return
-        if name not in self.changed:
-            part = self.changed[name] = dict(part)
+        if name not in self._changed:
+            part = self._changed[name] = dict(part)
         for key, value in news.items():
             if value is None:
                 del part[key]

@@ -207,20 +207,21 @@ class Batch:
         self._records[name] = data
         return name
 
-    def commit(self, run: Run, *, pipe: Pipe | None = None) -> Mark:
-        """Append `run` to its job with all that was put: visible as one, or, after an error, not.
+    def commit(self, *runs: Run, pipe: Pipe | None = None) -> Mark:
+        """Append `runs` to their job with all that was put: visible as one, or not, after an error.
 
-        `run.number` is one above the number of the pipe that it was decided on; raises Moved when
-        the job has moved on since. `pipe` is the fold that includes `run`. Gives the index's mark.
+        They are numbered from one above the number of the pipe that they were decided on; raises
+        Moved when the job has moved on since. `pipe` is the fold that includes them. Gives the
+        index's mark.
         """
         try:
-            return self._commit(run, pipe, self._ready)
+            return self._commit(runs, pipe, self._ready)
         except _Swept as swept:
             self._put_again(swept.blobs)
             # Should it be swept once more, it is put while everybody waits.
-            return self._commit(run, pipe, lambda: self._put_again(self._gone()))
+            return self._commit(runs, pipe, lambda: self._put_again(self._gone()))
 
-    def _commit(self, run: Run, pipe: Pipe | None, ready: Callable[[], None]) -> Mark:
+    def _commit(self, runs: Sequence[Run], pipe: Pipe | None, ready: Callable[[], None]) -> Mark:
         blobs = self.store.blobs
         stamps = {
             name: stamp
@@ -228,9 +229,9 @@ class Batch:
             if (stamp := blobs.stamp(blob)) is not None
         }
         mark = self.store.index.commit(
-            run.job,
-            expected=run.number - 1,
-            run=run,
+            runs[0].job,
+            expected=runs[0].number - 1,
+            runs=runs,
             records=self._records,
             blobs=self._rows,
             stamps=stamps,

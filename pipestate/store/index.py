@@ -327,27 +327,28 @@ class Index:
         job: str,
         *,
         expected: int,
-        run: Run,
+        runs: Sequence[Run],
         records: Mapping[Digest, bytes] = {},
         blobs: Mapping[Digest, bytes] = {},
         stamps: Mapping[Digest, bytes] = {},
         pipe: Pipe | None = None,
         ready: Callable[[], None] = _nothing,
     ) -> Mark:
-        """Append `run`, number `expected` + 1, with all that it needs, in one transaction.
+        """Append `runs`, from number `expected` + 1 on, and all they need, in one transaction.
 
         Either all of it is visible afterwards, to everybody, or nothing is. Raises Moved when the
-        job's last number is not `expected`. `pipe` is the fold that includes `run`; it is kept
+        job's last number is not `expected`. `pipe` is the fold that includes them; it is kept
         when a snapshot is due, so pass it whenever you have it. `ready` is called inside the
         transaction, before anything is written; what it raises ends it. Raises DamageError where a
-        record that `run` puts in force is not there. Gives the mark of the moment after it.
+        record that a run puts in force is not there. Gives the mark of the moment after it.
         """
-        if run.job != job or run.number != expected + 1:
-            raise ValueError(f"run {run.number} of {run.job!r} does not follow {job!r} {expected}")
-        data, sign = run.to_bytes(), self.trust.sign
-        key = _run_key(job, run.number)
+        for number, run in enumerate(runs, expected + 1):
+            if (run.job, run.number) != (job, number):
+                raise ValueError(f"run {run.number} of {run.job!r} is not {number} of {job!r}")
         # Before the transaction, in which others wait.
-        head = sign(key, data)
+        sign = self.trust.sign
+        rows = [(_run_key(job, run.number), run.to_bytes()) for run in runs]
+        signed = [(key, data, sign(key, data)) for key, data in rows]
         heads = {digest: sign(f"record/{digest}", one) for digest, one in records.items()}
         stamps = {digest: self._proved(digest, stamp) for digest, stamp in stamps.items()}
         self.prepare()
@@ -357,19 +358,21 @@ class Index:
             if row.last != expected:
                 raise Moved(job, row.last)
             ready()
-            self._check_named(run, records)
+            self._check_named(runs, records)
             for kind, many in (("blob", blobs), ("stamp", stamps), ("record", records)):
                 for digest, payload in many.items():
                     self.rows.set(f"{kind}/{digest}", payload, heads.get(digest, b""))
-            self.rows.set(key, data, head)
-            row = row._replace(last=run.number, grown=row.grown + len(data))
-            self._advance(job, row, pipe)
+            for key, data, head in signed:
+                self.rows.set(key, data, head)
+            grown = row.grown + sum(len(data) for _, data in rows)
+            self._advance(job, row._replace(last=expected + len(runs), grown=grown), pipe)
             return self.mark()
 
-    def _check_named(self, run: Run, records: Mapping[Digest, bytes]) -> None:
+    def _check_named(self, runs: Sequence[Run], records: Mapping[Digest, bytes]) -> None:
         """A record may have been swept between the look at it and the commit that restores it."""
         named = {
             digest
+            for run in runs
             for digest in (run.record, *run.heads.values())
             if digest and digest not in records and not digest.startswith(NO_RECORD)
         }
