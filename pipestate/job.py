@@ -233,6 +233,7 @@ class Job(MutableMapping[str, Any]):
     def status(self) -> list[StepStatus]:
         """One object a step, in order: `name`, `state`, `reason`, `seconds`, `nbytes`, `runs`."""
         self._refresh()
+        self._ledger.read_heads()
         ledger, givens = self._ledger, self._givens()
         return status.statuses(
             ledger.pipe,

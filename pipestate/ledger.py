@@ -119,6 +119,12 @@ class Ledger:
             self._hold(digest, record)
         return record
 
+    def read_heads(self) -> None:
+        """Read all records in force that are not in memory, for who is going to look at each."""
+        heads = {*self.pipe.heads.values()} - self.records.keys()
+        for digest, record in salvage.records(self.store, self.pipe, sorted(heads)).items():
+            self._hold(digest, record)
+
     def _hold(self, digest: Digest, record: Record) -> None:
         """Remember a record; the oldest are forgotten, lest a server that never ends grow with all
         that it ever set."""

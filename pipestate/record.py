@@ -470,8 +470,7 @@ def _reader(hint: Any) -> typing.Callable[[Any], Any]:
     if origin is tuple:
         return _tuple_reader(args)
     if origin is dict:
-        item = _reader(args[1])
-        return lambda plain: {_is(str, key): item(value) for key, value in _is(dict, plain).items()}
+        return _dict_reader(args[1])
     if origin is Literal:
         return lambda plain: plain if plain in args else _refuse(plain)
     if origin in (types.UnionType, typing.Union):
@@ -482,20 +481,47 @@ def _reader(hint: Any) -> typing.Callable[[Any], Any]:
     return lambda plain: _is(hint, plain)
 
 
+_ATOMS: Final = frozenset({str, int, bool})
+"""Types that stand in JSON as they are: most of what there is to read, and a look tells them."""
+
+
 def _noun_reader(cls: type) -> typing.Callable[[Any], Any]:
     hints = typing.get_type_hints(cls)
-    readers = {f.name: _reader(hints[f.name]) for f in dataclasses.fields(cls)}
+    names = [f.name for f in dataclasses.fields(cls)]
+    atoms = {name: hints[name] for name in names if hints[name] in _ATOMS}
+    readers = {name: _reader(hints[name]) for name in names}
 
     def read(plain: Any) -> Any:
-        return cls(**{name: readers[name](value) for name, value in _is(dict, plain).items()})
+        found = {}
+        for name, value in _is(dict, plain).items():
+            is_as_it_is = type(value) is atoms.get(name)
+            found[name] = value if is_as_it_is else readers[name](value)
+        return cls(**found)
+
+    return read
+
+
+def _dict_reader(hint: Any) -> typing.Callable[[Any], Any]:
+    item, atoms = _reader(hint), {hint} & _ATOMS
+
+    def read(plain: Any) -> Any:
+        held = _is(dict, plain)  # whose keys are strings, in JSON
+        if set(map(type, held.values())) <= atoms:
+            return held
+        return {key: item(value) for key, value in held.items()}
 
     return read
 
 
 def _tuple_reader(args: tuple[Any, ...]) -> typing.Callable[[Any], Any]:
     if len(args) == 2 and args[1] is Ellipsis:
-        item = _reader(args[0])
-        return lambda plain: tuple(item(value) for value in _is(list, plain))
+        item, atoms = _reader(args[0]), {args[0]} & _ATOMS
+
+        def read_alike(plain: Any) -> Any:
+            held = _is(list, plain)
+            return tuple(held if set(map(type, held)) <= atoms else map(item, held))
+
+        return read_alike
     readers = tuple(_reader(arg) for arg in args)
 
     def read(plain: Any) -> Any:

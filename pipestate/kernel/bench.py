@@ -229,6 +229,8 @@ class Bench:
         """What each step of the job left, in this order."""
         site = self.memory.site
         known = site.layers if site is not None else Layers()
+        if site is None:
+            self.ledger.read_heads()
         return layers.moved(known, order, self.ledger.pipe.heads, self.ledger.record)
 
     def place(self, task: Task) -> tuple[str, ...]:

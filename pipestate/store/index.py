@@ -277,17 +277,22 @@ class Index:
 
         Raises DamageError when it is missing or altered; with `strict`, TrustError.
         """
-        row = self._record(digest)
+        return self._judged(digest, self._record(digest))
+
+    def judged_many(self, digests: Sequence[Digest]) -> dict[Digest, tuple[Record, str]]:
+        """What `judged` says of each of many records; raises what it raises for any of them."""
+        rows = self.rows.many([f"record/{digest}" for digest in digests])
+        return {
+            digest: self._judged(digest, _whole(digest, rows.get(f"record/{digest}")))
+            for digest in digests
+        }
+
+    def _judged(self, digest: Digest, row: Row) -> tuple[Record, str]:
         flaw = self.trust.flaw(f"record/{digest}", row.payload, row.head)
         return Record.from_bytes(row.payload), flaw
 
     def _record(self, digest: Digest) -> Row:
-        row = self.rows.row(f"record/{digest}")
-        if row is None:
-            raise DamageError(f"record {digest[:12]} is missing from the store")
-        if digest_of(row.payload) != digest:
-            raise DamageError(f"record {digest[:12]} is not the one that was put there")
-        return row
+        return _whole(digest, self.rows.row(f"record/{digest}"))
 
     def blobs(self, digests: Sequence[Digest]) -> dict[Digest, bytes]:
         """Those of the small blobs that are there; their content is for the caller to verify."""
@@ -487,6 +492,14 @@ class Index:
         if not flaw:
             return run
         return replace(run, seen=None, imports={}, meanings=_barred(run, flaw))
+
+
+def _whole(digest: Digest, row: Row | None) -> Row:
+    if row is None:
+        raise DamageError(f"record {digest[:12]} is missing from the store")
+    if digest_of(row.payload) != digest:
+        raise DamageError(f"record {digest[:12]} is not the one that was put there")
+    return row
 
 
 def _key(kind: str, job: str) -> str:

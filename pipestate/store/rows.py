@@ -93,9 +93,13 @@ class Rows:
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """The payloads of those of the rows that are there, verified."""
+        return {key: row.payload for key, row in self.many(keys).items()}
 
-        def ask(cache: Database) -> dict[str, bytes]:
-            return {key: _unsealed(key, data).payload for key, data in cache.get_many(keys)}
+    def many(self, keys: Sequence[str]) -> dict[str, Row]:
+        """Those of the rows that are there, each found to be as it was written."""
+
+        def ask(cache: Database) -> dict[str, Row]:
+            return {key: _unsealed(key, data) for key, data in cache.get_many(keys)}
 
         return self._asked(ask, {})
 

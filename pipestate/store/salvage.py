@@ -9,6 +9,7 @@ value of a name is made again, and no older value takes the place of one that is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..errors import DamageError, FormatError, StoreError
@@ -17,6 +18,9 @@ from .folder import Store
 from .index import Index
 
 _LOST = (DamageError, FormatError)
+
+_AT_ONCE = 500
+"""How many records are asked for at once: one that is damaged has its row asked for one by one."""
 
 
 def tail(index: Index, job: str, known: Pipe | None = None) -> tuple[Pipe, list[Run]]:
@@ -104,9 +108,26 @@ def record(store: Store, pipe: Pipe, digest: Digest) -> Record:
     if digest.startswith(NO_RECORD):
         return _stand_in(pipe, digest, digest.partition(": ")[2])
     try:
-        found, flaw = store.index.judged(digest)
+        return _believed(store, *store.index.judged(digest))
     except _LOST as error:
         return _stand_in(pipe, digest, error.message)
+
+
+def records(store: Store, pipe: Pipe, digests: Sequence[Digest]) -> dict[Digest, Record]:
+    """As `record`, for many: asked for at once, they cost a third of what they cost one by one."""
+    found: dict[Digest, Record] = {}
+    for start in range(0, len(digests), _AT_ONCE):
+        some = [one for one in digests[start : start + _AT_ONCE] if not one.startswith(NO_RECORD)]
+        try:
+            judged = store.index.judged_many(some)
+        except _LOST:  # one of them: which it is, each of them says
+            found.update((one, record(store, pipe, one)) for one in some)
+        else:
+            found.update((one, _believed(store, *said)) for one, said in judged.items())
+    return found
+
+
+def _believed(store: Store, found: Record, flaw: str) -> Record:
     flaw = flaw or _lost_settings(store, found)
     return _barred(found, flaw) if flaw else found
 
