@@ -234,11 +234,15 @@ class Job(MutableMapping[str, Any]):
         """One object a step, in order: `name`, `state`, `reason`, `seconds`, `nbytes`, `runs`."""
         self._refresh()
         self._ledger.read_heads()
+        return self._statuses()
+
+    def _statuses(self, only: frozenset[str] | None = None) -> list[StepStatus]:
         ledger, givens = self._ledger, self._givens()
         return status.statuses(
             ledger.pipe,
             ledger.record,
             lambda step, held: world_of(ledger, step, ChainMap(held, givens)),  # type: ignore[arg-type]
+            only=only,
         )
 
     def history(self) -> list[Run]:
@@ -247,7 +251,10 @@ class Job(MutableMapping[str, Any]):
 
     def why(self, step: str) -> str:
         """Why a step is fresh or stale: a sentence that names what changed, from where and when."""
-        for one in self.status():
+        self._refresh()
+        self._ledger.read_heads()
+        only = status.sources(self._ledger.pipe, self._ledger.record, step)
+        for one in self._statuses(only):
             if one.name == step:
                 return explain(self._ledger, one)
         raise UsageError(
@@ -445,8 +452,7 @@ def _mates(held: Standing, name: str) -> str:
 
 def explain(ledger: Ledger, status: StepStatus) -> str:
     """Why a step is as it is, with the runs between which it came about."""
-    runs = ledger.runs() if status.cause is not None else ()
-    return why.explain(status, ledger.pipe, runs, ledger.head(status.name))
+    return why.explain(status, ledger.pipe, ledger.number_of, ledger.head(status.name))
 
 
 def drop(ledger: Ledger, step: str) -> Run:

@@ -136,6 +136,11 @@ class Ledger:
         """The kept runs of the job, as far as they can be read."""
         return salvage.runs(self.store.index, self.job)
 
+    def number_of(self, record: Digest) -> int:
+        """The number of the run that left a record; 0 where that is not kept any more."""
+        started = self.record(record).started
+        return salvage.number_of(self.store.index, self.job, record, started)
+
     def head(self, step: str) -> Record | None:
         """The record in force for a step."""
         digest = self.pipe.heads.get(step)

@@ -9,7 +9,7 @@ and the whole decides. Reasons are made at the branch that decides (as ninja's `
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -257,17 +257,24 @@ def statuses(
     pipe: Pipe,
     record: Callable[[Digest], Record],
     world: Callable[[str, Standing], World],
+    *,
+    only: Container[str] | None = None,
 ) -> list[StepStatus]:
     """Every step of a job in its place, with its state and why; one pass from the top.
 
     `world` says what a step's record is judged against, given what stands before it. What lies
-    below a stale step is stale as well, and says that it only waits for that one.
+    below a stale step is stale as well, and says that it only waits for that one. With `only`,
+    just those steps are told of; they have to be all that each other's inputs come from.
     """
     held: dict[str, Held] = {}
     stale: set[str] = set()
     found = []
     for step in pipe.order:
         head = record(pipe.heads[step]) if step in pipe.heads else None
+        if only is not None and step not in only:
+            if head is not None:
+                graph.leave(held, step, pipe.heads[step], head)
+            continue
         state, reason = _state(pipe, step, head, world(step, held) if head else None)
         if head is not None and state == "fresh" and not head.is_set:
             waiting = (one for one in head.inputs if one.maker in stale)
@@ -280,6 +287,19 @@ def statuses(
             graph.leave(held, step, pipe.heads[step], head)
         found.append(_status(pipe, step, head, state, reason))
     return found
+
+
+def sources(pipe: Pipe, record: Callable[[Digest], Record], step: str) -> frozenset[str]:
+    """A step and all the steps that its inputs came from, theirs included."""
+    found: set[str] = set()
+    waiting = [step]
+    while waiting:
+        one = waiting.pop()
+        if one not in found:
+            found.add(one)
+            inputs = record(pipe.heads[one]).inputs if one in pipe.heads else ()
+            waiting += [each.maker for each in inputs if each.maker]
+    return frozenset(found)
 
 
 def _state(

@@ -81,6 +81,10 @@ def digest_of(record: bytes) -> Digest:
     return blake3(record).hexdigest(length=20)
 
 
+_AT_ONCE = 500
+"""How many runs are asked for at once."""
+
+
 def _nothing() -> None:
     return None
 
@@ -205,6 +209,10 @@ class Index:
         if found is None:
             raise DamageError(f"run {number} of job {job!r} is missing from the store")
         return found[0]
+
+    def some_runs(self, job: str, first: int, last: int) -> list[Run]:
+        """The runs of these numbers, as `runs` gives them; none where some were trimmed."""
+        return self._runs(job, first, last) or []
 
     def snapshot(self, job: str) -> Pipe | None:
         """The pipe as it was folded at some number not long ago, or None; None too where it is not
@@ -476,14 +484,17 @@ class Index:
     ) -> list[Run] | None:
         """The runs of these numbers; None when some were trimmed or dropped meanwhile."""
         found, read = [], read or self._as_trusted
-        for number in range(first, last + 1):
-            key = _run_key(job, number)
-            row = self.rows.row(key)
-            if row is None:
-                if self.standing(job).first > number:
-                    return None
-                raise DamageError(f"run {number} of job {job!r} is missing from the store")
-            found.append(_fitting(read(key, row), job, number))
+        for start in range(first, last + 1, _AT_ONCE):
+            numbers = range(start, min(start + _AT_ONCE, last + 1))
+            rows = self.rows.many([_run_key(job, number) for number in numbers])
+            for number in numbers:
+                key = _run_key(job, number)
+                row = rows.get(key)
+                if row is None:
+                    if self.standing(job).first > number:
+                        return None
+                    raise DamageError(f"run {number} of job {job!r} is missing from the store")
+                found.append(_fitting(read(key, row), job, number))
         return found
 
     def _as_trusted(self, key: str, row: Row) -> Run:

@@ -9,6 +9,7 @@ value of a name is made again, and no older value takes the place of one that is
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,7 +21,7 @@ from .index import Index
 _LOST = (DamageError, FormatError)
 
 _AT_ONCE = 500
-"""How many records are asked for at once: one that is damaged has its row asked for one by one."""
+"""How many records are asked for at once; where one is damaged, they are asked for one by one."""
 
 
 def tail(index: Index, job: str, known: Pipe | None = None) -> tuple[Pipe, list[Run]]:
@@ -63,6 +64,35 @@ def runs(index: Index, job: str) -> list[Run]:
     except _LOST:
         row = index.standing(job)
         return _runs(index, job, row.first, row.last)
+
+
+def number_of(index: Index, job: str, digest: Digest, started: float) -> int:
+    """The number of the run that left a record, which `started` then; 0 where none is kept.
+
+    Runs follow each other in time, so it is looked for there first: a log may have 100,000.
+    """
+    row = index.standing(job)
+    numbers = range(row.first, row.last + 1)
+    at = bisect.bisect_left(numbers, started, key=lambda number: _started(index, job, number))
+    near = numbers[max(0, at - 64) : at + 64]
+    for some in (near, numbers):  # a clock may have been set back
+        if some:
+            for run in _runs_of(index, job, some[0], some[-1]):
+                if run.record == digest and run.event in ("ran", "set"):
+                    return run.number
+    return 0
+
+
+def _started(index: Index, job: str, number: int) -> float:
+    return next((run.started for run in _runs_of(index, job, number, number)), 0.0)
+
+
+def _runs_of(index: Index, job: str, first: int, last: int) -> list[Run]:
+    """The runs of these numbers that can be read."""
+    try:
+        return index.some_runs(job, first, last)
+    except _LOST:
+        return [run for run in _runs(index, job, first, last) if run.event != "damaged"]
 
 
 def _snapshot(index: Index, job: str) -> Pipe | None:
