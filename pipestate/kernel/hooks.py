@@ -19,13 +19,15 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import InputRejected
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
 
 from ..errors import PipeStateError
-from .trial import Task
+
+if TYPE_CHECKING:
+    from .trial import Task
 
 Undo = Callable[[], None]
 _log = logging.getLogger(__name__)

@@ -11,11 +11,13 @@ import ctypes
 import functools
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..record import Blob, Digest
 from . import blobs
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 AHEAD = range(blobs.BIG, blobs.THREADED)
 """Of these sizes, a buffer that is to be kept is written by a thread at its first digest. Smaller
@@ -67,6 +69,8 @@ class Writing:
 
 @functools.cache
 def _writers() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor
+
     return ThreadPoolExecutor(max_workers=2, thread_name_prefix="pipestate-writer")
 
 
