@@ -131,13 +131,19 @@ def _note_lazy(walk: Walk, array: Any) -> None:
     numbering.lazy.setdefault(key, (walk.holder, _place(array)))
 
 
-def walk_content(walk: Walk, array: Any, *, parent: int | None = None) -> None:
-    """Elements in C order. Objects are walked one by one; fields of a structure too."""
+def walk_content(
+    walk: Walk, array: Any, *, parent: int | None = None, is_passing: bool = False
+) -> None:
+    """Elements in C order. Objects are walked one by one, and so are a structure's fields, unless
+    they are plain. `is_passing` says of a copy that it was made only for this look."""
     numpy = sys.modules["numpy"]
     dtype = array.dtype
     walk.emit(text(repr((dtype_text(dtype), array.shape))))
-    if dtype.names is not None:
-        # Between the fields of an aligned structure lies whatever was there.
+    packed = _packed(dtype)
+    if packed is not None:
+        is_passing |= packed != dtype
+        array, dtype = array.astype(packed, copy=False), packed
+    if dtype.names is not None and packed is None:
         fields = [numpy.ascontiguousarray(array[name]) for name in dtype.names]
         walk.push([_Field(field) for field in fields], parent=parent)
     elif dtype.hasobject or dtype.kind == "T":
@@ -145,7 +151,20 @@ def walk_content(walk: Walk, array: Any, *, parent: int | None = None) -> None:
         walk.push([Token(b"O"), *items], parent=parent, holder=ROOT)
     elif dtype.itemsize and array.size:
         flat = numpy.ascontiguousarray(array).reshape(-1).view("u1")
-        walk.content(memoryview(flat))
+        walk.content(memoryview(flat), is_passing=is_passing)
+
+
+def _packed(dtype: Any) -> Any:
+    """A structure's type without what lies between its fields, which is whatever was there; None
+    for one whose fields are no plain numbers or bytes, and for no structure."""
+    if dtype.names is None or dtype.hasobject:
+        return None
+    fields = [(name, dtype[name]) for name in dtype.names]
+    if any(
+        one.names is not None or one.subdtype is not None or one.kind == "T" for _, one in fields
+    ):
+        return None
+    return sys.modules["numpy"].dtype(fields)
 
 
 class _Field:
@@ -160,7 +179,7 @@ class _Field:
 def walk_field(walk: Walk, obj: object) -> None:
     """A field that `walk_content` left on the stack."""
     assert isinstance(obj, _Field)
-    walk_content(walk, obj.array)
+    walk_content(walk, obj.array, is_passing=True)
 
 
 FIELD = _Field

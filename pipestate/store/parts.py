@@ -17,7 +17,8 @@ from itertools import islice
 from typing import Any, Final
 
 from ..record import AccessPath, Key
-from .streams import NOTHING, hash_buffer, stream
+from . import blobs
+from .streams import NOTHING, stream
 from .walk import BufferDigest
 
 
@@ -60,7 +61,7 @@ def parts(
     size: int = 0,
     limit: int = 256,
     definitions: Mapping[int, str] = NOTHING,
-    buffer_digest: BufferDigest = hash_buffer,
+    buffer_digest: BufferDigest = blobs.digest,
 ) -> dict[str, str]:
     """The digests of columns, keys and attributes by `str(path)`; of the first `limit` of them.
 

@@ -15,11 +15,10 @@ from types import MappingProxyType
 from blake3 import blake3
 
 from ..record import AccessPath
-from . import where
+from . import blobs, where
 from .reduced import select
 from .walk import LEAVES, BufferDigest, Findings, Place, Walk
 
-BIG = 1 << 20
 NO_READS: frozenset[AccessPath] = frozenset()
 NO_NAMES: frozenset[str] = frozenset()
 NOTHING: Mapping[int, str] = MappingProxyType({})
@@ -75,18 +74,12 @@ class Stream:
     lazy: Mapping[int, tuple[int, Place]] = field(default_factory=dict)
 
 
-def hash_buffer(buffer: memoryview) -> str:
-    """The digest of a buffer, by several threads if it is big."""
-    threads = blake3.AUTO if buffer.nbytes >= BIG else 1
-    return blake3(buffer, max_threads=threads).hexdigest(length=20)
-
-
 def stream(
     value: object,
     *,
     name: str = "",
     definitions: Mapping[int, str] = NOTHING,
-    buffer_digest: BufferDigest = hash_buffer,
+    buffer_digest: BufferDigest = blobs.digest,
 ) -> Stream:
     """Look at a value. `name` is what a flaw's place begins with.
 

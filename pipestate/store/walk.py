@@ -23,6 +23,7 @@ from typing import Protocol
 from blake3 import blake3
 
 from ..record import AccessPath
+from . import blobs
 
 Handler = Callable[["Walk", object], None]
 ROOT = -1
@@ -275,13 +276,17 @@ class Walk:
 
         self.push(items, holder=holder, end=end)
 
-    def content(self, buffer: memoryview) -> None:
-        """Write out raw bytes. Whoever is about to know their digest is asked for it at the end."""
+    def content(self, buffer: memoryview, *, is_passing: bool = False) -> None:
+        """Write out raw bytes. Whoever is about to know their digest is asked for it at the end.
+
+        Those of a copy that is not going to be kept are `is_passing`.
+        """
         self.nbytes += buffer.nbytes
         if buffer.nbytes <= SMALL:
             self._out.append(b"b%d:" % buffer.nbytes + buffer)
             return
-        digest = self.findings.buffer_digest(buffer)
+        ask = blobs.digest if is_passing else self.findings.buffer_digest
+        digest = ask(buffer)
         if isinstance(digest, str):
             self._out.append(b"B" + digest.encode())
         else:
