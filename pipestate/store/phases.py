@@ -7,6 +7,7 @@ two threads, for hashing and writing release the interpreter's lock.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -23,8 +24,6 @@ AHEAD = range(blobs.BIG, blobs.THREADED)
 """Of these sizes, a buffer that is to be kept is written by a thread at its first digest. Smaller
 ones would wait for the interpreter's lock longer than they take; bigger ones are hashed by a thread
 of their own while they are written."""
-
-_HOME = os.getpid()
 
 
 class Put(Protocol):
@@ -45,7 +44,7 @@ class Writing:
 
     def __init__(self, put: Put, view: memoryview) -> None:
         self._is_given_up = False
-        self._future: Future[Blob] = _writers().submit(put, view, ready=self._check)
+        self._future: Future[Blob] = _writers(os.getpid()).submit(put, view, ready=self._check)
 
     def blob(self) -> Blob:
         """What was written, once it is; raises what the writing raised."""
@@ -68,7 +67,8 @@ class Writing:
 
 
 @functools.cache
-def _writers() -> ThreadPoolExecutor:
+def _writers(_process: int) -> ThreadPoolExecutor:
+    # A forked child has none of its parent's threads, and gets its own.
     from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(max_workers=2, thread_name_prefix="pipestate-writer")
@@ -97,9 +97,10 @@ class Phase:
     def _meet(self, view: memoryview) -> tuple[Digest | Writing, Blob | None]:
         if not self._writes or view.nbytes < blobs.BIG:
             return blobs.digest(view), None
-        # A forked child has none of its parent's threads.
-        if view.nbytes in AHEAD and os.getpid() == _HOME:
-            return Writing(self._put, view), None
+        if view.nbytes in AHEAD:
+            # The interpreter may be about to end, and starts no thread any more.
+            with contextlib.suppress(RuntimeError):
+                return Writing(self._put, view), None
         blob = self._put(view)
         return blob.digest, blob
 

@@ -17,10 +17,14 @@ from pipestate.store.upkeep import verify
 SIZES = (10, 3000, 40_000, 200_000, 1_500_000)
 
 
-def value(actor: str, number: int) -> tuple[str, int, bytes]:
-    """What an actor keeps as its value of that number: to be told from every other one."""
+def value(actor: str, number: int) -> tuple[str, int, bytes | list[bytearray]]:
+    """What an actor keeps as its value of that number: to be told from every other one. What is big
+    is kept beside its pickle, and written by threads."""
     size = SIZES[number % len(SIZES)]
-    return actor, number, random.Random(f"{actor}{number}").randbytes(size)
+    data = random.Random(f"{actor}{number}").randbytes(size)
+    if size < SIZES[-1]:
+        return actor, number, data
+    return actor, number, [bytearray(data), bytearray(data[::-1])]
 
 
 def check(folder: Path, done: Mapping[str, int], job: str = "trial") -> None:
