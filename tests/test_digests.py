@@ -301,6 +301,35 @@ def test_any_graph_keeps_its_digest_through_pickle(graph: list[tuple[str, list[A
     assert digest(value) == digest(pickle.loads(pickle.dumps(value, 5)))
 
 
+PLAIN_GRAPHS = st.lists(
+    st.tuples(
+        st.sampled_from(["list", "dict", "tuple"]),
+        st.lists(st.one_of(st.integers(0, 9), st.integers(0, 11).map(lambda n: [n])), max_size=4),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(PLAIN_GRAPHS)
+def test_a_tree_is_told_by_no_list_or_dict_being_reached_twice(
+    graph: list[tuple[str, list[Any]]],
+) -> None:
+    """Counting who holds an object says the same as remembering each; through shared tuples too."""
+    value = build(graph)
+    met: set[int] = set()
+
+    def is_tree(one: Any) -> bool:
+        if type(one) in (list, dict):
+            if id(one) in met:
+                return False
+            met.add(id(one))
+        items = one.values() if type(one) is dict else one
+        return type(one) is int or all(map(is_tree, items))
+
+    assert (trees.containers(value) is not None) == is_tree(value)
+
+
 @given(GRAPHS, GRAPHS)
 def test_equal_digests_mean_equal_content_and_sharing(
     one: list[tuple[str, list[Any]]], other: list[tuple[str, list[Any]]]

@@ -13,7 +13,7 @@ import decimal
 import io
 import pickle
 import sys
-from collections.abc import Collection, Container
+from collections.abc import Callable, Collection, Container, Iterator
 from itertools import chain, compress
 from typing import Any
 
@@ -44,21 +44,20 @@ def containers(
     if deep is not None and id(root) in deep:
         return None
     levels: list[list[object]] = []
-    level: list[object] = [root]
+    kinds = {type(root)}
+    inner: list[Any] = [root]  # the lists, dicts and tuples of a level
     ids: set[int] = set()
     is_below_tuples = False
     for depth in range(MAX_DEPTH):
-        kinds = set(map(type, level))
         if not kinds <= KINDS:
             return None
         if kinds <= SCALARS:
             return levels
-        inner = level if kinds <= INNER else _of_kinds(level, INNER)
-        mutable = inner if kinds <= MUTABLE else _of_kinds(inner, MUTABLE)
+        mutable = inner if tuple not in kinds else _of_kinds(inner, MUTABLE)
         if mutable:
             # One is held by the lists of this level, and by the one thing that it was found in: by
             # more, if it can be reached twice. A shared tuple holds once what is reached twice.
-            holders = len({id(level), id(inner), id(mutable)}) + 1
+            holders = len({id(inner), id(mutable)}) + 1
             shared = mutable if is_below_tuples else _held_by_more(mutable, holders)
             known = len(ids) + len(shared)
             ids.update(map(id, shared))
@@ -68,7 +67,10 @@ def containers(
         if len(mutable) != len(inner) and _is_too_wide(inner, depth):
             return None
         is_below_tuples |= tuple in kinds
-        level = _below(inner, kinds & INNER)
+        below = _below(inner, kinds & INNER)
+        # Most of a big tree is scalars: they are told by their types, and never listed.
+        kinds = set(map(type, below()))
+        inner = [one for one in below() if type(one) in INNER] if kinds & INNER else []
     if deep is not None:
         deep.update(_links(root))
     return None
@@ -78,25 +80,31 @@ def _links(root: object) -> list[int]:
     """The ids of the first containers below `root`, each the only one at its level, that have too
     many levels below them."""
     ids: list[int] = []
-    level: list[object] = [root]
+    level: list[Any] = [root]
     while len(ids) < 8 * MAX_DEPTH:
         inner = _of_kinds(level, INNER)
         if len(inner) != 1:
             break
         ids.append(id(inner[0]))
-        level = _below(inner, {type(inner[0])})
+        level = list(_below(inner, {type(inner[0])})())
     return ids[: -MAX_DEPTH + 1]
 
 
-def _below(inner: list[object], kinds: set[type]) -> list[object]:
-    """What is in lists, tuples and dicts. `gc` does not see it all: attributes since 3.13."""
+def _below(inner: list[Any], kinds: set[type]) -> Callable[[], Iterator[object]]:
+    """Gives what is in lists, tuples and dicts, as often as it is asked for. `gc` does not see it
+    all: attributes since 3.13."""
     dicts: list[Any] = inner if kinds == DICTS else _of_kinds(inner, DICTS)
-    others: list[Any] = _of_kinds(inner, INNER - DICTS) if dict in kinds else inner
-    found = list(chain.from_iterable(others))
-    found += chain.from_iterable(map(dict.values, dicts))
-    if not set(map(type, chain.from_iterable(dicts))) <= SCALARS:
-        found += chain.from_iterable(dicts)
-    return found
+    others: list[Any] = [] if kinds == DICTS else _of_kinds(inner, INNER - DICTS)
+    has_odd_keys = not set(map(type, chain.from_iterable(dicts))) <= SCALARS
+
+    def below() -> Iterator[object]:
+        return chain(
+            chain.from_iterable(others),
+            chain.from_iterable(map(dict.values, dicts)),
+            chain.from_iterable(dicts if has_odd_keys else []),
+        )
+
+    return below
 
 
 def _is_too_wide(inner: list[object], depth: int) -> bool:
@@ -115,7 +123,8 @@ def _held_by_more(objects: list[object], holders: int) -> list[object]:
     """Those that something else holds as well. To remember a million ids costs as much as the
     pickle, and nearly nothing is shared."""
     alone = next(map(sys.getrefcount, [[]])) + holders - 1
-    return list(compress(objects, map(alone.__ne__, map(sys.getrefcount, objects))))
+    counts = list(map(sys.getrefcount, objects))  # before `compress` holds them, too
+    return list(compress(objects, map(alone.__ne__, counts))) if {*counts} != {alone} else []
 
 
 def _is_any_in(objects: list[object], ids: Container[int]) -> bool:
