@@ -17,7 +17,7 @@ from typing import Any
 
 from .errors import DamageError, PackError, StoreError, TrustError, UsageError
 from .ledger import Ledger, Make
-from .pipe import graph, slices, status, why
+from .pipe import graph, pieces, slices, status, why
 from .pipe.graph import Held, Standing
 from .pipe.status import StepStatus, World
 from .record import SET, VALUE, Digest, Meaning, Record, Run, Version
@@ -273,7 +273,7 @@ class Job(MutableMapping[str, Any]):
             raise UsageError(f"job {self.name!r} has no name {name!r}", f"its names are: {known}")
         steps = [step for step in pipe.order if step in pipe.seen]
         text = lambda step: pipe.seen[step].source  # noqa: E731
-        return slices.code(slices.pieces(steps, self._ledger.head, text, pipe.seen), [name])
+        return slices.code(pieces.pieces(steps, self._ledger.head, text, pipe.seen), [name])
 
     def load_name(self, name: str) -> Any:
         """What a name of the notebook means now. Raises KeyError where it means nothing."""

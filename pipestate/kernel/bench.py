@@ -8,6 +8,7 @@ for `runs`, `restores` and `cascade`, which are handed one.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -26,7 +27,7 @@ from ..pipe.layers import Layers, Makers
 from ..pipe.lines import Lines
 from ..pipe.places import Cells, Row
 from ..pipe.status import STEP_VALUE, Reason, World, because, judge
-from ..record import AccessPath, Digest, FileState, Pipe, Record, Seen
+from ..record import AccessPath, Digest, FileState, Pipe, Record, Seen, Text
 from ..store.leases import Lease
 from ..store.phases import Phase
 from . import modules, notebooks, surroundings
@@ -104,6 +105,8 @@ class Memory:
     gone: dict[str, str] = field(default_factory=dict)
     """The names whose values went with a store that was deleted or replaced, and their steps."""
     lines: Lines = field(default_factory=Lines)
+    said: deque[Text] = field(default_factory=lambda: deque(maxlen=1000))
+    """What plain cells have said in this kernel, the last of them."""
 
     def clear(self) -> None:
         """Forget the job: another one, or another store of it, is gone over to."""
