@@ -177,7 +177,10 @@ def _run(desk: Desk, words: list[str]) -> View:
     if "--dry-run" in options:
         return View(view.plan_text(desk.plan(steps)))
     ran = desk.run(steps)
-    return View(f"ran {', '.join(ran)}" if ran else "everything is up to date; nothing ran")
+    if not ran:
+        return View("everything is up to date; nothing ran")
+    # Each has told of itself, where badges are on.
+    return View("" if desk.setting("badge") else f"ran {', '.join(ran)}")
 
 
 def _code(desk: Desk, words: list[str]) -> View:

@@ -300,6 +300,7 @@ class Bench:
             files=lambda record: surroundings.judge_files(record, above, below),
             ambient={key: setting.digest for key, setting in settings.items()},
             plain=outlook.plain,
+            set_by=lambda key: settings[key].step if key in settings else "",
         )
 
     def verdict(self, task: Task, outlook: Outlook) -> Reason | tuple[Digest, Record]:

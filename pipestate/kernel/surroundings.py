@@ -23,10 +23,11 @@ _ROOT = "ambient"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The value that a record left of an ambient key."""
+    """The value that a step's record left of an ambient key."""
 
     digest: Digest
     version: Version
+    step: str
 
 
 Settings = Mapping[str, Setting]
@@ -38,7 +39,7 @@ def standing(records: Iterable[Record]) -> dict[str, Setting]:
     for record in records:
         if record.ambient is not None:
             for key, digest in record.ambient.names.items():
-                found[key] = Setting(digest, record.ambient)
+                found[key] = Setting(digest, record.ambient, record.step)
     return found
 
 
