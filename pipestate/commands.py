@@ -122,8 +122,7 @@ def _job(desk: Desk, words: list[str]) -> View:
     if not words:
         return View(f"job {desk.ledger.job} in {desk.ledger.store.path}")
     name = _one(words, "job NAME")
-    if not jobs.is_job_name(name):
-        raise UsageError(f"{name!r} is no name for a job", "use printable letters")
+    jobs.check_job(name)
     desk.use(name)
     pipe = desk.ledger.pipe
     count = len(pipe.heads)

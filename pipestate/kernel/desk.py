@@ -16,7 +16,8 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from .. import view
-from ..errors import StoreError
+from ..errors import StoreError, UsageError
+from ..job import check_job
 from ..ledger import Ledger
 from ..pipe.status import StepStatus
 from ..store import upkeep
@@ -76,7 +77,9 @@ class KernelDesk:
             doors = Doors(
                 self.tell, self.show, lambda task: run_body(self.shell, task), self._at_home
             )
-            ledger = self._open(self.traits.job or default_job(self.shell))
+            job = self.traits.job or default_job(self.shell)
+            check_job(job)
+            ledger = self._open(job)
             self._session = Session.open(self.shell, ledger, self._settings, doors)
         return self._session
 
@@ -121,9 +124,10 @@ class KernelDesk:
         self._pages.meet(self.shell, cell_id if is_step_line(raw.lstrip()) else "")
         try:
             session = self.session
-        except StoreError as error:
+        except (StoreError, UsageError) as error:
             # Whoever has pipestate in a profile must be able to work beside a store that is not
-            # to be had. A step says so each time, plain cells once.
+            # to be had, or a `$PIPESTATE_JOB` that names none. A step says so each time, plain
+            # cells once.
             if str(error) != self._fault or is_step_line(raw.lstrip()):
                 self._fault = str(error)
                 self.tell(f"off, nothing is kept: {error}")
@@ -296,4 +300,5 @@ def default_job(shell: Any) -> str:
     if job:
         return job
     path = notebooks.path_of(shell.user_ns, os.getcwd())
-    return path.stem if path is not None else "default"
+    name = path.stem.strip().lstrip("-") if path is not None else ""
+    return "".join(char for char in name if char.isprintable()).strip() or "default"
