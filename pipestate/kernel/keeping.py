@@ -58,7 +58,7 @@ def record_of(trial: Trial, result: Outcome, around: Circumstances) -> Record:
         normal=task.normal,
         options=cell_source.format_line(task.line),
         inputs=tuple(dict.fromkeys(inputs)),
-        joint=joint({name: trial.placed[name] for name in whole if name in trial.placed}),
+        joint=joint({name: trial.stood(name) for name in whole if name in trial.placed}),
         held={n: mates for n, mates in trial.mates.items() if mates and n in result.made},
         outputs=tuple(version for _, version in result.versions),
         givens=trial.givens,
@@ -101,7 +101,7 @@ def _inputs(trial: Trial, result: Outcome) -> tuple[Input, ...]:
     ]
     known = {one.path.name for one in whole}
     for name in sorted(held & trial.placed.keys() - known):
-        binding = trial.placed[name]
+        binding = trial.stood(name)
         if binding.version is not None:
             digest = binding.version.names[name]
             whole.append(Input(AccessPath(name), digest, digest, binding.maker))
