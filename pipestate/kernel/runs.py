@@ -26,7 +26,7 @@ from ..ledger import Ledger
 from ..pipe import layers
 from ..pipe.layers import Layers
 from ..pipe.status import STEP_VALUE, Reason, value_found
-from ..record import VALUE, AccessPath, Blob, FileState, Input
+from ..record import VALUE, AccessPath, Blob, FileState, Input, Record
 from ..store import versions
 from ..store.folder import Batch
 from ..store.leases import Lease
@@ -138,7 +138,7 @@ def _put_files_back(bench: Bench, task: Task) -> None:
         if path not in left:
             continue
         if not files.is_same(left[path]):
-            if not _is_as_before(bench, path, blob):
+            if not _is_as_before(bench, path, blob) and not _is_as_left_above(bench, task, path):
                 bench.tell(f"{path} stays as it is before {task.step} runs: it was changed since")
             continue
         if blob is None:
@@ -153,6 +153,18 @@ def _put_files_back(bench: Bench, task: Task) -> None:
             earlier.write(before)
             earlier.flush()
             files.put_back(path, earlier.name)
+
+
+def _is_as_left_above(bench: Bench, task: Task, path: str) -> bool:
+    """Whether a file is what the last step above that wrote it has left."""
+    now = bench.site(task).layers
+    left = [
+        one
+        for record in layers.above(now.writers, now.place_of(task.step))
+        for one in record.files_written
+        if one.path == path
+    ]
+    return bool(left) and files.is_same(left[-1])
 
 
 def _is_as_before(bench: Bench, path: str, blob: Blob | None) -> bool:
@@ -331,6 +343,7 @@ def _keep(
     if task.line.setup:
         bench.memory.set_up.add(task.step)
     _tell_outcome(bench, running, result, seconds)
+    _tell_misread(bench, running, record)
     room.heed(bench, record)
     if shown.is_clearing:  # the badge has emptied the page of what a loop showed last
         outputs.replay(bench.shell, shown.messages)
@@ -346,6 +359,13 @@ def _tell_outcome(bench: Bench, running: Running, result: Outcome, seconds: floa
     for name in running.trial.task.line.no_save:
         if name not in result.made:
             bench.tell(f"--no-save {name}: {step} makes no such name")
+
+
+def _tell_misread(bench: Bench, running: Running, record: Record) -> None:
+    """Say what could not be told ahead: it read a file as the last writer above had not left it."""
+    now, step = running.trial.outlook.site.layers, record.step
+    for path in surroundings.misread(record, layers.above(now.writers, now.place_of(step))):
+        bench.tell(f"{step} read {path} as it was left since by others; run {step} again")
 
 
 def _circumstances(

@@ -294,6 +294,7 @@ class Session:
     def _remake_lost(self, task: Task, lease: Lease) -> None:
         bench = self.bench
         try:
+            cascade.rewrite_files(bench, task)
             cascade.remake_lost(bench, task, bench.outlook(task))
         except BaseException:
             turns.give_back(bench, lease)

@@ -54,6 +54,7 @@ _SENTENCES: Mapping[str, str] = {
     "file new": "file `{subject}` was not there before",
     "written": "file `{subject}`, which it wrote, changed",
     "written gone": "file `{subject}`, which it wrote, is not there any more",
+    "overwritten": "{detail} reads file `{subject}`, which is not as it left it any more",
     "ambient": "{subject}{maker} changed{detail}",
     "ambient new": "{subject}{maker} was not set before",
     "ambient gone": "{subject} is set before it no more",
