@@ -171,9 +171,7 @@ def load(bench: Bench, names: Iterable[str]) -> None:
         if binding.version.kind == "lost":
             make_again(bench, name, binding, binding.version)
             continue
-        if name in space.outgrown:
-            bench.tell(f"`{name}` is as it was last kept; a plain cell had worked on it since")
-            space.outgrown.discard(name)
+        news.tell_outgrown(bench, [name])
         try:
             space.load([name])
         except Exception as error:  # noqa: BLE001 - damage, a library gone, a user's __setstate__

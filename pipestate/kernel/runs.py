@@ -39,6 +39,7 @@ from . import (
     keeping,
     meanings,
     modules,
+    news,
     outputs,
     room,
     stage,
@@ -101,6 +102,7 @@ def _start(bench: Bench, task: Task, outlook: Outlook, reason: Reason, lease: Le
     _put_files_back(bench, task)
     batch = bench.ledger.batch()
     prepared = stage.prepare(task, outlook, bench.ledger, Phase(batch.put), bench.lines().setups)
+    news.tell_outgrown(bench, prepared.named & prepared.placed.keys() - prepared.aside.keys())
     prepared = replace(prepared, helpers=frozenset(bench.memory.helpers))
     caches.forget(bench.space, prepared, bench.reads_of)
     _bind_stdin(bench, task)
