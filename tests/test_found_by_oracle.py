@@ -492,7 +492,9 @@ NESTED = {
 }
 
 
-@pytest.mark.parametrize("iterator", ["iter(range(9))", "map(int, '0123')", "(n for n in range(9))"])
+@pytest.mark.parametrize(
+    "iterator", ["iter(range(9))", "map(int, '0123')", "(n for n in range(9))"]
+)
 @pytest.mark.parametrize("made", NESTED)
 @pytest.mark.parametrize("between", [(), (RESTART,)], ids=["", "restarted"])
 def test_what_a_failed_attempt_took_of_an_iterator_is_there_again(

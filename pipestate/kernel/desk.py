@@ -20,6 +20,7 @@ from ..errors import StoreError, UsageError
 from ..job import check_job
 from ..ledger import Ledger
 from ..pipe.status import StepStatus
+from ..record import VALUE
 from ..store import upkeep
 from ..store.folder import locate, open_store
 from . import badges, notebooks, pages
@@ -267,7 +268,10 @@ class KernelDesk:
     def show(self, told: Told) -> None:
         """What became of a step, as a badge; what could not be kept is said in any case."""
         for name, flaw in told.flaws:
-            if "--no-save" not in flaw:
+            if name == VALUE:
+                said = flaw.removesuffix(f" at {VALUE}")
+                self.tell(f"what {told.step} shows last cannot be kept as its value: {said}")
+            elif "--no-save" not in flaw:
                 self.tell(
                     f"`{name}` of {told.step} cannot be kept: {flaw}; "
                     f"a cell that needs it in another kernel makes {told.step} run again"

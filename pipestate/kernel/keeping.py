@@ -79,14 +79,17 @@ def record_of(trial: Trial, result: Outcome, around: Circumstances) -> Record:
         seconds=around.seconds,
         is_done=around.is_done,
         is_volatile=around.is_volatile,
-        under=_under(task),
+        under=_under(trial),
         cell_id=task.cell_id,
     )
 
 
-def _under(task: Task) -> str:
-    """The name by which a step reads what was displayed before it, "" for none."""
-    reads = {path.name for path in task.names.reads if cell_names.is_displayed(path.name)}
+def _under(trial: Trial) -> str:
+    """The name by which a step, or code that it reaches, reads what was displayed before it, "" for
+    none."""
+    task, placed = trial.task, trial.placed.values()
+    reached = {path for one in placed if one.version is not None for path in one.version.reads}
+    reads = {one.name for one in reached | task.names.reads if cell_names.is_displayed(one.name)}
     return min(reads - ({"_"} if task.line.stdin is not None else set()), default="")
 
 

@@ -215,6 +215,12 @@ def _bind_stdin(bench: Bench, task: Task) -> None:
     if head is None:
         return
     shown = head.version_of(VALUE)
+    if shown is not None and shown.kind == "lost":
+        flaw, step = shown.flaw.removesuffix(f" at {VALUE}"), task.line.stdin
+        raise UsageError(
+            f"the value of {step} could not be kept ({flaw})",
+            f"let {step} bind it to a name, and read that",
+        )
     if shown is not None:
         set_under(bench, bench.space.values(shown)[VALUE])
     else:
