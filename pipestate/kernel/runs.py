@@ -39,6 +39,7 @@ from . import (
     keeping,
     meanings,
     modules,
+    modulestate,
     news,
     outputs,
     room,
@@ -179,13 +180,18 @@ def _is_as_before(bench: Bench, path: str, blob: Blob | None) -> bool:
 
 
 def put_surroundings(bench: Bench, now: Layers, step: str = "") -> surroundings.Settings:
-    """Put in the process what the steps above `step` set there; all steps for "" ."""
+    """Put in the process what the steps above `step` set there; all steps for "" .
+
+    What only steps below have set stays, but for globals of modules, which the step may read.
+    """
     at, origins = now.place_of(step), bench.memory.origins
+    settings = surroundings.standing(layers.above(now.ambient, at))
     if origins:
         others = surroundings.standing(left for place, left in now.ambient if place != at)
-        for line in surroundings.put_back(origins, others):
+        for line in surroundings.put_back(
+            origins, {**modulestate.relevant(others, ()), **settings}
+        ):
             bench.tell(line)
-    settings = surroundings.standing(layers.above(now.ambient, at))
     for line in surroundings.put(settings, bench.space, origins):
         bench.tell(line)
     return settings
@@ -321,7 +327,7 @@ def _keep(
 ) -> None:
     before, task = running.trial, running.trial.task
     phase = Phase(running.batch.put, writes=True)
-    changed = ambient.changes(running.ambient, ambient.snapshot())
+    changed = bench.counting(task, ambient.changes(running.ambient, ambient.snapshot()))
     surroundings.note(bench.memory.origins, changed, running.ambient.values)
     read = _all_read(touched, task)
     result = trial.outcome(before, shown.value, shown.has_value, phase, read)
@@ -364,6 +370,9 @@ def _tell_outcome(bench: Bench, running: Running, result: Outcome, seconds: floa
     # That a setup step's values cannot be kept is what makes it one.
     flaws = () if running.trial.task.line.setup else result.flaws
     bench.doors.show(Told(step, "ran", seconds, str(reason), flaws, is_first))
+    sets = running.trial.task.sets
+    if sets:
+        bench.tell(f"{step} sets `{sets}`, so it counts as --setup: it runs once in every kernel")
     for name in running.trial.task.line.no_save:
         if name not in result.made:
             bench.tell(f"--no-save {name}: {step} makes no such name")
@@ -395,7 +404,7 @@ def _circumstances(
         seconds=seconds,
         displays=put(displays.to_bytes(shown.messages)) if shown.messages else None,
         ambient=surroundings.keep(left, phase),
-        moved=surroundings.inputs(running.settings, changed),
+        moved=surroundings.inputs(bench.counting(task, running.settings), changed),
         packages=modules.stamps(used),
         files_read=read,
         files_written=touched.states_written(),

@@ -30,7 +30,11 @@ from .outlook import Outlook
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A step's cell, about to be run or restored: its line, its text, and what the text says."""
+    """A step's cell, about to be run or restored: its line, its text, and what the text says.
+
+    `sets` is the attribute of a module for which it counts as `--setup` though its line says no
+    such thing.
+    """
 
     line: StepLine
     source: str
@@ -39,6 +43,7 @@ class Task:
     normal: Digest
     cell_id: str = ""
     is_asked: bool = True
+    sets: str = ""
 
     @property
     def step(self) -> str:

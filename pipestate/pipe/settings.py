@@ -19,6 +19,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "decimal": "the context of decimal",
     "matplotlib": "the option {} of matplotlib",
     "pandas": "the option {} of pandas",
+    "module": "the global {}",
     "numpy": "the option {} of numpy",
     "torch": "the option {} of PyTorch",
     "random:python": "the state of the random generator of Python",
