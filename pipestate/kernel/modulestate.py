@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from ..store import digests
 from . import packages
 
 T = TypeVar("T")
@@ -38,6 +37,8 @@ class Pickled:
 
     def canonical(self) -> tuple[str, str]:
         """What is equal for equal contents, in every process."""
+        from ..store import digests  # the engine: the extension is loaded without it
+
         return "pickled", digests.stream(pickle.loads(self.data)).digest
 
 
