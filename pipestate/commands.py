@@ -122,8 +122,7 @@ def _job(desk: Desk, words: list[str]) -> View:
     if not words:
         return View(f"job {desk.ledger.job} in {desk.ledger.store.path}")
     name = _one(words, "job NAME")
-    if not jobs.is_job_name(name):
-        raise UsageError(f"{name!r} is no name for a job", "use printable letters")
+    jobs.check_job(name)
     desk.use(name)
     pipe = desk.ledger.pipe
     count = len(pipe.heads)
@@ -177,7 +176,10 @@ def _run(desk: Desk, words: list[str]) -> View:
     if "--dry-run" in options:
         return View(view.plan_text(desk.plan(steps)))
     ran = desk.run(steps)
-    return View(f"ran {', '.join(ran)}" if ran else "everything is up to date; nothing ran")
+    if not ran:
+        return View("everything is up to date; nothing ran")
+    # Each has told of itself, where badges are on.
+    return View("" if desk.setting("badge") else f"ran {', '.join(ran)}")
 
 
 def _code(desk: Desk, words: list[str]) -> View:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError as IPythonUsageError
-from traitlets import Bool, Enum, Int, TraitError, Unicode, observe
+from traitlets import Bool, Enum, Int, TraitError, Unicode, observe, validate
 from traitlets.config import Configurable
 
 from .errors import PipeStateError
@@ -114,6 +114,18 @@ class PipeState(Configurable):
     def _reopen(self, _: Any) -> None:
         if self._is_in_use():
             self.desk.reopen()
+
+    @validate("job")
+    def _check_job(self, proposal: Any) -> str:
+        from .job import check_job
+
+        name = str(proposal["value"])
+        try:
+            if name:  # none: the default
+                check_job(name)
+        except PipeStateError as error:
+            raise TraitError(str(error)) from None
+        return name
 
     @observe("job")
     def _go_over(self, change: Any) -> None:

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
+from .cell.source import is_step_name
 from .errors import DamageError, PackError, StoreError, TrustError, UsageError
 from .ledger import Ledger, Make
-from .pipe import graph, slices, status, why
+from .pipe import graph, pieces, slices, status, why
 from .pipe.graph import Held, Standing
 from .pipe.status import StepStatus, World
 from .record import SET, VALUE, Digest, Meaning, Record, Run, Version
@@ -118,7 +119,7 @@ class Job(MutableMapping[str, Any]):
         *,
         verification: blobs.Verification = "on",
     ) -> None:
-        _check_job(name)
+        check_job(name)
         self._begin(name, Ledger.open(open_store(locate(store), verification=verification), name))
 
     def _begin(self, name: str, ledger: Ledger) -> None:
@@ -273,7 +274,7 @@ class Job(MutableMapping[str, Any]):
             raise UsageError(f"job {self.name!r} has no name {name!r}", f"its names are: {known}")
         steps = [step for step in pipe.order if step in pipe.seen]
         text = lambda step: pipe.seen[step].source  # noqa: E731
-        return slices.code(slices.pieces(steps, self._ledger.head, text, pipe.seen), [name])
+        return slices.code(pieces.pieces(steps, self._ledger.head, text, pipe.seen), [name])
 
     def load_name(self, name: str) -> Any:
         """What a name of the notebook means now. Raises KeyError where it means nothing."""
@@ -388,7 +389,7 @@ class _Call(Job):
     """A job for one call, over the ledger that this thread has."""
 
     def __init__(self, name: str, store: str | Path | None) -> None:  # not the parent's: no opening
-        _check_job(name)
+        check_job(name)
         self._begin(name, _ledger(name, store))
 
 
@@ -486,20 +487,22 @@ def _unusable(what: str, flaw: str) -> StoreError:
     return DamageError(f"{what} is not to be had: {flaw}", "run the cell that makes it")
 
 
-def is_job_name(name: object) -> bool:
-    """Whether something can be the name of a job: any text that can be seen."""
-    return isinstance(name, str) and bool(name.strip()) and name.isprintable()
+def check_job(name: object) -> None:
+    """Raise UsageError for what cannot be the name of a job.
 
-
-def _check_job(name: object) -> None:
-    if not is_job_name(name):
-        raise UsageError(f"{name!r} is no name for a job", "a job's name is text")
+    Any text can that is seen as it is, and that no shell takes for an option.
+    """
+    is_text = isinstance(name, str) and name != "" and name.isprintable()
+    if not is_text or str(name).strip() != name or str(name).startswith("-"):
+        raise UsageError(
+            f"{name!r} is no name for a job",
+            "printable text that begins with no - and neither begins nor ends with a blank is one",
+        )
 
 
 def check_name(step: object) -> None:
     """Raise UsageError for what cannot be the name of a step."""
-    good = isinstance(step, str) and step != "" and all(c.isalnum() or c in "_-." for c in step)
-    if not good:
+    if not isinstance(step, str) or not is_step_name(step):
         raise UsageError(
             f"{step!r} is no name for a step", "letters, digits, `_`, `-` and `.` make one"
         )

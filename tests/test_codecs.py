@@ -462,6 +462,7 @@ def shared_values() -> dict[str, dict[str, Any]]:
         "an array of a frame and it": {"a": table["a"].to_numpy(), "df": table},
         "frame, column and array": {"df": table, "s": column, "v": column.to_numpy()},
         "days and their array": {"df": table, "v": table["t"].to_numpy()},
+        "a frame and its groups": {"df": table, "g": table.groupby("a")},
         "a frame over an array": {"df": pd.DataFrame(pairs, copy=False), "a": pairs},
         "series over an array": {
             "s": pd.Series(line, copy=False),

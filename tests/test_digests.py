@@ -847,3 +847,36 @@ def test_what_is_noted_as_nested_too_deeply_is_no_tree(depth):
     deep = [one for one in chain if id(one) in noted]
     assert [one for one in deep if trees.containers(one) is not None] == []
     assert bool(deep) == (depth >= trees.MAX_DEPTH - 1)
+
+
+# --- what a class keeps to itself ----------------------------------------------------------------
+
+FORGETFUL = """
+class Forgetful:
+    def __init__(self, x=0): self.x = x
+    def __reduce__(self): return (Forgetful, ())
+class Tidy:
+    def __init__(self, x): self.x, self.lock = x, threading.Lock()
+    def __getstate__(self): return {"x": self.x}
+    def __setstate__(self, state): self.__init__(**state)
+"""
+
+
+def test_what_a_class_leaves_out_when_it_is_pickled_counts_all_the_same() -> None:
+    """By content; a lock or the like by its type."""
+    space = notebook(FORGETFUL, threading=threading)
+    forgetful, tidy = space["Forgetful"], space["Tidy"]
+    assert digest(forgetful(5)) == digest(forgetful(5)) != digest(forgetful(6))
+    assert digest(tidy(1)) == digest(tidy(1)) != digest(tidy(2))
+
+
+def test_instances_that_tell_of_each_other_in_lists_made_anew_are_looked_at_once() -> None:
+    """However deep they lie: a look costs in proportion."""
+    source = """
+class Node:
+    def __init__(self, kids): self.kids = kids
+    def __getstate__(self): return {"kids": list(self.kids)}
+node = Node([])
+for _ in range(40): node = Node([node, node])
+"""
+    assert digest(notebook(source)["node"])

@@ -479,3 +479,37 @@ def test_what_a_step_deleted_is_not_back_because_its_maker_runs_for_another(play
     """The one that was asked for last says what a name means."""
     first = ("a: m = 0", "b: del m", "c: it = iter(range(9))\nm = 0", "restart", "b: del m")
     assert play(*first, "%pipe load", "next(it), 'm' in globals()") == "(0, False)"
+
+
+# --- iterators inside of other values ------------------------------------------------------------
+
+
+NESTED = {
+    "a dict": ("d = {'it': ITERATOR}", "d['it']"),
+    "a tuple in a list": ("d = [(ITERATOR,)]", "d[0][0]"),
+    "another name": ("d = [ITERATOR]\ne = d[0]", "e"),
+    "a function": ("it = ITERATOR\ndef d(): return it", "d()"),
+}
+
+
+@pytest.mark.parametrize(
+    "iterator", ["iter(range(9))", "map(int, '0123')", "(n for n in range(9))"]
+)
+@pytest.mark.parametrize("made", NESTED)
+@pytest.mark.parametrize("between", [(), (RESTART,)], ids=["", "restarted"])
+def test_what_a_failed_attempt_took_of_an_iterator_is_there_again(
+    play: Player, iterator: str, made: str, between: tuple[str, ...]
+) -> None:
+    """Wherever the iterator lies: the mended step, and the one below it, are as from the top."""
+    cell, it = NESTED[made][0].replace("ITERATOR", iterator), NESTED[made][1]
+    play(f"a: {cell}", f"b: x = next({it})\n1 / 0", *between)
+    assert play(f"b: x = next({it})\nprint(x)").endswith("0\n")
+    assert play(f"c: y = next({it})\nprint(y)").endswith("1\n")
+    assert play(*between, f"b: x = next({it})\nprint(x, '!')").endswith("0 !\n")
+    assert play(f"c: y = next({it})\nprint(y, '!')").endswith("1 !\n")
+
+
+def test_what_a_failed_attempt_took_of_a_plain_cells_iterator_is_there_again(play: Player) -> None:
+    """As far as it can be put back."""
+    play("d = {'it': iter(range(9))}", "b: x = next(d['it'])\n1 / 0")
+    assert play("b: x = next(d['it'])\nprint(x)") == "0\n"

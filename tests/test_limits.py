@@ -422,3 +422,14 @@ def test_an_interrupt_at_any_time_leaves_the_shell_and_the_store_well(nb, cwd, s
     assert verify(open_store(cwd / ".pipestate")) == []
     nb.load("job")
     assert nb.run("x0[0], x1[0], x2[0]").value == "(0, 1, 2)"
+
+
+def test_what_a_class_forgets_when_it_is_pickled_is_never_lost(job):
+    """The step that made it, or that changed it, runs again in a new kernel, and says so."""
+    job.run("%%step a\nclass Odd:\n    x = 0\n    def __reduce__(self): return (Odd, ())")
+    job.run("%%step b\nodd = Odd()", "%%step c\nodd.x = 6")
+    assert "cannot be kept" in job.results[-1].text
+    again(job)
+    used = job.run("odd.x")
+    assert used.value == "6"
+    assert "run again to make it" in used.text

@@ -108,6 +108,16 @@ def test_pipe_run_shows_each_step_under_its_own_cell(pair):
     assert ran.states[:2] == [("a", "ran"), ("b", "ran")]
 
 
+def test_pipe_run_tells_of_each_step_once(pair):
+    """By its badge, and by name where badges are off."""
+    nb, _, _ = pair
+    ran = nb.run("%pipe run")
+    assert [line.partition(" ")[0] for line in ran.text.splitlines()] == ["a:", "b:"]
+    nb.run("%config PipeState.badge = False", "k = 3")
+    assert nb.run("%pipe run").text.strip() == "ran a, b"
+    assert nb.run("%pipe run").text.strip() == "everything is up to date; nothing ran"
+
+
 def test_a_step_that_takes_long_is_announced_before_it_runs_for_another(nb):
     """With what its last run took, and who needs it."""
     nb.load()

@@ -108,6 +108,18 @@ def test_after_a_restart_a_name_says_if_a_plain_cell_had_made_more_of_it(job):
     assert "as it was last kept" not in job.run("xs, k, same").text
 
 
+def test_a_step_that_reads_what_a_plain_cell_had_made_more_of_is_told_too(job):
+    """Once; a step that is restored needs none of it."""
+    job.run("%%step a\nxs = [1]", "%%step r\nm = len(xs)", "xs.append(2)")
+    job.kill()
+    job.load("job")
+    assert "as it was last kept" not in job.run("%%step r\nm = len(xs)").text
+    first = job.run("%%step b\nn = len(xs)\nn")
+    assert first.value == "1"
+    assert "`xs` is as it was last kept; a plain cell had worked on it since" in first.text
+    assert "as it was last kept" not in job.run("%%step c\nu = xs").text
+
+
 def test_a_value_that_a_step_has_made_anew_is_not_told_of(job):
     """What is kept is what it means."""
     job.run("%%step a\nxs = [1]")

@@ -210,3 +210,24 @@ def test_eager_restore_loads_at_once(job):
     job.run("%config PipeState.restore = 'eager'")
     job.run("%%step a\nxs = [1]")
     assert "nothing to load" in job.run("%pipe load xs").text
+
+
+GROUPED = (
+    "%%step a\nimport pandas as pd\nimport numpy as np\n"
+    "df = pd.DataFrame({'k': KEYS, 'v': [1, 2, 3]})\ng = df.groupby('k', observed=True)\nn = len(g)"
+)
+
+
+@pytest.mark.parametrize("keys", ["[1, 1, 2]", "list('aab')", "pd.Categorical([1, 1, 2])"])
+def test_steps_that_use_a_frame_and_its_groups_are_restored_after_each_restart(job, keys):
+    """Also one that first ran on what was loaded, and whose use fills the groups' caches."""
+    above = (GROUPED.replace("KEYS", keys), "%%step b\ndf['z'] = 1")
+    below = ("%%step c\nsize = len(df) + len(g.obj)", "%%step d\ntotal = g.sum()")
+    job.run(*above)
+    again(job)
+    job.run(*below)
+    for _ in range(2):
+        again(job)
+        for cell in (*above, *below):
+            assert [state for _, state in job.run(cell).states] == ["restored"], cell
+    assert job.run("g.obj is df, 'z' in total.columns").value == "(True, True)"

@@ -115,3 +115,79 @@ def test_deps_and_users(job):
 def test_a_name_that_is_not_kept_is_answered_in_a_line(job):
     """With what would be right."""
     assert "did you mean total" in job.run("%pipe code totl").text
+
+
+# --- magics, commands and files ------------------------------------------------------------------
+
+
+def test_magics_of_the_session_are_left_out_of_the_code(nb, script):
+    """So is what only measures; what `%%time` and `%%capture` run stays."""
+    nb.load("job")
+    nb.run(
+        "%%step a\n%matplotlib inline\n%config InlineBackend.close_figures = True\nxs = [1, 2]",
+        "%%step b\n%%time\nys = [x + 1 for x in xs]",
+        "%%step c\n%%capture\nfor y in ys:\n    print(y)\nn = len(ys)",
+        "%%step d\n%timeit -n1 -r1 sum(ys)\n%time total = sum(ys)\nlast = %time total + n",
+    )
+    assert value_by_code(nb, script, "last") == "7"
+    assert "timeit" not in nb.run("%pipe code last").stdout
+
+
+def test_commands_and_what_magics_do_to_the_process_are_said_in_python(nb, script):
+    """Names in braces and behind dollars are filled in, the shell's own variables are not."""
+    nb.load("job")
+    nb.run(
+        "%%step a\n%env FLAVOUR=mint\n!mkdir -p sub\n%cd sub\nleaf = 'tea'",
+        "%%step b\n!echo {leaf} > leaf.txt\nlines = !cat leaf.txt; echo $FLAVOUR",
+        "%%step c\nimport os\nfolder = os.path.basename(os.getcwd())",
+        "%%step d\nall_of_it = lines, os.environ['FLAVOUR'], folder",
+    )
+    said = "(['tea', 'mint'], 'mint', 'sub')"
+    assert nb.run("all_of_it[0][:], *all_of_it[1:]").value == said
+    assert value_by_code(nb, script, "all_of_it") == said
+
+
+def test_a_magic_that_is_no_python_stays_as_a_line_that_says_so(nb, script):
+    """In its place."""
+    nb.load("job")
+    nb.run("%%step a\nif True:\n    %precision 3\n    n = 4\n%alias_magic t time\n%pip --version")
+    code = nb.run("%pipe code n").stdout
+    assert "# %pip --version (a magic, left out: no Python says it)" in code.splitlines()
+    assert script(f"{code}\nprint(n)") == "4\n"
+
+
+def test_a_script_gets_magics_in_plain_python_too(nb, script):
+    """From the text of the cells, without IPython."""
+    nb.load("job")
+    nb.run("%%step a\n%matplotlib inline\nword = 'tea'", "%%step b\n%%time\nlines = !echo {word}")
+    code = script("import pipestate\nprint(pipestate.Job('job').code('lines'))")
+    assert script(f"{code}\nprint(lines)") == "['tea']\n"
+
+
+def test_a_file_that_a_plain_cell_wrote_has_a_part_in_the_code(nb, script):
+    """With what that cell stands on; what a plain cell read comes from the step that wrote it."""
+    nb.load("job")
+    nb.run("k = 3", "with open('k.txt', 'w') as f:\n    f.write(str(k))")
+    nb.run(
+        "%%step b\nn = int(open('k.txt').read())", "%%step c\nopen('n.txt', 'w').write(str(n + 1))"
+    )
+    nb.run("m = open('n.txt').read()", "%%step d\nmm = m * 2", "mmm = open('n.txt').read() * 3")
+    (nb.cwd / "k.txt").unlink()
+    (nb.cwd / "n.txt").unlink()
+    assert value_by_code(nb, script, "mm") == "44"
+    assert value_by_code(nb, script, "mmm") == "444"
+
+
+def test_a_file_that_a_magic_wrote_has_a_part_in_the_code(nb, script):
+    """`%%writefile` in a plain cell."""
+    nb.load("job")
+    nb.run("%%writefile k.txt\nseven", "%%step b\nk = open('k.txt').read().strip()")
+    (nb.cwd / "k.txt").unlink()
+    assert value_by_code(nb, script, "k") == "seven"
+
+
+def test_what_is_displayed_on_the_way_needs_no_notebook(nb, script):
+    """`display` is IPython's."""
+    nb.load("job")
+    nb.run("%%step a\nxs = []\nfor n in range(3):\n    display(n)\n    xs.append(n)")
+    assert value_by_code(nb, script, "xs") == "[0, 1, 2]"

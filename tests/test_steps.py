@@ -82,6 +82,35 @@ def test_a_step_that_reads_what_was_displayed_before_it_runs_every_time(job):
     assert job.run("%%step b\nfor _ in range(2): pass").states == [("b", "restored")]
 
 
+def test_a_step_that_calls_what_reads_underscore_runs_every_time(job):
+    """A function of another cell; with `< STEP` the step's value is the input."""
+    job.run("def last(): return _\ndef deeper(): return last() + 1", "%%step c\n10")
+    step = "%%step a\ny = deeper()\ny"
+    job.run("5")
+    assert job.run(step).value == "6"
+    job.run("7")
+    assert job.run(step).value == "8"
+    assert "`_` is what was displayed before it" in job.run("%pipe why a").text
+    piped = "%%step b < c\nz = deeper()\nz"
+    assert job.run(piped).value == "11"
+    assert job.run(piped).states == [("b", "restored")]
+
+
+def test_what_a_step_does_to_underscore_reaches_no_other_name(job):
+    """`_` is a copy of the value, run or restored."""
+    job.run("%%step a\nxs = [1]\nxs", "%%step b < a\n_.append(2)\nys = _")
+    assert job.run("xs, ys").value == "([1], [1, 2])"
+    assert job.run("%%step b < a\n_.append(2)\nys = _").states == [("b", "restored")]
+
+
+def test_a_redirection_from_a_value_that_cannot_be_kept_is_refused(job):
+    """One line says what would be right."""
+    shown = job.run("%%step a\n(n for n in range(3))")
+    assert "what a shows last cannot be kept as its value: generator\n" in shown.text + "\n"
+    refused = job.run("%%step b < a\nlist(_)")
+    assert "the value of a could not be kept (generator); let a bind it to a name" in refused.text
+
+
 def test_a_redirection_from_a_step_that_shows_nothing_gives_its_names(job):
     """The value of a step that displayed nothing is a dict of the names it bound."""
     job.run("%%step a\nx = 1\ny = 2")

@@ -49,3 +49,18 @@ def test_a_failure_is_a_reason(job):
     """With its error."""
     job.run("%%step plot\nshown = mean / 0 + nope")
     assert "NameError" in job.run("%pipe why plot").stdout
+
+
+def test_a_setting_of_the_process_is_told_in_words(nb):
+    """What it is, which step set it, and between which runs it changed."""
+    nb.load("job")
+    nb.run("%%step set_up\nimport os\nos.environ['TEA'] = 'green'", "%%step b\nn = 1")
+    nb.run("%%step set_up\nimport os\nos.environ['TEA'] = 'black'")
+    told = "b is stale: the environment variable TEA, set by set_up, changed between runs 2 and 3"
+    assert nb.run("%pipe why b").stdout.strip() == told
+    nb.run("%%step set_up\nimport os\nos.environ['CUP'] = 'red'")
+    gone = "b is stale: the environment variable TEA is set before it no more"
+    assert nb.run("%pipe why b").stdout.strip() == gone
+    nb.run("%%step b\nn = 1", "%%step set_up\nimport os\nos.environ['CUP'] = 'red'\nos.chdir('/')")
+    new = "b is stale: the working directory, set by set_up, was not set before"
+    assert nb.run("%pipe why b").stdout.strip() == new

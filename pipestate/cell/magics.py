@@ -119,6 +119,12 @@ def _runner(name: str, line: str, cell: str | None) -> MagicText:
     return MagicText((), code, binds=saved, is_dynamic=any(part.tree is None for part in code))
 
 
+def without_options(name: str, line: str) -> str:
+    """The Python on the line of one of the `RUNNERS`, behind its options."""
+    options = _OPTIONS[name].match(line)
+    return line[options.end() :] if options else line
+
+
 def words(text: str) -> frozenset[str]:
     """The words of a text that could be names."""
     return frozenset(word for word in _WORD.findall(text) if not keyword.iskeyword(word))
@@ -176,16 +182,21 @@ _HELP: Final = re.compile(r"^(\s*)(?:\?{1,2}([\w.%*]+)|([\w.%*]+)\?{1,2})\s*$")
 @functools.lru_cache(maxsize=64)
 def to_python(text: str) -> ast.Module | None:
     """The tree of a magic's body, magics in it made calls; None if it is no Python even then."""
-    body = textwrap.dedent(text).lstrip("\n")
-    if first := _CELL.match(body):
-        rest = body[first.end() :].removeprefix("\n")
+    body = called(textwrap.dedent(text).lstrip("\n"))
+    return _parsed(body) if body is not None else None
+
+
+def called(text: str) -> str | None:
+    """A text with its magics made calls, as IPython hands it to Python; None if it is no Python
+    even then."""
+    if first := _CELL.match(text):
+        rest = text[first.end() :].removeprefix("\n")
         call = (first[1], first[2].rstrip(), rest)
-        return _parsed(f"get_ipython().run_cell_magic{call!r}")
-    tree = _parsed(body)
-    if tree is None:
-        lines = re.sub(r"\\\n", " ", body).split("\n")
-        tree = _parsed("\n".join(_plain_line(line) for line in lines))
-    return tree
+        return f"get_ipython().run_cell_magic{call!r}"
+    if _parsed(text) is None:
+        lines = re.sub(r"\\\n", " ", text).split("\n")
+        text = "\n".join(_plain_line(line) for line in lines)
+    return text if _parsed(text) is not None else None
 
 
 def _plain_line(line: str) -> str:

@@ -34,6 +34,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from . import modulestate
 from .kinds import (
     GONE,
     GROUPS,
@@ -44,6 +45,7 @@ from .kinds import (
     Row,
     class_named,
     digest_key,
+    is_at_hand,
     plain,
     take,
 )
@@ -111,6 +113,9 @@ def apply(values: Mapping[str, object]) -> tuple[str, ...]:
         if name not in wanted:
             continue
         raw = take({name: group})
+        waiting = {key: value for key, value in wanted[name].items() if not is_at_hand(key)}
+        _pending.update((key, value) for key, value in waiting.items() if value is not GONE)
+        wanted[name] = {key: v for key, v in wanted[name].items() if key not in waiting}
         if raw:
             lines += (_put_rows if name in ROWS else _put)(name, raw[name], wanted[name])
         else:
@@ -150,10 +155,12 @@ def importing(module: types.ModuleType) -> Iterator[None]:
     out."""
     # The module itself is in sys.modules by now, and empty.
     fresh = {k: g for k, g in RANDOM.items() if sys.modules.get(g.module, module) is module}
+    known = {*sys.modules} - {module.__name__}
     before = take(OPTIONS)
     try:
         yield
     finally:
+        modulestate.note_born([name for name in sys.modules if name not in known])
         _lines.extend(apply_pending())  # not the step's doing either: before the measure
         changed = _differences(before, take(OPTIONS | fresh), ())
         if changed:
@@ -189,7 +196,7 @@ def _is_ready(key: str, value: Any) -> bool:
     name = _group_of(key)
     if name == "warnings":
         return class_named(value[0][3]) is not None
-    return bool(take({name: GROUPS[name]}))
+    return is_at_hand(key) and bool(take({name: GROUPS[name]}))
 
 
 def _differences(
@@ -231,11 +238,12 @@ def _put(name: str, raw: Any, wanted: Mapping[str, object]) -> list[str]:
     rests = {key[len(name) + 1 :] for key in wanted}
     now = _values(name, raw if name == "env" else {k: raw[k] for k in rests if k in raw})
     for key, value in wanted.items():
-        if value is GONE and name not in ("env", "logging"):
+        if value is GONE and name not in ("env", "logging", modulestate.GROUP):
             value = next((entry[key] for entry in _imports if key in entry), GONE)
             if value is GONE:
                 continue  # it was there before imports were measured: nobody took it away
-        if _is_same(now, key, value) or (value is GONE and key not in now):
+        is_unknown = value is GONE and key not in now and name != modulestate.GROUP
+        if _is_same(now, key, value) or is_unknown:
             continue
         try:
             with warnings.catch_warnings():

@@ -8,10 +8,11 @@ for `runs`, `restores` and `cascade`, which are handed one.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ..cell import names as cell_names
 from ..cell import source as cell_source
@@ -26,15 +27,16 @@ from ..pipe.layers import Layers, Makers
 from ..pipe.lines import Lines
 from ..pipe.places import Cells, Row
 from ..pipe.status import STEP_VALUE, Reason, World, because, judge
-from ..record import AccessPath, Digest, FileState, Pipe, Record, Seen
+from ..record import AccessPath, Digest, FileState, Pipe, Record, Seen, Text
 from ..store.leases import Lease
 from ..store.phases import Phase
-from . import modules, notebooks, surroundings
+from . import modules, modulestate, notebooks, patched, surroundings
 from .namespace import Namespace
 from .outlook import Direction, Outlook, Site
 from .trial import Task
 
 Mode = Literal["manual", "lazy"]
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -104,6 +106,8 @@ class Memory:
     gone: dict[str, str] = field(default_factory=dict)
     """The names whose values went with a store that was deleted or replaced, and their steps."""
     lines: Lines = field(default_factory=Lines)
+    said: deque[Text] = field(default_factory=lambda: deque(maxlen=1000))
+    """What plain cells have said in this kernel, the last of them."""
 
     def clear(self) -> None:
         """Forget the job: another one, or another store of it, is gone over to."""
@@ -152,7 +156,9 @@ class Bench:
         if line.stdin is not None:
             names = replace(names, reads=names.reads | {AccessPath(STEP_VALUE + line.stdin)})
         normal = cell_source.normal(transformed)
-        return Task(line, source, transformed, names, normal, cell_id, is_asked)
+        sets = "" if line.setup else patched.what(transformed, names, self.space)
+        line = replace(line, setup=True) if sets else line
+        return Task(line, source, transformed, names, normal, cell_id, is_asked, sets)
 
     def task_of(self, step: str) -> Task:
         """A step of the job from the source last seen for it."""
@@ -196,6 +202,16 @@ class Bench:
             if source is not None and source.kind == "import" and self.space.ns.get(name) is value:
                 found.add(module_of(source.text))
         return found
+
+    def counting(self, task: Task, settings: Mapping[str, T]) -> Mapping[str, T]:
+        """The settings that count for a task: of a project module's globals, those of modules that
+        the task reaches."""
+        if not any(key.startswith(modulestate.KEY) for key in settings):
+            return settings
+        wanted = task.names.mentions | {path.name for path in task.names.reads}
+        reached = graph.reach(wanted, self.reads_of)
+        held = {name.rpartition(".")[0] for name in reached if "." in name}
+        return modulestate.relevant(settings, modules.used_by(self.modules_of(task) | held))
 
     def reads_of(self, name: str) -> Iterable[str]:
         """The names that the code in a name's value reads."""
@@ -287,7 +303,7 @@ class Bench:
         now = outlook.site.layers
         at = now.place_of(task.step)
         above, below = layers.above(now.writers, at), layers.below(now.writers, at)
-        settings = surroundings.standing(layers.above(now.ambient, at))
+        settings = self.counting(task, surroundings.standing(layers.above(now.ambient, at)))
         return World(
             normal=task.normal,
             lookup=outlook.lookup,
@@ -297,6 +313,7 @@ class Bench:
             files=lambda record: surroundings.judge_files(record, above, below),
             ambient={key: setting.digest for key, setting in settings.items()},
             plain=outlook.plain,
+            set_by=lambda key: settings[key].step if key in settings else "",
         )
 
     def verdict(self, task: Task, outlook: Outlook) -> Reason | tuple[Digest, Record]:

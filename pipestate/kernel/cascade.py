@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from ..errors import DamageError, PipeStateError, UsageError
-from ..pipe import graph
+from ..pipe import graph, layers
 from ..pipe.status import Reason, StepStatus, because
 from ..record import ABSENT, Digest, Record, Version
-from . import ambient, needs, news, pictures, restores, runs, turns
+from . import ambient, needs, news, pictures, restores, runs, surroundings, turns
 from .bench import Bench, Told
 from .bindings import Binding
 from .outlook import Outlook, Site
@@ -82,6 +82,7 @@ def run(bench: Bench, task: Task, reason: Reason) -> tuple[bool, BaseException |
         restores.restore(bench, task, *verdict)
         return False, None
     try:
+        rewrite_files(bench, task)
         remake_lost(bench, task, bench.outlook(task))
     except BaseException:
         turns.give_back(bench, lease)
@@ -170,9 +171,7 @@ def load(bench: Bench, names: Iterable[str]) -> None:
         if binding.version.kind == "lost":
             make_again(bench, name, binding, binding.version)
             continue
-        if name in space.outgrown:
-            bench.tell(f"`{name}` is as it was last kept; a plain cell had worked on it since")
-            space.outgrown.discard(name)
+        news.tell_outgrown(bench, [name])
         try:
             space.load([name])
         except Exception as error:  # noqa: BLE001 - damage, a library gone, a user's __setstate__
@@ -214,6 +213,25 @@ def remake_lost(bench: Bench, task: Task, outlook: Outlook) -> None:
                 outlook = bench.outlook(task)  # the step made other names anew as well
         elif not _is_at_hand(bench, name, want.version, want.maker):
             make_again(bench, name, want, want.version)
+
+
+def rewrite_files(bench: Bench, task: Task) -> None:
+    """Run the steps again whose files a task is about to read, where others have written to them
+    since: later steps, which are stale then, or somebody else."""
+    now = bench.site(task).layers
+    above = layers.above(now.writers, now.place_of(task.step))
+    if not above or bench.settings.mode == "manual":
+        return
+    head, line = bench.ledger.head(task.step), task.line
+    is_known = head is not None and head.normal == task.normal
+    text = "" if is_known else task.transformed
+    found = surroundings.overwritten(text, line.reads, head, above)
+    for step in bench.site(task).order:
+        paths = [path for path, writer in found.items() if writer == step]
+        if paths and step in bench.ledger.pipe.seen:
+            run_other(
+                bench, step, because("overwritten", paths[0], detail=task.step), asked=task.step
+            )
 
 
 def _damage_of(bench: Bench, name: str, want: Binding) -> str:

@@ -16,9 +16,11 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from .. import view
-from ..errors import StoreError
+from ..errors import StoreError, UsageError
+from ..job import check_job
 from ..ledger import Ledger
 from ..pipe.status import StepStatus
+from ..record import VALUE
 from ..store import upkeep
 from ..store.folder import locate, open_store
 from . import badges, notebooks, pages
@@ -76,7 +78,9 @@ class KernelDesk:
             doors = Doors(
                 self.tell, self.show, lambda task: run_body(self.shell, task), self._at_home
             )
-            ledger = self._open(self.traits.job or default_job(self.shell))
+            job = self.traits.job or default_job(self.shell)
+            check_job(job)
+            ledger = self._open(job)
             self._session = Session.open(self.shell, ledger, self._settings, doors)
         return self._session
 
@@ -121,9 +125,10 @@ class KernelDesk:
         self._pages.meet(self.shell, cell_id if is_step_line(raw.lstrip()) else "")
         try:
             session = self.session
-        except StoreError as error:
+        except (StoreError, UsageError) as error:
             # Whoever has pipestate in a profile must be able to work beside a store that is not
-            # to be had. A step says so each time, plain cells once.
+            # to be had, or a `$PIPESTATE_JOB` that names none. A step says so each time, plain
+            # cells once.
             if str(error) != self._fault or is_step_line(raw.lstrip()):
                 self._fault = str(error)
                 self.tell(f"off, nothing is kept: {error}")
@@ -263,7 +268,10 @@ class KernelDesk:
     def show(self, told: Told) -> None:
         """What became of a step, as a badge; what could not be kept is said in any case."""
         for name, flaw in told.flaws:
-            if "--no-save" not in flaw:
+            if name == VALUE:
+                said = flaw.removesuffix(f" at {VALUE}")
+                self.tell(f"what {told.step} shows last cannot be kept as its value: {said}")
+            elif "--no-save" not in flaw:
                 self.tell(
                     f"`{name}` of {told.step} cannot be kept: {flaw}; "
                     f"a cell that needs it in another kernel makes {told.step} run again"
@@ -296,4 +304,5 @@ def default_job(shell: Any) -> str:
     if job:
         return job
     path = notebooks.path_of(shell.user_ns, os.getcwd())
-    return path.stem if path is not None else "default"
+    name = path.stem.strip().lstrip("-") if path is not None else ""
+    return "".join(char for char in name if char.isprintable()).strip() or "default"

@@ -58,7 +58,7 @@ def record_of(trial: Trial, result: Outcome, around: Circumstances) -> Record:
         normal=task.normal,
         options=cell_source.format_line(task.line),
         inputs=tuple(dict.fromkeys(inputs)),
-        joint=joint({name: trial.placed[name] for name in whole if name in trial.placed}),
+        joint=joint({name: trial.stood(name) for name in whole if name in trial.placed}),
         held={n: mates for n, mates in trial.mates.items() if mates and n in result.made},
         outputs=tuple(version for _, version in result.versions),
         givens=trial.givens,
@@ -79,14 +79,17 @@ def record_of(trial: Trial, result: Outcome, around: Circumstances) -> Record:
         seconds=around.seconds,
         is_done=around.is_done,
         is_volatile=around.is_volatile,
-        under=_under(task),
+        under=_under(trial),
         cell_id=task.cell_id,
     )
 
 
-def _under(task: Task) -> str:
-    """The name by which a step reads what was displayed before it, "" for none."""
-    reads = {path.name for path in task.names.reads if cell_names.is_displayed(path.name)}
+def _under(trial: Trial) -> str:
+    """The name by which a step, or code that it reaches, reads what was displayed before it, "" for
+    none."""
+    task, placed = trial.task, trial.placed.values()
+    reached = {path for one in placed if one.version is not None for path in one.version.reads}
+    reads = {one.name for one in reached | task.names.reads if cell_names.is_displayed(one.name)}
     return min(reads - ({"_"} if task.line.stdin is not None else set()), default="")
 
 
@@ -101,7 +104,7 @@ def _inputs(trial: Trial, result: Outcome) -> tuple[Input, ...]:
     ]
     known = {one.path.name for one in whole}
     for name in sorted(held & trial.placed.keys() - known):
-        binding = trial.placed[name]
+        binding = trial.stood(name)
         if binding.version is not None:
             digest = binding.version.names[name]
             whole.append(Input(AccessPath(name), digest, digest, binding.maker))

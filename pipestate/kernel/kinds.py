@@ -6,7 +6,8 @@ keys differ, and what waits for an import, is for `ambient`.
 
 Keys: `env:NAME`, `path:ENTRY`, `cwd`, `locale`, `warnings:FILTER`, `logging:NAME`,
 `logging:=disable`, `matplotlib:OPTION`, `pandas:OPTION`, `numpy:print.OPTION`, `numpy:err.KIND`,
-`torch:OPTION`, `decimal:FIELD`, `random:python`, `random:numpy`, `random:torch`.
+`torch:OPTION`, `module:MODULE.GLOBAL`, `decimal:FIELD`, `random:python`, `random:numpy`,
+`random:torch`.
 
 Known weakness: numpy's error and print options, torch's grad mode and the decimal context belong to
 a thread or a context, and are those of the thread that asks.
@@ -29,6 +30,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
+
+from . import modulestate
 
 
 class Gone(enum.Enum):
@@ -270,6 +273,20 @@ def _put_torch_random(_: str, value: Any) -> None:
     torch.set_rng_state(torch.frombuffer(bytearray(value), dtype=torch.uint8))
 
 
+def _put_module(key: str, value: object) -> None:
+    value = modulestate.born(key, GONE) if value is GONE else value
+    if value is GONE:
+        modulestate.take_away(key)
+    else:
+        modulestate.put(key, value)
+
+
+def is_at_hand(key: str) -> bool:
+    """Whether the module is imported that a key of this kind belongs to; True for other kinds."""
+    is_of_module = key.startswith(modulestate.KEY)
+    return not is_of_module or modulestate.module_of(key) in sys.modules
+
+
 ROWS: Final = ("path", "warnings")
 OPTIONS: Final = {
     "env": Group("os", _take_env, _put_env),
@@ -289,6 +306,7 @@ OPTIONS: Final = {
     ),
     "numpy": Group("numpy", _take_numpy, _put_numpy),
     "torch": Group("torch", _take_torch, _put_torch),
+    modulestate.GROUP: Group("sys", modulestate.take, _put_module),
 }
 RANDOM: Final = {
     "random:python": Group(
@@ -338,6 +356,8 @@ def _canonical(value: Any) -> Any:
     kind = type(value)
     if kind in _ATOMS:
         return value
+    if kind is modulestate.Pickled:
+        return value.canonical()
     if kind in (tuple, list):
         return kind(map(_canonical, value))
     if kind is dict:

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from ..cell import source as cell_source
 from ..record import Digest
 from ..store import blobs
-from . import packages
+from . import modulestate, packages
 
 _imported: dict[str, Digest] = {}  # what each project module's source was when it was imported
 
@@ -59,6 +59,12 @@ def _family(name: str) -> set[tuple[str, str]]:
         found.add((one, path))
         waiting.extend(m for m in _imports(path, one) if packages.is_project_module(m))
     return found
+
+
+def used_by(names: Iterable[str]) -> set[str]:
+    """The project modules among `names`, and those that these import in turn."""
+    found = {one for name in names if packages.is_project_module(name) for one in _family(name)}
+    return {name for name, _ in found}
 
 
 def file_of(name: str) -> str | None:
@@ -151,6 +157,7 @@ def reload_edited(names: Iterable[str]) -> tuple[str, ...]:
             importlib.reload(sys.modules[one])
             _imported[one] = _source_digest(path)
             done.append(one)
+    modulestate.note_born(done)
     return tuple(done)
 
 

@@ -4,7 +4,7 @@ and when it has waited for one of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ..errors import StoreError
@@ -60,6 +60,13 @@ def declare(bench: Bench, name: str, meaning: Meaning, version: Version) -> None
     bench.space.declare(name, binding)
     if meaning.is_outgrown:
         bench.space.outgrown.add(name)
+
+
+def tell_outgrown(bench: Bench, names: Iterable[str]) -> None:
+    """Say, once, of which of these names a plain cell of an earlier kernel had made more."""
+    for name in sorted(bench.space.outgrown.intersection(names)):
+        bench.tell(f"`{name}` is as it was last kept; a plain cell had worked on it since")
+        bench.space.outgrown.discard(name)
 
 
 def version_of(bench: Bench, name: str, meaning: Meaning) -> Version | None:

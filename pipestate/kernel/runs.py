@@ -26,7 +26,7 @@ from ..ledger import Ledger
 from ..pipe import layers
 from ..pipe.layers import Layers
 from ..pipe.status import STEP_VALUE, Reason, value_found
-from ..record import VALUE, AccessPath, Blob, FileState, Input
+from ..record import VALUE, AccessPath, Blob, FileState, Input, Record
 from ..store import versions
 from ..store.folder import Batch
 from ..store.leases import Lease
@@ -39,6 +39,8 @@ from . import (
     keeping,
     meanings,
     modules,
+    modulestate,
+    news,
     outputs,
     room,
     stage,
@@ -101,6 +103,7 @@ def _start(bench: Bench, task: Task, outlook: Outlook, reason: Reason, lease: Le
     _put_files_back(bench, task)
     batch = bench.ledger.batch()
     prepared = stage.prepare(task, outlook, bench.ledger, Phase(batch.put), bench.lines().setups)
+    news.tell_outgrown(bench, prepared.named & prepared.placed.keys() - prepared.aside.keys())
     prepared = replace(prepared, helpers=frozenset(bench.memory.helpers))
     caches.forget(bench.space, prepared, bench.reads_of)
     _bind_stdin(bench, task)
@@ -138,7 +141,7 @@ def _put_files_back(bench: Bench, task: Task) -> None:
         if path not in left:
             continue
         if not files.is_same(left[path]):
-            if not _is_as_before(bench, path, blob):
+            if not _is_as_before(bench, path, blob) and not _is_as_left_above(bench, task, path):
                 bench.tell(f"{path} stays as it is before {task.step} runs: it was changed since")
             continue
         if blob is None:
@@ -155,6 +158,18 @@ def _put_files_back(bench: Bench, task: Task) -> None:
             files.put_back(path, earlier.name)
 
 
+def _is_as_left_above(bench: Bench, task: Task, path: str) -> bool:
+    """Whether a file is what the last step above that wrote it has left."""
+    now = bench.site(task).layers
+    left = [
+        one
+        for record in layers.above(now.writers, now.place_of(task.step))
+        for one in record.files_written
+        if one.path == path
+    ]
+    return bool(left) and files.is_same(left[-1])
+
+
 def _is_as_before(bench: Bench, path: str, blob: Blob | None) -> bool:
     """Whether a file is gone, or what it was before the step's last run, or that cannot be told."""
     try:
@@ -165,13 +180,18 @@ def _is_as_before(bench: Bench, path: str, blob: Blob | None) -> bool:
 
 
 def put_surroundings(bench: Bench, now: Layers, step: str = "") -> surroundings.Settings:
-    """Put in the process what the steps above `step` set there; all steps for "" ."""
+    """Put in the process what the steps above `step` set there; all steps for "" .
+
+    What only steps below have set stays, but for globals of modules, which the step may read.
+    """
     at, origins = now.place_of(step), bench.memory.origins
+    settings = surroundings.standing(layers.above(now.ambient, at))
     if origins:
         others = surroundings.standing(left for place, left in now.ambient if place != at)
-        for line in surroundings.put_back(origins, others):
+        for line in surroundings.put_back(
+            origins, {**modulestate.relevant(others, ()), **settings}
+        ):
             bench.tell(line)
-    settings = surroundings.standing(layers.above(now.ambient, at))
     for line in surroundings.put(settings, bench.space, origins):
         bench.tell(line)
     return settings
@@ -201,6 +221,12 @@ def _bind_stdin(bench: Bench, task: Task) -> None:
     if head is None:
         return
     shown = head.version_of(VALUE)
+    if shown is not None and shown.kind == "lost":
+        flaw, step = shown.flaw.removesuffix(f" at {VALUE}"), task.line.stdin
+        raise UsageError(
+            f"the value of {step} could not be kept ({flaw})",
+            f"let {step} bind it to a name, and read that",
+        )
     if shown is not None:
         set_under(bench, bench.space.values(shown)[VALUE])
     else:
@@ -301,7 +327,7 @@ def _keep(
 ) -> None:
     before, task = running.trial, running.trial.task
     phase = Phase(running.batch.put, writes=True)
-    changed = ambient.changes(running.ambient, ambient.snapshot())
+    changed = bench.counting(task, ambient.changes(running.ambient, ambient.snapshot()))
     surroundings.note(bench.memory.origins, changed, running.ambient.values)
     read = _all_read(touched, task)
     result = trial.outcome(before, shown.value, shown.has_value, phase, read)
@@ -331,6 +357,7 @@ def _keep(
     if task.line.setup:
         bench.memory.set_up.add(task.step)
     _tell_outcome(bench, running, result, seconds)
+    _tell_misread(bench, running, record)
     room.heed(bench, record)
     if shown.is_clearing:  # the badge has emptied the page of what a loop showed last
         outputs.replay(bench.shell, shown.messages)
@@ -343,9 +370,19 @@ def _tell_outcome(bench: Bench, running: Running, result: Outcome, seconds: floa
     # That a setup step's values cannot be kept is what makes it one.
     flaws = () if running.trial.task.line.setup else result.flaws
     bench.doors.show(Told(step, "ran", seconds, str(reason), flaws, is_first))
+    sets = running.trial.task.sets
+    if sets:
+        bench.tell(f"{step} sets `{sets}`, so it counts as --setup: it runs once in every kernel")
     for name in running.trial.task.line.no_save:
         if name not in result.made:
             bench.tell(f"--no-save {name}: {step} makes no such name")
+
+
+def _tell_misread(bench: Bench, running: Running, record: Record) -> None:
+    """Say what could not be told ahead: it read a file as the last writer above had not left it."""
+    now, step = running.trial.outlook.site.layers, record.step
+    for path in surroundings.misread(record, layers.above(now.writers, now.place_of(step))):
+        bench.tell(f"{step} read {path} as it was left since by others; run {step} again")
 
 
 def _circumstances(
@@ -367,7 +404,7 @@ def _circumstances(
         seconds=seconds,
         displays=put(displays.to_bytes(shown.messages)) if shown.messages else None,
         ambient=surroundings.keep(left, phase),
-        moved=surroundings.inputs(running.settings, changed),
+        moved=surroundings.inputs(bench.counting(task, running.settings), changed),
         packages=modules.stamps(used),
         files_read=read,
         files_written=touched.states_written(),

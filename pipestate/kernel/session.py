@@ -26,7 +26,7 @@ from ..cell.names import Names
 from ..cell.source import StepLine
 from ..errors import DamageError, StoreError, UsageError
 from ..ledger import Ledger
-from ..pipe import graph, slices, status
+from ..pipe import graph, pieces, slices, status
 from ..pipe.status import Reason, StepStatus, World, because
 from ..record import Blob, Digest, Meaning, Record, Run, Text
 from ..store.leases import Lease
@@ -294,6 +294,7 @@ class Session:
     def _remake_lost(self, task: Task, lease: Lease) -> None:
         bench = self.bench
         try:
+            cascade.rewrite_files(bench, task)
             cascade.remake_lost(bench, task, bench.outlook(task))
         except BaseException:
             turns.give_back(bench, lease)
@@ -366,9 +367,11 @@ class Session:
             if binding is not None and binding.version is not None:
                 may |= set(binding.version.writes)
         now = time.time()
+        said = Text(now, plain.text)
+        self.bench.memory.said.append(said)
         space.plain.begin(plain.cell, now)
         read = graph.reach({path.name for path in names.reads}, self.bench.reads_of)
-        origin = Origin(plain.cell, reached, space.stood(read), (Text(now, plain.text),))
+        origin = Origin(plain.cell, reached, space.stood(read), (said,))
         same = redefined.kept(self.bench, plain.text, names) if names.definitions else {}
         changed = space.notice(may, origin, names.binds, same)
         worked_on = names.writes | names.binds | names.may_bind
@@ -473,11 +476,12 @@ class Session:
         order = self.ledger.pipe.order
         steps = [step for step in order if step in self.ledger.pipe.seen]
         text = lambda step: self.bench.task_of(step).transformed  # noqa: E731
-        found = slices.pieces(steps, self.ledger.head, text, self.ledger.pipe.seen)
-        return slices.code([*found, *self._last_pieces(name, found)], [name])
+        record, pipe, said = self.ledger.head, self.ledger.pipe, self.bench.memory.said
+        found = pieces.pieces(steps, record, text, pipe.seen, said, self._last_texts(name))
+        return slices.code(found, [name])
 
-    def _last_pieces(self, name: str, known: Iterable[slices.Piece]) -> list[slices.Piece]:
-        """The plain cells that have a part in what a name means, and gave no step anything."""
+    def _last_texts(self, name: str) -> list[Text]:
+        """What the plain cells said that have a part in what a name means."""
         bindings, phase = self.space.bindings, self.bench.phase()
         texts: set[Text] = set()
         waiting, seen = [name], set[str]()
@@ -490,9 +494,7 @@ class Session:
             for text in bindings[one].texts:
                 texts.add(text)
                 waiting.extend(cell_names.analyse(text.text).mentions)
-        given = {piece.at for piece in known}
-        last = sorted(texts, key=lambda text: text.at)
-        return [slices.plain_piece(text) for text in last if text.at not in given]
+        return sorted(texts, key=lambda text: text.at)
 
     def plan(self, steps: Iterable[str]) -> list[cascade.Planned]:
         """What bringing steps up to date would do."""

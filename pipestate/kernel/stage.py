@@ -43,6 +43,7 @@ def prepare(
     placed = {n: space.bindings[n] for n in touched if n in space.bindings}
     givens = _keep_givens(placed, space, batch_phase)
     placed = {n: space.bindings[n] for n in touched if n in space.bindings}
+    kept = {n: b for n, b in placed.items() if b.looks is not None}
     placed |= _as_they_look(placed, space, batch_phase)
     for version in givens:
         for name in version.names.keys() & placed.keys():
@@ -69,6 +70,7 @@ def prepare(
         setups,
         mates,
         room.carried,
+        kept=kept,
     )
 
 

@@ -23,10 +23,11 @@ _ROOT = "ambient"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """The value that a record left of an ambient key."""
+    """The value that a step's record left of an ambient key."""
 
     digest: Digest
     version: Version
+    step: str
 
 
 Settings = Mapping[str, Setting]
@@ -38,7 +39,7 @@ def standing(records: Iterable[Record]) -> dict[str, Setting]:
     for record in records:
         if record.ambient is not None:
             for key, digest in record.ambient.names.items():
-                found[key] = Setting(digest, record.ambient)
+                found[key] = Setting(digest, record.ambient, record.step)
     return found
 
 
@@ -167,6 +168,37 @@ def judge_files(record: Record, above: list[Record], below: list[Record]) -> Rea
         if one.path not in rewritten and not files.is_same(one):
             return _differs("written", one, is_there=os.path.exists(one.path))
     return None
+
+
+def overwritten(
+    text: str, named: Iterable[str], head: Record | None, above: Iterable[Record]
+) -> dict[str, str]:
+    """The files that a step is about to read, as far as can be told ahead, and that are not what
+    the last step above it that wrote them has left: each with that step.
+
+    What its last run read is told by its record; what other text would read, by the file's name in
+    the text. `named` are those that its line names.
+    """
+    last = {one.path: (left.step, one) for left in above for one in left.files_written}
+    if not last:
+        return {}
+    read = {one.path: one.digest for one in head.files_read} if head is not None else {}
+    own = {one.path: one for one in head.files_written} if head is not None else {}
+    wanted = {path for path in last if path in read or path in named}
+    wanted |= {path for path in last.keys() - own.keys() if os.path.basename(path) in text}
+    return {
+        path: step
+        for path, (step, left) in last.items()
+        if path in wanted and not files.is_same(left)
+        # What the step changed in place itself is put back before it runs.
+        if not (read.get(path) == left.digest and path in own and files.is_same(own[path]))
+    }
+
+
+def misread(record: Record, above: Iterable[Record]) -> list[str]:
+    """The files that a run read otherwise than the last step above it that wrote them left them."""
+    last = {one.path: one.digest for left in above for one in left.files_written}
+    return [one.path for one in record.files_read if last.get(one.path, one.digest) != one.digest]
 
 
 def _differs(kind: str, one: FileState, *, is_there: bool) -> Reason:

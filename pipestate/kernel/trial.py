@@ -30,7 +30,11 @@ from .outlook import Outlook
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A step's cell, about to be run or restored: its line, its text, and what the text says."""
+    """A step's cell, about to be run or restored: its line, its text, and what the text says.
+
+    `sets` is the attribute of a module for which it counts as `--setup` though its line says no
+    such thing.
+    """
 
     line: StepLine
     source: str
@@ -39,6 +43,7 @@ class Task:
     normal: Digest
     cell_id: str = ""
     is_asked: bool = True
+    sets: str = ""
 
     @property
     def step(self) -> str:
@@ -53,7 +58,8 @@ class Trial:
     `placed` are the bindings that the step found, `aside` what these names meant in this kernel
     (None: nothing), `own` what the step's last run had made, taken away before the body. `carried`
     are those put aside that have their values from the step, and of which others only made aliases.
-    `helpers` are the steps that have just run for this one's sake.
+    `helpers` are the steps that have just run for this one's sake. `kept` are, as the store has
+    them, those of `placed` that were kept with more than came back: with caches.
     """
 
     task: Task
@@ -69,6 +75,7 @@ class Trial:
     mates: Mapping[str, str] = field(default_factory=dict)
     carried: frozenset[str] = frozenset()
     helpers: frozenset[str] = frozenset()
+    kept: Mapping[str, Binding] = field(default_factory=dict)
 
     @property
     def named(self) -> frozenset[str]:
@@ -81,6 +88,10 @@ class Trial:
         return self.task.names.is_dynamic or any(
             one.path.name in DYNAMIC_NAMES and one.whole == ABSENT for one in self.inputs
         )
+
+    def stood(self, name: str) -> Binding:
+        """What the step found under a name, as its record tells of it."""
+        return self.kept.get(name) or self.placed[name]
 
     def is_set_up(self, name: str) -> bool:
         """Whether a setup step made it: its values do not count as changed by use."""

@@ -2,7 +2,7 @@
 
 A slice goes backwards through the statements of the cells, keeping those that bind or may change
 what is still wanted, after Weiser's program slicing (1981). It is made of top-level statements, as
-the reader knows them from the cells; in doubt a statement stays.
+the reader knows them from the cells, magics in plain Python; in doubt a statement stays.
 
 An object may be changed by another name than the one that is wanted. Which names may share objects,
 their *kin*, is told by the statements, and by the records, which also tell what a step left alone.
@@ -12,81 +12,23 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Final
 
 from ..cell import names as cell_names
+from ..cell import programs
 from ..cell.names import Names
-from ..record import ABSENT, VALUE, Record, Seen, Text
+from ..record import ABSENT, VALUE, Record
+from .pieces import Piece
 
 _RANDOM: Final = "random state"
 """Stands among the wanted names for the global random states: no identifier can be it."""
 
+_DISPLAY: Final = "display = print  # outside of a notebook"
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A cell's Python, the step that it is, and what the step's run told.
-
-    `leaves` are the names that it made, changed or took away, None where no run has proved it;
-    `kin` the names that shared objects after it, `fixed` those whose objects cannot change; and the
-    files that it read and wrote.
-    """
-
-    step: str
-    text: str
-    leaves: frozenset[str] | None = None
-    kin: tuple[frozenset[str], ...] = ()
-    fixed: frozenset[str] = frozenset()
-    files_read: frozenset[str] = frozenset()
-    files_written: frozenset[str] = frozenset()
-    at: float = 0.0
-
-
-def plain_piece(text: Text) -> Piece:
-    """A plain cell; `at` tells one of its runs from another."""
-    return Piece("a plain cell", text.text, at=text.at)
-
-
-def pieces(
-    order: Sequence[str],
-    record: Callable[[str], Record | None],
-    text: Callable[[str], str],
-    seen: Mapping[str, Seen],
-) -> list[Piece]:
-    """The cells of a pipe in order, with the plain cells that gave the steps what no step made."""
-    found: dict[Piece, None] = {}
-    for step in order:
-        head = record(step)
-        texts = _plain_texts(head) if head is not None else ()
-        found |= {plain_piece(one): None for one in texts}
-        found[_piece(step, text(step), head, seen[step])] = None
-    return list(found)
-
-
-def _plain_texts(record: Record) -> list[Text]:
-    """What the plain cells said that gave a step something, in the order in which they ran."""
-    by = record.given_by
-    texts = {text for one in by.values() for text in one.texts}
-    for given in record.givens:  # an import or a definition says itself how it is made
-        if given.source and not any(by[name].texts for name in given.names.keys() & by.keys()):
-            texts.add(Text(0.0, given.source))
-    return sorted(texts, key=lambda one: one.at)
-
-
-def _piece(step: str, text: str, head: Record | None, seen: Seen) -> Piece:
-    if head is None:
-        return Piece(step, text)
-    values = [version for version in (*head.outputs, *head.givens) if version.kind == "value"]
-    return Piece(
-        step,
-        text,
-        frozenset((*head.made, *head.gone)) if head.normal == seen.normal else None,
-        tuple(frozenset(version.names) for version in values if version.mutable),
-        frozenset(name for version in values if not version.mutable for name in version.names),
-        frozenset(one.path for one in head.files_read),
-        frozenset(one.path for one in head.files_written),
-    )
+_PROCESS: Final = frozenset(["locale", "os", "pathlib", "shutil", "subprocess", "sys"])
+"""Modules whose calls may do something to files, or to the process, that no name tells."""
 
 
 # --- statements ----------------------------------------------------------------------------------
@@ -97,7 +39,8 @@ class _Statement:
     """A statement with what it, and the functions of the program that it reaches, do with names.
 
     `modules` are those that it reaches, `sets` those whose state it may change: it does nothing
-    else (`plt.title("tea")`).
+    else (`plt.title("tea")`). One that `stays` has a part in any program: a note, a command, what
+    it does to the process.
     """
 
     source: str
@@ -106,6 +49,7 @@ class _Statement:
     modules: frozenset[str]
     sets: frozenset[str]
     draws: bool
+    stays: bool
 
     @property
     def changes(self) -> frozenset[str]:
@@ -131,7 +75,7 @@ class _Reader:
         """The statements of a cell; None for one in IPython's own syntax."""
         try:
             tree = ast.parse(text)
-        except SyntaxError:  # read where there is no IPython
+        except SyntaxError:  # no Python, and nothing that is known of IPython
             return None
         return [self._read(node, _source(text, node)) for node in tree.body]
 
@@ -151,7 +95,9 @@ class _Reader:
         draws = any(module.partition(".")[0] == "random" for module in modules) or any(
             str(key).startswith("rand") for path in whole.reads for _, key in path.parts
         )
-        return _Statement(source, own, whole, roots, sets, draws and not own.imports)
+        does = not sets.isdisjoint(_PROCESS) or ("subprocess" in roots and not own.imports)
+        stays = isinstance(node, ast.Pass) or (does and not _defines(node))
+        return _Statement(source, own, whole, roots, sets, draws and not own.imports, stays)
 
     def _reached(self, own: Names) -> list[str]:
         """The definitions that a statement reaches, in their order."""
@@ -188,6 +134,8 @@ def _source(text: str, node: ast.stmt) -> str:
     lines = text.splitlines()
     first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", ()))])
     last = node.end_lineno or node.lineno
+    if isinstance(node, ast.Pass):  # a note: what stands behind it says what it is
+        return lines[first - 1].removeprefix("pass").strip() or "pass"
     if first == last:  # `a = 1; b = 2` are two statements of one line
         return ast.get_source_segment(text, node) or lines[first - 1]
     return "\n".join(lines[first - 1 : last])
@@ -224,7 +172,7 @@ class _Slice:
         return list(reversed(kept))
 
     def _wants(self, one: _Statement, *, is_left_alone: bool) -> bool:
-        if one.own.stars or one.whole.is_dynamic:
+        if one.stays or one.own.stars or one.whole.is_dynamic:
             return True
         if self.is_seeded and _RANDOM in self.wanted and (one.draws or one.whole.seeds):
             return True
@@ -252,6 +200,8 @@ class _Slice:
 def code(pieces: Sequence[Piece], names: Iterable[str]) -> str:
     """The statements of `pieces`, in order, that have a part in what `names` mean after them."""
     reader = _Reader()
+    known = frozenset[str]().union(*(piece.known for piece in pieces))
+    pieces = [replace(piece, text=programs.plain(piece.text, known)) for piece in pieces]
     read = [(piece, reader.statements(piece.text)) for piece in pieces]
     all_read = [one for _, statements in read for one in statements or ()]
     joined = chain.from_iterable(_joined(piece, some or ()) for piece, some in read)
@@ -268,6 +218,8 @@ def code(pieces: Sequence[Piece], names: Iterable[str]) -> str:
         lines = slice_.take(piece, statements)
         if lines:
             kept.append(f"# {piece.step}\n" + "\n".join(lines))
+    if "display" in slice_.wanted:
+        kept.append(_DISPLAY)
     return "\n\n".join(reversed(kept)) + ("\n" if kept else "")
 
 

@@ -16,6 +16,7 @@ from typing import Final, Literal
 from ..record import ABSENT, VALUE, AccessPath, Digest, Input, Pipe, Record
 from . import graph
 from .graph import Held, Standing
+from .settings import in_words
 
 State = Literal["fresh", "stale", "failed", "new"]
 
@@ -53,7 +54,10 @@ _SENTENCES: Mapping[str, str] = {
     "file new": "file `{subject}` was not there before",
     "written": "file `{subject}`, which it wrote, changed",
     "written gone": "file `{subject}`, which it wrote, is not there any more",
-    "ambient": "{subject} was set otherwise before it",
+    "overwritten": "{detail} reads file `{subject}`, which is not as it left it any more",
+    "ambient": "{subject}{maker} changed{detail}",
+    "ambient new": "{subject}{maker} was not set before",
+    "ambient gone": "{subject} is set before it no more",
     "forced": "--force was asked for",
     "always": "it runs always (--always)",
     "setup": "it runs once in every kernel (--setup)",
@@ -74,6 +78,11 @@ _SENTENCES: Mapping[str, str] = {
 }
 
 
+_VERBS: Mapping[str, str] = {
+    **dict.fromkeys(("input", "vanished", "appeared"), "made"),
+    **dict.fromkeys(("ambient", "ambient new"), "set"),
+}
+
 STEP_VALUE = "< "
 """Before a step's name, it makes a name of the step's value: one that no identifier can be."""
 
@@ -86,7 +95,8 @@ def because(kind: str, subject: object = "", *, maker: str = "", detail: str = "
         step = str(subject).removeprefix(STEP_VALUE)
         return Reason("value", step, source=step)
     maker = "" if maker == str(subject) else maker
-    made = f", made by {maker}," if maker and kind in ("input", "vanished", "appeared") else ""
+    verb = _VERBS.get(kind)
+    made = f", {verb} by {maker}," if maker and verb else ""
     return Reason(kind, str(subject), made, detail, maker)
 
 
@@ -104,7 +114,10 @@ Lookup = Callable[[AccessPath], Found]
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """All that a record is judged against, beside the inputs: what is asked for when, by key."""
+    """All that a record is judged against, beside the inputs: what is asked for when, by key.
+
+    `set_by` is the step that set a key of `ambient`.
+    """
 
     normal: Digest
     lookup: Lookup
@@ -114,6 +127,7 @@ class World:
     files: Callable[[Record], Reason | None]
     ambient: Mapping[str, Digest]
     plain: Callable[[Record], Reason | None] = lambda record: None
+    set_by: Callable[[str], str] = lambda key: ""
 
 
 _OTHER_SOURCE: Final = because("source")
@@ -177,13 +191,22 @@ def _judge_world(record: Record, world: World) -> Reason | None:
         if now.get(name) != version:
             kind = "module" if version.startswith("source:") else "package"
             return because(kind, name, detail=now.get(name, "not installed"))
+    return _judge_settings(record, world) or world.files(record)
+
+
+def _judge_settings(record: Record, world: World) -> Reason | None:
     for key, digest in record.moved.items():
-        if world.ambient.get(key, ABSENT) != digest:
-            return because("ambient", key)
-    for key in world.ambient.keys() - record.moved.keys():
+        now = world.ambient.get(key, ABSENT)
+        if now != digest:
+            kind = "ambient gone" if now == ABSENT else "ambient"
+            is_new = digest == ABSENT
+            return because(
+                "ambient new" if is_new else kind, in_words(key), maker=world.set_by(key)
+            )
+    for key in sorted(world.ambient.keys() - record.moved.keys()):
         if not key.startswith("random:"):
-            return because("ambient", key)
-    return world.files(record)
+            return because("ambient new", in_words(key), maker=world.set_by(key))
+    return None
 
 
 def _done_key(record: Record) -> str:

@@ -32,7 +32,7 @@ def explain(
 def _between(status: StepStatus, pipe: Pipe, number_of: Callable[[Digest], int]) -> str:
     """` between runs 3 and 7`: when this step last ran, and when what it reads was made anew."""
     cause = status.cause
-    if cause is None or cause.kind not in ("input", "vanished", "appeared", "value"):
+    if cause is None or cause.kind not in ("input", "vanished", "appeared", "value", "ambient"):
         return ""
     heads = (pipe.heads.get(status.name), pipe.heads.get(cause.source))
     before, after = (number_of(head) if head else 0 for head in heads)

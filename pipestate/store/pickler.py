@@ -212,7 +212,7 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no t
         for block in obj._mgr.blocks:
             where = tuple(block.mgr_locs.as_array.tolist())
             if self._is_kept_whole(block.values, len(where), is_wide):
-                blocks.append((where, block.values))
+                blocks.append((where, reductions.own_view(block.values)))
                 notes.append(self._note(block))
             else:
                 blocks.extend(((i,), obj._mgr.iget_values(i)) for i in where)
@@ -228,9 +228,9 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no t
         return self._region(values, "lazy") is not None
 
     def _series(self, obj: Any) -> Any:
-        block = obj._mgr.blocks[0]
-        self._hold((block.values,), "lazy")
-        return self._linked(reductions.reduce(obj), [self._note(block)])
+        made = reductions.reduce(obj)
+        self._hold(made[1][:1] if made is not None else (), "lazy")
+        return self._linked(made, [self._note(obj._mgr.blocks[0])])
 
     def _note(self, block: Any) -> list[object] | None:
         """One list for all blocks that pandas knows to share memory, where it is kept as one."""

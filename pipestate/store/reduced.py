@@ -8,6 +8,7 @@ of the user's classes, and nothing else of theirs.
 from __future__ import annotations
 
 import array as buffers
+import contextlib
 import copyreg
 import datetime
 import decimal
@@ -69,7 +70,9 @@ def select(kind: type) -> Handler:
         return walk_lazy
     if _is_one(kind, {"torch": ("Tensor",)}):
         return walk_tensor
-    return walk_plain if _is_plain(kind) else walk_object
+    if _is_plain(kind):
+        return walk_plain
+    return walk_hooked if _has_own_hooks(kind) else walk_object
 
 
 def _is_plain(kind: type) -> bool:
@@ -138,6 +141,63 @@ def walk_object(walk: Walk, obj: object) -> None:
         return
     number = walk.number(obj)
     walk.push(_parts(walk, obj, reduced), parent=number)
+
+
+_OWN_HOOKS = {"__reduce_ex__", "__reduce__", "__getstate__"}
+
+
+def _has_own_hooks(kind: type) -> bool:
+    """Whether a class of the user's says itself what pickle takes along of its instances."""
+    own = [cls for cls in kind.__mro__[:-1] if origins.is_own(cls.__module__)]
+    return any(_OWN_HOOKS & vars(cls).keys() for cls in own) or bool(
+        own and kind in copyreg.dispatch_table
+    )
+
+
+def walk_hooked(walk: Walk, obj: object) -> None:
+    """An instance whose class says what pickle takes along: that, and what it does not tell of.
+
+    A hook may leave out what a cell can see. That counts by content, a lock or the like by its
+    type, so that a pack which comes back without it is found out.
+    """
+    is_new = id(obj) not in walk.hooked
+    walk.hooked.add(id(obj))
+    walk_object(walk, obj)
+    hidden = _hidden(walk, obj) if is_new else {}
+    if not hidden or definitions.is_referred(walk, obj):
+        return
+    walk.findings.hides = True
+    for name in sorted(hidden):
+        walk.emit(b"h" + text(name) + _by_content(walk, hidden[name]))
+
+
+def _by_content(walk: Walk, value: object) -> bytes:
+    """A token for what is not going to be kept; its type where it has no content to speak of."""
+    inner = walk.inner(value)
+    with contextlib.suppress(Exception):  # an attribute of a user's may raise anything
+        digest = inner.run()
+        if not inner.flaws:
+            return digest
+    return text(f"{type(value).__module__}.{type(value).__qualname__}")
+
+
+def _hidden(walk: Walk, obj: object) -> dict[str, object]:
+    """The attributes of an instance that its reduction does not hold as they are."""
+    try:
+        state = dict(object.__getattribute__(obj, "__dict__"))
+    except AttributeError:  # all of it is in slots
+        state = {}
+    for name in copyreg._slotnames(type(obj)):  # type: ignore[attr-defined]  # noqa: SLF001
+        with contextlib.suppress(AttributeError):
+            state.setdefault(name, object.__getattribute__(obj, name))
+    reduced = _reduction(walk, obj)
+    if not state or isinstance(reduced, str) or not reduced:
+        return {}
+    told = [*reduced[1], *(reduced[2:3])]
+    told += [item for one in reduced[2:3] for item in (one if type(one) is tuple else (one,))]
+    told += [item for one in told if type(one) is dict for item in one.values()]
+    ids = set(map(id, told))
+    return {name: value for name, value in state.items() if id(value) not in ids}
 
 
 def walk_immutable(walk: Walk, obj: object) -> None:

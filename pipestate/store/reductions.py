@@ -189,8 +189,14 @@ def frame_reduction(obj: Any, blocks: list[tuple[tuple[int, ...], Any]]) -> Redu
     return rebuild.frame, (obj.index, obj.columns, placed, obj.attrs or None, is_unique)
 
 
+def own_view(values: Any) -> Any:
+    """The values of a block as an object that is nobody else's: the very array may be held plainly
+    too, as a grouper does, and a pack takes each object for what holds it first."""
+    return values.view() if type(values) is sys.modules["numpy"].ndarray else values
+
+
 def _series(obj: Any) -> Reduction | None:
-    values = obj._mgr.blocks[0].values
+    values = own_view(obj._mgr.blocks[0].values)
     is_unique = not obj.flags.allows_duplicate_labels
     return rebuild.series, (values, obj.index, obj.name, obj.attrs or None, is_unique)
 

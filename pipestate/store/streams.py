@@ -56,7 +56,8 @@ class Stream:
     the walk, `parents` the number of what it was first met in, `places` how views lie in array
     memory, `lazy` the memory that pandas holds under copy-on-write. `reads` and `writes` are the
     globals of the code in it, `needs` the notebook's definitions that it names. A `flaw` says what
-    cannot be kept and where; then the digest compares with nothing.
+    cannot be kept and where; then the digest compares with nothing. One that `hides` holds an
+    instance whose own pickling does not tell of all that is in it.
     """
 
     digest: str
@@ -72,6 +73,7 @@ class Stream:
     parents: Sequence[int] = ()
     places: Mapping[int, Place] = field(default_factory=dict)
     lazy: Mapping[int, tuple[int, Place]] = field(default_factory=dict)
+    hides: bool = False
 
 
 def stream(
@@ -119,6 +121,7 @@ def stream(
         parents=numbering.parents,
         places=numbering.places,
         lazy=numbering.lazy,
+        hides=findings.hides,
     )
 
 

@@ -150,15 +150,18 @@ def _disprove(
     the notebook has no such excuse: its own pickling loses what the user put there.
     """
     size = len(pack.stream) + sum(buffer.nbytes for buffer in pack.buffers)
+    hides = any(stream.hides for stream in component.streams.values())
     if any(hasattr(namespace.get(name), "__del__") for name in pack.needs):
-        return ""  # dropping the copy would run the user's code
-    if size > PROOF_BYTES or all(type(v) in _PLAIN for v in component.values.values()):
+        # Dropping the copy would run the user's code.
+        return "its own pickling leaves something out" if hides else ""
+    is_plain = all(type(v) in _PLAIN for v in component.values.values())
+    if is_plain or (size > PROOF_BYTES and not hides):
         return ""
     try:
         again, digest = _round_trip(component, pack, namespace)
         if digest == version.digest:
             return ""
-        if not pack.needs:
+        if not pack.needs and not hides:
             second = codecs.pack(again, definitions=component.definitions, namespace=namespace)
             if _round_trip(component, second, namespace)[1] == digest:
                 return SETTLES

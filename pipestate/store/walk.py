@@ -60,7 +60,10 @@ BufferDigest = Callable[[memoryview], str | Writing]
 
 @dataclass(slots=True)
 class Findings:
-    """What a walk and the walks inside it found beside the tokens."""
+    """What a walk and the walks inside it found beside the tokens.
+
+    It `hides` something where the pickling hooks of a class of the user's do not tell all of it.
+    """
 
     definitions: Mapping[int, str]
     buffer_digest: BufferDigest
@@ -70,6 +73,7 @@ class Findings:
     named: dict[int, bytes] = field(default_factory=dict)
     installed: dict[int, bytes] = field(default_factory=dict)
     alive: list[object] = field(default_factory=list)
+    hides: bool = False
     writings: list[Writing] = field(default_factory=list)
 
     def settle(self) -> None:
@@ -144,6 +148,7 @@ class Walk:
         self._later: list[Callable[[], None]] = []
         self._sealed: dict[int, bytes] = {}
         self.deep: set[int] = set()
+        self.hooked: set[int] = set()
         self._handlers: dict[type, Handler] = {}
 
     # --- the machine ---
@@ -334,7 +339,9 @@ class Walk:
 
     def inner(self, root: object) -> Walk:
         """A walk of its own for a definition, with the same findings: it shares nothing with it."""
-        return Walk(root, self.select, self.findings, is_inside=True)
+        made = Walk(root, self.select, self.findings, is_inside=True)
+        made.hooked = self.hooked
+        return made
 
 
 def _digested(writing: Writing) -> bytes:

@@ -1,0 +1,172 @@
+"""The globals of the project's modules: what a step sets in them, or has them remember, counts."""
+
+from __future__ import annotations
+
+import pytest
+
+HELPERS = """
+LIM = 1
+count = 0
+seen = {}
+names = set()
+
+def limit():
+    return LIM
+
+def bump():
+    global count
+    count += 1
+    return count
+
+def remember(key, value=None):
+    if value is not None:
+        seen[key] = value
+    names.add(key)
+    return seen.get(key), sorted(names)
+
+class Box:
+    def size(self):
+        return LIM
+"""
+
+
+@pytest.fixture
+def job(nb, cwd):
+    """A notebook beside a module of its project."""
+    (cwd / "helpers.py").write_text(HELPERS, encoding="utf-8")
+    nb.load("job")
+    return nb
+
+
+def again(nb):
+    """Kill the kernel, and load the job in a new one."""
+    nb.kill()
+    nb.load("job")
+
+
+SET = "%%step a\nimport helpers\nhelpers.LIM = {}"
+READ = "%%step b\nn = helpers.limit()\nn"
+
+
+def test_a_global_that_a_step_set_is_set_again_in_a_new_kernel(job):
+    """Before a step below it runs; the step itself is restored."""
+    job.run(SET.format(5), READ)
+    again(job)
+    assert job.run(READ).states == [("b", "restored")]
+    assert job.run(f"{READ} + 1").value == "6"
+    assert job.run(SET.format(5)).states == [("a", "restored")]
+
+
+def test_who_reads_a_global_is_stale_when_a_step_sets_it_otherwise(job):
+    """Through a function, in this kernel and the next, and when nobody sets it any more."""
+    job.run(SET.format(5), READ)
+    job.run(SET.format(6))
+    told = "b is stale: the global helpers.LIM, set by a, changed between runs 2 and 3"
+    assert job.run("%pipe why b").stdout.strip() == told
+    again(job)
+    assert job.run(READ).value == "6"
+    job.run("%%step a\nimport helpers")
+    assert job.run(READ).value == "1"
+
+
+def test_a_step_that_reaches_no_module_does_not_care(job):
+    """Nor one that reaches another module."""
+    job.run(SET.format(5), "%%step c\nk = 1", "%%step d\nimport math\nr = math.sqrt(4)")
+    job.run(SET.format(6))
+    assert job.run("%%step c\nk = 1").states == [("c", "restored")]
+    assert job.run("%%step d\nimport math\nr = math.sqrt(4)").states == [("d", "restored")]
+
+
+def test_an_instance_of_a_class_of_the_module_reaches_it(job):
+    """Its methods read the module's globals."""
+    job.run(SET.format(5), "%%step box\nbox = helpers.Box()", "%%step s\nsize = box.size()\nsize")
+    job.run(SET.format(7))
+    assert job.run("%%step s\nsize = box.size()\nsize").value == "7"
+
+
+def test_a_count_that_a_module_keeps_is_as_from_the_top(job):
+    """However often a step runs, and after a restart."""
+    first, second = "%%step a\nimport helpers\nx = helpers.bump()\nx", "%%step b\nhelpers.bump()"
+    job.run(first, second)
+    assert job.run(f"{first} + 10").value == "11"
+    assert job.run(f"{second} + 10").value == "12"
+    again(job)
+    assert job.run(f"{second} + 20").value == "22"
+    assert job.run(f"{second} + 30").value == "32"
+
+
+def test_what_a_module_collects_is_as_from_the_top(job):
+    """In a dict and a set that keep their identity."""
+    job.run("%%step a\nimport helpers\nfrom helpers import seen\nhelpers.remember('a', 1)")
+    job.run(
+        "%%step b\nhelpers.remember('b', 2)", "%%step a\nimport helpers\nfrom helpers import seen"
+    )
+    assert job.run("%%step c\nhelpers.remember('c')").value == "(None, ['b', 'c'])"
+    again(job)
+    assert job.run("%%step c\nhelpers.remember('b')\n").value == "(2, ['b'])"
+    assert job.run("seen is helpers.seen").value == "True"
+
+
+def test_a_step_above_the_one_that_sets_a_global_reads_what_stood_before(job):
+    """When it runs again after it."""
+    job.run("%%step top\nimport helpers\nt = helpers.limit()", SET.format(5))
+    assert job.run("%%step top\nimport helpers\nt = helpers.limit() + 0\nt").value == "1"
+    assert job.run(READ).value == "5"
+
+
+def test_a_module_that_was_edited_has_its_globals_set_again(job, cwd):
+    """After it is loaded anew."""
+    job.run(SET.format(5), READ)
+    (cwd / "helpers.py").write_text(
+        HELPERS.replace("return LIM", "return LIM * 10"), encoding="utf-8"
+    )
+    assert job.run(READ).value == "50"
+
+
+# --- modules that are not the project's ----------------------------------------------------------
+
+
+PATCH = "%%step a\nimport math\nmath.tau2 = 6"
+
+
+def test_a_step_that_sets_an_attribute_of_another_module_counts_as_setup(job):
+    """It says so in a line, and runs once in a new kernel before the first step below it."""
+    first = job.run(PATCH)
+    assert "a sets `math.tau2`, so it counts as --setup" in first.text
+    job.run("%%step b\nmath.tau2")
+    again(job)
+    used = job.run("%%step b\nmath.tau2 + 1")
+    assert used.value == "7"
+    assert ("a", "ran") in used.states
+    assert ("a", "ran") not in job.run("%%step b\nmath.tau2 + 2").states
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "import fractions as fr\nfr.mark = 1",
+        "from fractions import Fraction\nFraction.mark = 1",
+        "import os.path\nos.path.mark = 1",
+        "import fractions\nsetattr(fractions, 'mark', 1)",
+        "import fractions\nif True:\n    fractions.mark = 1",
+    ],
+)
+def test_so_does_each_way_to_set_one(job, cell):
+    """Of a module under another name, of a class, by `setattr`."""
+    assert "so it counts as --setup" in job.run(f"%%step a\n{cell}").text
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "import types\nbox = types.SimpleNamespace()\nbox.mark = 1",
+        "import sys\nsys.path = [*sys.path]",
+        "class Box: pass\nBox.mark = 1",
+        "import fractions\ndef later():\n    fractions.mark = 1",
+        "import helpers\nhelpers.mark = 1",
+        "import decimal\ndecimal.getcontext().prec = 9",
+    ],
+)
+def test_what_is_kept_anyway_does_not(job, cell):
+    """Objects and classes of the notebook, settings of the process, the project's own modules."""
+    assert "--setup" not in job.run(f"%%step a\n{cell}").text
