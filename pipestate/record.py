@@ -1,21 +1,18 @@
 """The nouns: what a run left and what a job is made of, as frozen data, and their bytes.
 
-Nothing here touches a disk, a kernel or a user's object. The bytes are JSON of a fixed shape, so
-that reading a record can never run code; `from_bytes` raises `FormatError`, and nothing else, for
-bytes that are not such a shape. Values themselves live in blobs, which a record only names.
+Nothing here touches a disk, a kernel or a user's object. The bytes are JSON of a fixed shape
+(`encoding`), so that reading a record can never run code; `from_bytes` raises `FormatError`, and
+nothing else, for bytes that are not such a shape. Values themselves live in blobs, which a record
+only names.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import json
-import types
-import typing
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
-from .errors import FormatError
+from . import encoding
 
 ABSENT: Final = "absent"
 """The digest of a name that is not bound: an input like any other."""
@@ -34,8 +31,6 @@ Key = str | int | bool | float | bytes | None
 
 NO_RECORD: Final = "!"
 """Begins what stands in the place of a record's digest where the record is not to be had."""
-
-T = TypeVar("T")
 
 
 def no_record(step: str, reason: str) -> Digest:
@@ -64,9 +59,36 @@ class AccessPath:
         """Whether it stands for all of the name's value."""
         return not self.parts
 
+    def to_plain(self) -> list[Any]:
+        """It as JSON: the name, then `".attr"`, or `[key]`, for each part."""
+        return [self.name, *(_plain_part(kind, key) for kind, key in self.parts)]
+
+    @classmethod
+    def from_plain(cls, plain: Any) -> AccessPath:
+        """What `to_plain` gave; raises ValueError for anything else."""
+        if not isinstance(plain, list) or not plain or not isinstance(plain[0], str):
+            raise ValueError("no access path")
+        return cls(plain[0], tuple(_part(part) for part in plain[1:]))
+
 
 def _quoted(key: Key) -> str:
     return json.dumps(key, ensure_ascii=False) if isinstance(key, str) else repr(key)
+
+
+def _plain_part(kind: str, key: Key) -> Any:
+    if kind == "attr":
+        return f".{key!s}"
+    return {"bytes": key.hex()} if isinstance(key, bytes) else [key]
+
+
+def _part(plain: Any) -> tuple[str, Key]:
+    if isinstance(plain, str) and plain[:1] == ".":
+        return ("attr", plain[1:])
+    if isinstance(plain, dict) and list(plain) == ["bytes"]:
+        return ("item", bytes.fromhex(plain["bytes"]))
+    if isinstance(plain, list) and len(plain) == 1 and not isinstance(plain[0], (list, dict)):
+        return ("item", plain[0])
+    raise ValueError("no part of an access path")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,12 +239,12 @@ class Record:
 
     def to_bytes(self) -> bytes:
         """The bytes that `from_bytes` reads."""
-        return _to_bytes(self)
+        return encoding.to_bytes(self)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Record:
         """The record whose `to_bytes` gave `data`; raises FormatError for anything else."""
-        return _from_bytes(cls, data)
+        return encoding.from_bytes(cls, data)
 
     @property
     def is_set(self) -> bool:
@@ -307,12 +329,12 @@ class Run:
 
     def to_bytes(self) -> bytes:
         """The bytes that `from_bytes` reads."""
-        return _to_bytes(self)
+        return encoding.to_bytes(self)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Run:
         """The run whose `to_bytes` gave `data`; raises FormatError for anything else."""
-        return _from_bytes(cls, data)
+        return encoding.from_bytes(cls, data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,202 +360,9 @@ class Pipe:
 
     def to_bytes(self) -> bytes:
         """The bytes that `from_bytes` reads."""
-        return _to_bytes(self)
+        return encoding.to_bytes(self)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Pipe:
         """The pipe whose `to_bytes` gave `data`; raises FormatError for anything else."""
-        return _from_bytes(cls, data)
-
-
-# --- bytes ---------------------------------------------------------------------------------------
-# One JSON object a noun, fields in the order of the class, defaults left out (they are most of a
-# record). AccessPath is an array: the name, then ".attr" or "[key" with the key as JSON.
-
-
-def _to_bytes(noun: Any) -> bytes:
-    write = _writer(typing.cast(Any, type(noun)))
-    return _encode(write(noun) if write else noun).encode("utf-8", "surrogatepass")
-
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
-def _from_bytes(cls: type[T], data: bytes) -> T:
-    try:
-        plain = json.loads(data.decode("utf-8", "surrogatepass"))
-        return typing.cast(T, _reader(typing.cast(Any, cls))(plain))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise FormatError(
-            f"not a {cls.__name__.lower()} that this pipestate can read ({error})",
-            "`%pipe verify` finds what is damaged; a newer pipestate may have written it",
-        ) from error
-
-
-_Writer = typing.Callable[[Any], Any]
-
-
-@functools.cache
-def _writer(hint: Any) -> _Writer | None:
-    """A function that makes plain JSON of a noun's own value; None where it is that already."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if hint is AccessPath:
-        return _plain_path
-    if dataclasses.is_dataclass(hint):
-        return _noun_writer(typing.cast(type, hint))
-    if origin is tuple:
-        writers = [_writer(arg) for arg in args if arg is not Ellipsis]
-        return _row_writer(writers[0] if args[1:] == (Ellipsis,) else None, writers)
-    if origin is dict:
-        item = _writer(args[1])
-        return item and (lambda held: {key: item(value) for key, value in held.items()})
-    if origin in (types.UnionType, typing.Union):
-        inner = _writer(next(arg for arg in args if arg is not type(None)))
-        return inner and (lambda held: None if held is None else inner(held))
-    return None
-
-
-def _row_writer(item: _Writer | None, writers: list[_Writer | None]) -> _Writer | None:
-    """For a tuple: of items alike, or of these. JSON's own encoder takes a tuple for a list."""
-    if item is not None:
-        return lambda held: list(map(item, held))
-    if not any(writers):
-        return None
-    return lambda held: [w(one) if w else one for w, one in zip(writers, held, strict=True)]
-
-
-def _noun_writer(cls: type) -> _Writer:
-    hints = typing.get_type_hints(cls)
-    fields = [(name, default, _writer(hints[name])) for name, default in _defaults(cls)]
-
-    def write(noun: Any) -> dict[str, Any]:
-        found = {}
-        for name, default, writer in fields:
-            item = getattr(noun, name)
-            if item is not default and item != default:
-                found[name] = item if writer is None else writer(item)
-        return found
-
-    return write
-
-
-def _plain_path(path: AccessPath) -> list[Any]:
-    return [path.name, *(_plain_part(kind, key) for kind, key in path.parts)]
-
-
-def _plain_part(kind: str, key: Key) -> Any:
-    if kind == "attr":
-        return f".{key!s}"
-    return {"bytes": key.hex()} if isinstance(key, bytes) else [key]
-
-
-def _path(plain: Any) -> AccessPath:
-    if not isinstance(plain, list) or not plain or not isinstance(plain[0], str):
-        raise ValueError("no access path")
-    return AccessPath(plain[0], tuple(_part(part) for part in plain[1:]))
-
-
-def _part(plain: Any) -> tuple[str, Key]:
-    if isinstance(plain, str) and plain[:1] == ".":
-        return ("attr", plain[1:])
-    if isinstance(plain, dict) and list(plain) == ["bytes"]:
-        return ("item", bytes.fromhex(plain["bytes"]))
-    if isinstance(plain, list) and len(plain) == 1 and not isinstance(plain[0], (list, dict)):
-        return ("item", plain[0])
-    raise ValueError("no part of an access path")
-
-
-@functools.cache
-def _defaults(cls: type) -> tuple[tuple[str, Any], ...]:
-    """Fields and their defaults; a field without one gets a default that equals nothing."""
-    return tuple(
-        (
-            f.name,
-            f.default
-            if f.default is not dataclasses.MISSING
-            else f.default_factory()
-            if f.default_factory is not dataclasses.MISSING
-            else dataclasses.MISSING,
-        )
-        for f in dataclasses.fields(cls)
-    )
-
-
-@functools.cache
-def _reader(hint: Any) -> typing.Callable[[Any], Any]:
-    """A function that checks plain JSON against a type hint and gives the noun's own value."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if hint is AccessPath:
-        return _path
-    if dataclasses.is_dataclass(hint):
-        return _noun_reader(typing.cast(type, hint))
-    if origin is tuple:
-        return _tuple_reader(args)
-    if origin is dict:
-        return _dict_reader(args[1])
-    if origin is Literal:
-        return lambda plain: plain if plain in args else _refuse(plain)
-    if origin in (types.UnionType, typing.Union):
-        inner = _reader(next(arg for arg in args if arg is not type(None)))
-        return lambda plain: None if plain is None else inner(plain)
-    if hint is float:
-        return lambda plain: float(plain) if type(plain) in (int, float) else _refuse(plain)
-    return lambda plain: _is(hint, plain)
-
-
-_ATOMS: Final = frozenset({str, int, bool})
-"""Types that stand in JSON as they are: most of what there is to read, and a look tells them."""
-
-
-def _noun_reader(cls: type) -> typing.Callable[[Any], Any]:
-    hints = typing.get_type_hints(cls)
-    names = [f.name for f in dataclasses.fields(cls)]
-    atoms = {name: hints[name] for name in names if hints[name] in _ATOMS}
-    readers = {name: _reader(hints[name]) for name in names}
-
-    def read(plain: Any) -> Any:
-        found = {}
-        for name, value in _is(dict, plain).items():
-            is_as_it_is = type(value) is atoms.get(name)
-            found[name] = value if is_as_it_is else readers[name](value)
-        return cls(**found)
-
-    return read
-
-
-def _dict_reader(hint: Any) -> typing.Callable[[Any], Any]:
-    item, atoms = _reader(hint), {hint} & _ATOMS
-
-    def read(plain: Any) -> Any:
-        held = _is(dict, plain)  # whose keys are strings, in JSON
-        if set(map(type, held.values())) <= atoms:
-            return held
-        return {key: item(value) for key, value in held.items()}
-
-    return read
-
-
-def _tuple_reader(args: tuple[Any, ...]) -> typing.Callable[[Any], Any]:
-    if len(args) == 2 and args[1] is Ellipsis:
-        item, atoms = _reader(args[0]), {args[0]} & _ATOMS
-
-        def read_alike(plain: Any) -> Any:
-            held = _is(list, plain)
-            return tuple(held if set(map(type, held)) <= atoms else map(item, held))
-
-        return read_alike
-    readers = tuple(_reader(arg) for arg in args)
-
-    def read(plain: Any) -> Any:
-        values = _is(list, plain)
-        return tuple(r(value) for r, value in zip(readers, values, strict=True))
-
-    return read
-
-
-def _is(kind: Any, plain: Any) -> Any:
-    return plain if type(plain) is kind else _refuse(plain)
-
-
-def _refuse(plain: Any) -> typing.NoReturn:
-    raise ValueError(f"{str(plain)[:40]!r} is out of place")
+        return encoding.from_bytes(cls, data)
