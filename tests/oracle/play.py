@@ -114,12 +114,12 @@ class Play:
         return self._check(step, cells, want, events, error)
 
     def _hangs_on_chance(self, cells: Sequence[tuple[str, str]]) -> bool:
-        """Whether X asserts something of what a cell above drew and nobody has seeded."""
-        source = cells[-1][1]
+        """Whether X asserts something of what it or a cell above drew and nobody has seeded."""
+        step, source = cells[-1]
         if "assert" not in source or not any("random" in text for _, text in cells):
             return False
-        above = [*cells[:-1], ("", "pass")]
-        one, other = (self._top.run(above, salt=salt, mend="stop").ns for salt in (0, 1))
+        drawn = [*cells[:-1], (step, re.sub(r"(?m)^(\s*)assert .*", r"\1pass", source))]
+        one, other = (self._top.run(drawn, salt=salt, mend="stop").ns for salt in (0, 1))
         return any(
             name not in other or Canon().of(value) != Canon().of(other[name])
             for name, value in one.items()
