@@ -152,7 +152,18 @@ def run_setups(bench: Bench, steps: Iterable[str], names: frozenset[str] | None 
         made = head.made if head else ()
         if names is None or not names.isdisjoint(made):
             bench.memory.set_up.add(step)
-            run_other(bench, step, because("setup"))
+            _run_setup(bench, step, is_for_plain=names is not None)
+
+
+def _run_setup(bench: Bench, step: str, *, is_for_plain: bool) -> None:
+    """Run a setup step; a plain cell goes on without it where what it stands on is not to be had:
+    what it has kept is."""
+    try:
+        run_other(bench, step, because("setup"))
+    except UsageError as refused:
+        if not is_for_plain or step in bench.ledger.pipe.failed:
+            raise
+        bench.tell(f"{step}, which sets up this kernel, did not run: {refused}")
 
 
 # --- what could not be kept ----------------------------------------------------------------------
