@@ -92,7 +92,8 @@ class Memory:
     unmeasured: int | None = None
     origins: dict[str, tuple[object, Digest]] = field(default_factory=dict)
     """What was set in the process before steps set it (see `surroundings`)."""
-    is_remaking: bool = False
+    remaking: set[str] = field(default_factory=set)
+    """The steps that run to make a value again, and take up what those before them have left."""
     helpers: set[str] = field(default_factory=set)
     """The steps that have run for the sake of the one that the cell asks for."""
     attempts: dict[str, dict[str, tuple[str | None, FileState]]] = field(default_factory=dict)

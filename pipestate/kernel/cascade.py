@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from functools import partial
+from typing import Final, Literal, TypeVar
 
 from ..errors import DamageError, PipeStateError, UsageError
 from ..pipe import graph, layers
 from ..pipe.status import Reason, StepStatus, because
-from ..record import ABSENT, Digest, Record, Version
+from ..record import ABSENT, VALUE, Digest, Record, Version
+from ..store.leases import Lease
 from . import ambient, needs, news, pictures, restores, runs, surroundings, turns
 from .bench import Bench, Told
 from .bindings import Binding
@@ -28,6 +30,11 @@ from .trial import Task
 
 LONG_SECONDS: Final = 5.0
 """A step whose last run took so long is announced before it runs for another's sake."""
+
+_LOOKS: Final = 3
+"""How often what is about to run is looked at, where each time what it needs is gone by then."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,32 @@ def next_stale(
 # --- running them --------------------------------------------------------------------------------
 
 
+def again(bench: Bench, begin: Callable[[], T]) -> T:
+    """What `begin` gives; it looks anew where what it has looked at is gone when it comes to load
+    it: another process may have set another value, and reclaimed the room of the one before.
+
+    Raises DamageError where that does not help.
+    """
+    for _ in range(_LOOKS - 1):
+        try:
+            return begin()
+        except DamageError:
+            bench.ledger.reread()
+            news.follow(bench)
+    return begin()
+
+
+def make_ready(bench: Bench, task: Task, lease: Lease) -> None:
+    """Make again what a task needs and is not to be had; where that fails, its turn is over."""
+    try:
+        rewrite_files(bench, task)
+        remake_lost(bench, task, bench.outlook(task))
+        _remake_stdin(bench, task)
+    except BaseException:
+        turns.give_back(bench, lease)
+        raise
+
+
 def run(bench: Bench, task: Task, reason: Reason) -> tuple[bool, BaseException | None]:
     """Run a step inside the cell that runs now, unless another kernel has done so meanwhile:
     whether it ran, and what it raised."""
@@ -81,12 +114,7 @@ def run(bench: Bench, task: Task, reason: Reason) -> tuple[bool, BaseException |
     if not isinstance(verdict, Reason):
         restores.restore(bench, task, *verdict)
         return False, None
-    try:
-        rewrite_files(bench, task)
-        remake_lost(bench, task, bench.outlook(task))
-    except BaseException:
-        turns.give_back(bench, lease)
-        raise
+    make_ready(bench, task, lease)
     with bench.doors.at_home(task):
         running = runs.start(bench, task, bench.outlook(task), verdict, lease)
         error: BaseException | None = None
@@ -109,7 +137,8 @@ def run_other(bench: Bench, step: str, reason: Reason, *, asked: str = "") -> No
     if head is not None and head.seconds >= LONG_SECONDS:
         why = f"{asked or 'this cell'} needs it"
         bench.doors.show(Told(step, "needed", head.seconds, why))
-    if run(bench, bench.task_of(step), reason)[1] is not None:
+    _, error = again(bench, lambda: run(bench, bench.task_of(step), reason))
+    if error is not None:
         who = f"{asked} did not run" if asked else "this cell did not run"
         raise UsageError(f"{who}: {step}, which it needs, failed", f"mend {step} and run it")
     bench.memory.helpers.add(step)
@@ -208,8 +237,7 @@ def remake_lost(bench: Bench, task: Task, outlook: Outlook) -> None:
 
     While a row of steps runs for such a value, each takes up what the one before it left.
     """
-    if bench.memory.is_remaking:
-        return
+    remaking = bench.memory.remaking
     touched = outlook.touched(outlook.paths(task.names))
     if outlook.is_dynamic(task.names):
         touched &= task.names.mentions | {path.name for path in task.names.reads}
@@ -217,13 +245,26 @@ def remake_lost(bench: Bench, task: Task, outlook: Outlook) -> None:
         want = outlook.wanted(name)
         if want is None or want.version is None:
             continue
-        if want.version.kind != "lost":
-            flaw = _damage_of(bench, name, want)
-            if flaw:
-                make_again(bench, name, want, replace(want.version, flaw=flaw))
-                outlook = bench.outlook(task)  # the step made other names anew as well
-        elif not _is_at_hand(bench, name, want.version, want.maker):
-            make_again(bench, name, want, want.version)
+        if want.version.kind == "lost":
+            if not remaking and not _is_at_hand(bench, name, want.version, want.maker):
+                make_again(bench, name, want, want.version)
+        elif want.maker not in remaking and (flaw := _damage_of(bench, name, want)):
+            make_again(bench, name, want, replace(want.version, flaw=flaw))
+            outlook = bench.outlook(task)  # the step made other names anew as well
+
+
+def _remake_stdin(bench: Bench, task: Task) -> None:
+    """Run the step after `<` again where its value is damaged."""
+    step = task.line.stdin
+    head = bench.ledger.head(step) if step is not None else None
+    if step is None or head is None or step in bench.memory.remaking:
+        return
+    shown = head.version_of(VALUE)
+    kept = [blob for one in ([shown] if shown else head.outputs) for blob in one.blobs]
+    try:
+        bench.ledger.fetch(kept)
+    except DamageError as error:
+        run_other(bench, step, because("unusable", detail=error.message), asked=task.step)
 
 
 def rewrite_files(bench: Bench, task: Task) -> None:
@@ -288,12 +329,13 @@ def make_again(bench: Bench, name: str, binding: Binding, version: Version) -> N
         + ("; --setup makes it in every kernel" if is_lost else "")
     )
     reason = because("lost" if is_lost else "unusable", name, detail=version.flaw)
-    outer, bench.memory.is_remaking = bench.memory.is_remaking, True
+    outer = bench.memory.remaking
+    bench.memory.remaking = outer | set(steps)
     try:
         for step in steps:
             run_other(bench, step, reason)
     finally:
-        bench.memory.is_remaking = outer
+        bench.memory.remaking = outer
 
 
 def makers_of(bench: Bench, name: str, upto: str) -> tuple[str, ...]:
@@ -361,17 +403,23 @@ def run_steps(
         if step not in bench.ledger.pipe.seen:
             continue
         progress(step, number, len(wanted))
-        task = replace(bench.task_of(step), is_asked=True)
-        verdict = bench.verdict(task, bench.outlook(task))
-        if not isinstance(verdict, Reason):
-            if not _means_its_own(bench, step, verdict[1]):
-                restores.restore(bench, task, *verdict)
-        elif not (task.line.setup and step in bench.memory.set_up):
-            has_run, error = run(bench, task, verdict)
-            if error is not None:
-                left = ", ".join(wanted[number + 1 :]) or "nothing"
-                done = ", ".join(ran) or "nothing"
-                raise UsageError(f"{step} failed; done: {done}; not done: {left}", f"mend {step}")
-            if has_run:
-                ran.append(step)
+        has_run, error = again(bench, partial(_run_step, bench, step))
+        if error is not None:
+            left = ", ".join(wanted[number + 1 :]) or "nothing"
+            done = ", ".join(ran) or "nothing"
+            raise UsageError(f"{step} failed; done: {done}; not done: {left}", f"mend {step}")
+        if has_run:
+            ran.append(step)
     return ran
+
+
+def _run_step(bench: Bench, step: str) -> tuple[bool, BaseException | None]:
+    """Run or restore a step, whichever it needs: whether it ran, and what it raised."""
+    task = replace(bench.task_of(step), is_asked=True)
+    verdict = bench.verdict(task, bench.outlook(task))
+    if not isinstance(verdict, Reason):
+        if not _means_its_own(bench, step, verdict[1]):
+            restores.restore(bench, task, *verdict)
+    elif not (task.line.setup and step in bench.memory.set_up):
+        return run(bench, task, verdict)
+    return False, None

@@ -106,7 +106,11 @@ def _start(bench: Bench, task: Task, outlook: Outlook, reason: Reason, lease: Le
     news.tell_outgrown(bench, prepared.named & prepared.placed.keys() - prepared.aside.keys())
     prepared = replace(prepared, helpers=frozenset(bench.memory.helpers))
     caches.forget(bench.space, prepared, bench.reads_of)
-    _bind_stdin(bench, task)
+    try:
+        _bind_stdin(bench, task)
+    except BaseException:
+        stage.clear(bench.space, {**prepared.aside, **prepared.own})
+        raise
     settings = put_surroundings(bench, outlook.site.layers, task.step)
     watchers = _watch(bench)
     before = ambient.snapshot()

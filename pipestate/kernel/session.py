@@ -29,7 +29,6 @@ from ..ledger import Ledger
 from ..pipe import graph, pieces, slices, status
 from ..pipe.status import Reason, StepStatus, World, because
 from ..record import Blob, Digest, Meaning, Record, Run, Text
-from ..store.leases import Lease
 from . import (
     absences,
     ambient,
@@ -253,6 +252,14 @@ class Session:
             raise UsageError(f"there is no step `{step}` to read from", f"the steps are: {known}")
 
     def _enter_step(self, task: Task, tree: ast.Module) -> ast.Module:
+        running = cascade.again(self.bench, lambda: self._begun(task))
+        if running is None:
+            return ast.Module(body=[], type_ignores=[])
+        self.running = running
+        return tree
+
+    def _begun(self, task: Task) -> Running | None:
+        """The run of a step, or None where it was restored."""
         bench = self.bench
         try:
             above = graph.above(bench.place(task), task.step)
@@ -266,13 +273,12 @@ class Session:
                 lease, verdict = turns.take(bench, task, reason)
                 reason = self._restored(task, verdict)
             if reason is None:
-                return ast.Module(body=[], type_ignores=[])
-            self._remake_lost(task, lease)
+                return None
+            cascade.make_ready(bench, task, lease)
         except UsageError as refused:
             runs.note_failure(bench, task, refused)
             raise
-        self.running = runs.start(bench, task, bench.outlook(task), reason, lease)
-        return tree
+        return runs.start(bench, task, bench.outlook(task), reason, lease)
 
     def _restored(self, task: Task, verdict: Reason | tuple[Digest, Record]) -> Reason | None:
         """Restore what is fresh and show what it showed; or the reason why the body must run."""
@@ -290,15 +296,6 @@ class Session:
             cascade.load(bench, verdict[1].made)
         restores.replay(bench, self.unders, task.step, verdict[1], messages)
         return None
-
-    def _remake_lost(self, task: Task, lease: Lease) -> None:
-        bench = self.bench
-        try:
-            cascade.rewrite_files(bench, task)
-            cascade.remake_lost(bench, task, bench.outlook(task))
-        except BaseException:
-            turns.give_back(bench, lease)
-            raise
 
     def _meet_cell(self, task: Task) -> None:
         """The same cell under another name is a rename; another cell of the same name is said."""

@@ -10,7 +10,7 @@ keeps the objects it had, so that there is one object for one version.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ from .trial import LEFT_OUT, Task, Trial
 def prepare(
     task: Task, outlook: Outlook, ledger: Ledger, batch_phase: Phase, setups: frozenset[str]
 ) -> Trial:
-    """Put in place what the step should find, the rest aside."""
+    """Put in place what the step should find, the rest aside; or, after any error, nothing."""
     space = outlook.space
     space.clear_junk(task.step)
     paths = outlook.paths(task.names)
@@ -39,16 +39,13 @@ def prepare(
     mine = frozenset(head.made) if head else frozenset()
     wanted = {name: outlook.wanted(name) for name in touched | mine}
     room = _make_room(task, space, ledger, wanted, mine, outlook.phase)
-    space.load(name for name in touched if wanted[name] is not None)
-    placed = {n: space.bindings[n] for n in touched if n in space.bindings}
-    givens = _keep_givens(placed, space, batch_phase)
-    placed = {n: space.bindings[n] for n in touched if n in space.bindings}
-    kept = {n: b for n, b in placed.items() if b.looks is not None}
-    placed |= _as_they_look(placed, space, batch_phase)
-    for version in givens:
-        for name in version.names.keys() & placed.keys():
-            if len(version.names) > 1:
-                placed[name] = replace(placed[name], maker="", version=version)
+    try:
+        space.load(name for name in touched if wanted[name] is not None)
+        found = _found(touched, space, batch_phase)
+    except BaseException:
+        clear(space, {**room.aside, **room.own})
+        raise
+    placed, givens, kept = found
     given_by = {
         name: given
         for version in givens
@@ -72,6 +69,32 @@ def prepare(
         room.carried,
         kept=kept,
     )
+
+
+def clear(space: Namespace, meant: Mapping[str, Binding | None]) -> None:
+    """Let names mean again what they meant: the body does not run after all."""
+    for name, binding in meant.items():
+        if binding is None:
+            space.drop(name)
+        else:
+            space.bind(name, binding)
+
+
+def _found(
+    touched: Collection[str], space: Namespace, phase: Phase
+) -> tuple[dict[str, Binding], tuple[Version, ...], dict[str, Binding]]:
+    """What the step finds under each name that it may touch, what of it no step has made, and what
+    of it was kept otherwise than it looks."""
+    placed = {n: space.bindings[n] for n in touched if n in space.bindings}
+    givens = _keep_givens(placed, space, phase)
+    placed = {n: space.bindings[n] for n in touched if n in space.bindings}
+    kept = {n: b for n, b in placed.items() if b.looks is not None}
+    placed |= _as_they_look(placed, space, phase)
+    for version in givens:
+        for name in version.names.keys() & placed.keys():
+            if len(version.names) > 1:
+                placed[name] = replace(placed[name], maker="", version=version)
+    return placed, givens, kept
 
 
 class _Room(NamedTuple):
