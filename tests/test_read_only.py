@@ -205,8 +205,10 @@ def test_who_only_reads_sees_what_others_write(theirs):
         reader.stdin.close()
 
 
-def test_a_log_without_its_index_is_not_passed_over(theirs):
-    """A copy of what was being written: refused, for the database alone is not the newest."""
+@pytest.mark.parametrize("owner", ["somebody else", "the reader"])
+def test_a_log_without_its_index_is_not_passed_over(theirs, owner):
+    """A copy of what was being written: it is read with the database, for that alone is not the
+    newest; and nothing in the folder is changed, also where its files are the reader's own."""
     theirs.open_up()
     held = pipestate.Job("j", store=theirs.folder)
     held["a"] = 2
@@ -214,14 +216,49 @@ def test_a_log_without_its_index_is_not_passed_over(theirs):
     shutil.copytree(theirs.folder, copy)
     open_store(theirs.folder).close()
     (copy / "index" / "cache.db-shm").unlink()
-    (copy / "index").chmod(0o555)  # and the files in it are not theirs
+    (copy / "index").chmod(0o555)
+    files = [copy / "index" / name for name in ("cache.db", "cache.db-wal")]
+    if owner == "the reader" and not os.geteuid():
+        for file in files:
+            os.chown(file, 65534, 65534)
+    before = [file.read_bytes() for file in files]
     code = """
+job = pipestate.Job("j", store=store)
+print(job["a"], pipestate.get("j", "a", store=store), len(job.history()))
 try:
-    print(pipestate.get("j", "a", store=store))
+    job["a"] = 3
 except pipestate.StoreError as error:
     print(error.message)
 """
-    assert said(NOBODY + code, copy).strip().endswith("cannot be written or read")
+    value, message = said(NOBODY + code, copy).splitlines()
+    assert value == "2 2 2"
+    assert message.endswith("can be read and not written")
+    assert [file.read_bytes() for file in files] == before
+    assert files_in(copy / "index") == {"cache.db", "cache.db-wal"}
     (copy / "index").chmod(0o755)
     assert pipestate.get("j", "a", store=copy) == 2
     open_store(copy).close()
+
+
+def test_a_blob_that_may_not_be_opened_is_damage_until_it_is_kept_again(theirs):
+    """Its owner took the permission away; a notebook's step would run again, and be kept."""
+    store = theirs.folder
+    theirs.open_up()
+    pipestate.set("j", step="a", value=b"x" * 200_000, store=store)
+    open_store(store).close()
+    for blob in (store / "blobs").glob("??/*"):
+        blob.chmod(0)
+    if not os.geteuid():
+        for path in (store, *store.rglob("*")):
+            os.chown(path, 65534, 65534)
+    code = """
+try:
+    pipestate.get("j", "a", store=store)
+except pipestate.DamageError as error:
+    print(error.message)
+pipestate.set("j", step="a", value=b"x" * 200_000, store=store)
+print(len(pipestate.get("j", "a", store=store)))
+"""
+    message, size = said(NOBODY + code, store).splitlines()
+    assert message.endswith("cannot be read (Permission denied)")
+    assert size == "200000"

@@ -14,6 +14,7 @@ The idea: git's object store; the state of a file as proof is redo's and git's i
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import mmap
 import os
@@ -48,6 +49,12 @@ STALE_SECONDS: Final = 3600.0
 """A temporary file that nobody has written to for so long belongs to a process that is gone."""
 
 Verification = Literal["on", "strict", "off"]
+
+_NO_BLOB = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO, errno.ENOTDIR}
+"""What opening says where the trouble is what stands in the place of the file."""
+
+_NO_PLACE = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
+"""What renaming says where the folder is not there, or something else stands in the way."""
 
 _HOME = os.getpid()
 _STAMP = struct.Struct("<qqqQ")
@@ -202,14 +209,16 @@ class Blobs:
         for folder in _entries(self.path):
             if len(folder.name) == 2 and folder.is_dir(follow_symlinks=False):
                 for file in _entries(folder.path):
-                    yield folder.name + file.name, file.path
+                    if not file.is_dir(follow_symlinks=False):  # it is nobody's of ours
+                        yield folder.name + file.name, file.path
 
     def _leftovers(self) -> Iterator[str]:
         now = time.time()
         for file in _entries(self.path / "tmp"):
             try:
                 # One from the future is as old: the clock was set back since.
-                if abs(now - file.stat(follow_symlinks=False).st_mtime) > STALE_SECONDS:
+                is_old = abs(now - file.stat(follow_symlinks=False).st_mtime) > STALE_SECONDS
+                if is_old and not file.is_dir(follow_symlinks=False):
                     yield file.path
             except FileNotFoundError:
                 continue  # its writer has just renamed it
@@ -222,11 +231,20 @@ class Blobs:
 
     def _open(self, blob: Blob) -> tuple[int, os.stat_result]:
         try:
-            fd = os.open(self._file(blob.digest), os.O_RDONLY | os.O_CLOEXEC)
+            # A pipe in the place of the file would be waited for, for ever.
+            fd = os.open(self._file(blob.digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError as error:
             raise DamageError(f"blob {blob.digest[:12]} is missing from the store") from error
+        except OSError as error:
+            if error.errno not in _NO_BLOB:
+                raise
+            text = f"blob {blob.digest[:12]} cannot be read ({error.strerror})"
+            raise DamageError(text) from error
         found = os.fstat(fd)
-        if found.st_size != blob.nbytes or not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(found.st_mode):
+            os.close(fd)
+            raise DamageError(f"blob {blob.digest[:12]} is no file")
+        if found.st_size != blob.nbytes:
             os.close(fd)
             raise DamageError(
                 f"blob {blob.digest[:12]} has {found.st_size} bytes instead of {blob.nbytes}"
@@ -292,11 +310,21 @@ class Blobs:
         file = self._file(digest)
         try:
             os.replace(temporary, file)
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in _NO_PLACE:
+                raise
+            self._make_way(file)
             folders.make(os.path.dirname(file), durable=self.durable)
             os.replace(temporary, file)
         if self.durable:
             folders.sync(os.path.dirname(file))
+
+    def _make_way(self, file: str) -> None:
+        """Put aside what somebody has put in the place of a blob or its folder. It may be of worth
+        to them, so no sweep takes a folder away."""
+        for path, is_file in ((os.path.dirname(file), False), (file, True)):
+            if os.path.lexists(path) and os.path.isdir(path) == is_file:
+                os.rename(path, f"{self.path}/tmp/{os.path.basename(path)}-{os.urandom(8).hex()}")
 
 
 def _sample(view: memoryview) -> bytes:

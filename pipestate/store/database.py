@@ -1,8 +1,6 @@
 """The database that the rows are in, as diskcache keeps it: SQLite in WAL mode, nothing unpickled.
 
-`rows` and this are the only modules that know diskcache. Known weakness: a log (`-wal`) that was
-copied to a read-only disk without its `-shm` cannot be read there, and what it holds is not in the
-database yet: that store is refused, rather than read as it was before.
+`rows` and this are the only modules that know diskcache.
 """
 
 from __future__ import annotations
@@ -160,16 +158,19 @@ class Database(diskcache.Cache):  # type: ignore[misc]
 
 
 class Frozen(Database):
-    """A database in a folder that cannot be written to, read as it is: without a log, or locks.
+    """A database in a folder that cannot be written to, read as it is: without locks.
 
     SQLite wants to write beside a database even to read it, unless it is told that the file never
-    changes. Others may write to it all the same (another user, another mount of the disk, or the
-    disk is made writable): then `is_current` is False, and what was read is not to be relied on.
+    changes; or, where a log (`-wal`) came along, that nobody else is about: then it keeps in memory
+    what would be in `-shm`. Others may write to it all the same (another user, another mount of the
+    disk, or the disk is made writable): then `is_current` is False, and what was read is not to be
+    relied on.
     """
 
     def __init__(self, folder: str) -> None:
         # Before anything is read: what changes meanwhile is seen.
         self._state = _state_of(folder)
+        self._has_log = self._state is not None and len(self._state) > _ALONE
         super().__init__(folder, 0.0)
 
     @property
@@ -180,11 +181,13 @@ class Frozen(Database):
         con = getattr(self._local, "con", None)
         if con is None:
             file = quote(f"{self._directory}/{diskcache.core.DBNAME}")
-            con = sqlite3.connect(
-                f"file:{file}?mode=ro&immutable=1", uri=True, isolation_level=None
-            )
+            # `immutable` would pass over the log, and what it holds is not in the database yet.
+            how = "vfs=unix-none" if self._has_log else "immutable=1"
+            con = sqlite3.connect(f"file:{file}?mode=ro&{how}", uri=True, isolation_level=None)
             self._local.con = con
             con.execute("PRAGMA mmap_size = 0")
+            if self._has_log:
+                con.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
         return con
 
     def _is_ready(self) -> bool:
@@ -214,16 +217,25 @@ def connect(folder: str, wait: float) -> Database:
 
 
 def _state_of(folder: str) -> tuple[int, ...] | None:
-    """What differs once a frozen database has been written to; None where it may be at any time, by
-    this process or by one that has left something in the log."""
+    """What differs once a frozen database has been written to, and its log, where there is one;
+    None where it may be at any time, by this process or by one that has left its `-shm`."""
     if os.access(folder, os.W_OK):
         return None
     file = f"{folder}/{diskcache.core.DBNAME}"
     try:
-        found = os.stat(file)
+        found = _seen(os.stat(file))
         with contextlib.suppress(FileNotFoundError):
-            if os.stat(f"{file}-wal").st_size:
-                return None
+            log = os.stat(f"{file}-wal")
+            if log.st_size:
+                return None if os.path.lexists(f"{file}-shm") else (*found, *_seen(log))
     except OSError:
         return None
+    return found
+
+
+def _seen(found: os.stat_result) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
+
+
+_ALONE = 5
+"""The numbers that `_seen` gives; there are more where there is a log."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from ..errors import DamageError, StoreError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_IN_THE_WAY = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENXIO}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _DAMAGED = ("malformed", "not a database", "no such table", "no such column", "could not decode")
 
@@ -38,7 +39,10 @@ def _from_os(error: OSError, path: Path) -> StoreError:
         return _full(path)
     if error.errno in _REFUSED:
         return _refused(path)
-    return StoreError(f"the store {path} cannot be used ({error.strerror or error})")
+    hint = ""
+    if error.errno in _IN_THE_WAY:
+        hint = "move away what stands in its place, or set PIPESTATE_STORE to another folder"
+    return StoreError(f"the store {path} cannot be used ({error.strerror or error})", hint)
 
 
 def _from_sqlite(error: BaseException, path: Path) -> StoreError:
@@ -54,7 +58,10 @@ def _from_sqlite(error: BaseException, path: Path) -> StoreError:
         return busy(path)
     if any(word in words for word in _DAMAGED):
         return damaged(error, path)
-    return StoreError(f"the store {path} cannot be used ({error})")
+    return StoreError(
+        f"the store {path} cannot be used ({error})",
+        "check its disk, or set PIPESTATE_STORE to another folder",
+    )
 
 
 def busy(path: Path) -> StoreError:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -297,11 +298,14 @@ def _check_format(path: Path) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def _number(path: Path, *_state: int) -> str:
-    """What the file `format` says, which is read once in each of its states."""
+    """What the file `format` says, which is read once in each of its states. It may be anything: a
+    pipe would be waited for, and a device may have no end."""
+    fd = os.open(path / "format", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        return (path / "format").read_text().strip()
-    except UnicodeDecodeError:
-        return ""
+        is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+        return os.read(fd, 20).decode("ascii", "replace").strip() if is_file else ""
+    finally:
+        os.close(fd)
 
 
 def _make_folder(path: Path, *, durable: bool) -> None:

@@ -230,10 +230,8 @@ class Rows:
     def _cache(self) -> Database | None:
         try:
             inode = os.stat(f"{self.path}/cache.db").st_ino
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None
-        except OSError as error:
-            raise StoreError(f"the store {self.path} cannot be read ({error.strerror})") from error
         opened = self._open
         cache: Database | None = opened.get("cache")
         if opened.get("inode") == inode and cache is not None and cache.is_current:
