@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import types
+import warnings
 from collections import ChainMap, OrderedDict
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from .pipe import graph, pieces, slices, status, why
 from .pipe.graph import Held, Standing
 from .pipe.status import StepStatus, World
 from .record import SET, VALUE, Digest, Meaning, Record, Run, Version
+from .space import Meter
 from .store import blobs, digests, versions
 from .store.folder import locate, open_store
 from .store.phases import Phase
@@ -109,7 +111,8 @@ class Job(MutableMapping[str, Any]):
 
     `store` is the store's folder; by default `$PIPESTATE_STORE`, else the nearest `.pipestate/`.
     Every look sees what other processes have committed by then. Nothing is on disk before the
-    first value is set. `verification` says what is believed, as the setting of that name does.
+    first value is set. `verification` says what is believed, as the setting of that name does, and
+    `max_bytes` what the store should not outgrow: beyond it, earlier records go.
     """
 
     def __init__(
@@ -118,12 +121,14 @@ class Job(MutableMapping[str, Any]):
         store: str | Path | None = None,
         *,
         verification: blobs.Verification = "on",
+        max_bytes: int = 0,
     ) -> None:
         check_job(name)
         self._begin(name, Ledger.open(open_store(locate(store), verification=verification), name))
+        self._max_bytes = max_bytes
 
     def _begin(self, name: str, ledger: Ledger) -> None:
-        self.name = name
+        self.name, self._max_bytes, self._meter = name, 0, Meter()
         self._ledger = ledger
         self._module = types.ModuleType(f"pipestate job {name}")
         self._held: dict[str, Digest] = {}
@@ -163,11 +168,13 @@ class Job(MutableMapping[str, Any]):
         }
 
     def __setitem__(self, step: str, value: Any) -> None:
-        self.update({step: value})
+        self._set({step: value})
 
     def update(self, *others: Any, **more: Any) -> None:
         """As a dict's: set several steps, in their order. All are set, or, after an error, none."""
-        values: dict[str, Any] = dict(*others, **more)
+        self._set(dict(*others, **more))
+
+    def _set(self, values: Mapping[str, Any]) -> None:
         for step in values:
             check_name(step)
         if not values:
@@ -175,9 +182,12 @@ class Job(MutableMapping[str, Any]):
         self._refresh()
         batch = self._ledger.batch()
         phase = Phase(batch.put, writes=True)
-        self._ledger.commit_all(
-            [self._setting(step, value, phase) for step, value in values.items()], batch=batch
-        )
+        made = [self._setting(step, value, phase) for step, value in values.items()]
+        self._ledger.commit_all(made, batch=batch)
+        records = [record for _, record in made]
+        flaw = self._meter.heed(self._ledger.store, records, self._max_bytes)
+        if flaw:  # the values are kept in any case
+            warnings.warn(flaw, stacklevel=3)
 
     def _setting(self, step: str, value: Any, phase: Phase) -> tuple[Make, Record]:
         """The record that a value leaves, and the run that puts it in force."""

@@ -1,5 +1,6 @@
 """How much room a store takes, and giving back what nobody can ask for any more.
 
+    Meter.fit ─── fit, after a part of the bound was written
     fit ─── reclaim, with fewer and fewer records a step, until the store is small enough
     reclaim ─── the log of each job is cut ── what no run names any more is swept
 
@@ -10,12 +11,13 @@ at work: a commit that wants what was swept says so and nothing of it is kept (`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from .errors import StoreError
 from .pipe.history import KEPT, fold
-from .record import Digest, Pipe, Run
+from .record import Digest, Pipe, Record, Run
 from .store import upkeep
 from .store.folder import Store
 from .store.index import Moved
@@ -66,6 +68,45 @@ def fit(store: Store, max_bytes: int, *, keep_runs: int = KEPT) -> Fitted:
         reclaim(store, keep_runs=keep)
         after, keep = upkeep.size(store), keep // 2
     return Fitted(before, after)
+
+
+_PART: Final = 64
+"""A store is measured again when a 64th of its bound was written: that looks at all its files."""
+
+
+@dataclass(slots=True)
+class Meter:
+    """Has a store keep to a bound while it is written to; it counts what was written since the
+    store was last measured, None where it has not been."""
+
+    unmeasured: int | None = None
+
+    def fit(
+        self, store: Store, records: Iterable[Record], max_bytes: int, *, keep_runs: int = KEPT
+    ) -> Fitted | None:
+        """Reclaim space, where the store has outgrown the bound, now that records were kept; None
+        where there is no bound, or it is not time to look."""
+        if not max_bytes:
+            return None
+        if self.unmeasured is not None:
+            self.unmeasured += sum(blob.nbytes for record in records for blob in record.blobs)
+            if self.unmeasured < max_bytes // _PART:
+                return None
+        self.unmeasured = 0
+        return fit(store, max_bytes, keep_runs=keep_runs)
+
+    def heed(self, store: Store, records: Iterable[Record], max_bytes: int) -> str:
+        """`fit`, for who has nobody to tell: why the bound is not kept to, "" where it is."""
+        try:
+            fitted = self.fit(store, records, max_bytes)
+        except StoreError as error:
+            return f"no space could be reclaimed: {error}"
+        if fitted is None or fitted.after <= max_bytes:
+            return ""
+        return (
+            f"the store {store.path} has {fitted.after} bytes, more than max_bytes ({max_bytes}), "
+            "and all of it is in force; delete steps that you do not need"
+        )
 
 
 @dataclass(frozen=True)

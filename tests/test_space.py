@@ -169,3 +169,24 @@ def test_a_bound_that_what_is_in_force_outgrows_is_said(nb):
     nb.load("j")
     assert nb.run("len(x)").value == "2000000"
     assert os.path.isdir(nb.cwd / ".pipestate")
+
+
+def test_a_job_of_a_script_keeps_to_its_bound(folder):
+    """It is its own, as a kernel's is; the value last set is there."""
+    job = pipestate.Job("j", store=folder, max_bytes=8 * MEGABYTE)
+    job["b"] = b"stays"
+    for number in range(20):
+        job["a"] = np.full(MEGABYTE // 8, number, dtype=float)
+        assert upkeep.size(open_store(folder)) < 9 * MEGABYTE
+    assert (job["a"][0], job["b"]) == (19, b"stays")
+    assert job.history()[-1].number == 21
+
+
+def test_a_bound_that_a_script_outgrows_is_a_warning(folder):
+    """The value is kept all the same."""
+    job = pipestate.Job("j", store=folder, max_bytes=MEGABYTE)
+    with pytest.warns(
+        UserWarning, match="more than max_bytes .1048576., and all of it is in force"
+    ):
+        job["a"] = bytes(2 * MEGABYTE)
+    assert len(job["a"]) == 2 * MEGABYTE

@@ -28,6 +28,7 @@ from ..pipe.lines import Lines
 from ..pipe.places import Cells, Row
 from ..pipe.status import STEP_VALUE, Reason, World, because, judge
 from ..record import AccessPath, Digest, FileState, Pipe, Record, Seen, Text
+from ..space import Meter
 from ..store.leases import Lease
 from ..store.phases import Phase
 from . import modules, modulestate, notebooks, patched, surroundings
@@ -80,8 +81,7 @@ class Memory:
 
     `set_up` are the setup steps that ran here, `tasks` the analysed steps, `cells` the cell that
     each step was last met in, `folder` where the kernel was when the extension was loaded, `leases`
-    those of the steps that run, `unmeasured` the bytes kept since the store was last measured, None
-    where it has not been.
+    those of the steps that run, `meter` what has the store keep to its bound.
     """
 
     set_up: set[str] = field(default_factory=set)
@@ -89,7 +89,7 @@ class Memory:
     cells: dict[str, str] = field(default_factory=dict)
     folder: str = field(default_factory=os.getcwd)
     leases: list[Lease] = field(default_factory=list)
-    unmeasured: int | None = None
+    meter: Meter = field(default_factory=Meter)
     origins: dict[str, tuple[object, Digest]] = field(default_factory=dict)
     """What was set in the process before steps set it (see `surroundings`)."""
     remaking: set[str] = field(default_factory=set)

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from .. import space, view
+from .. import view
 from ..errors import StoreError
 from ..record import Record
 from .bench import Bench
 
-_PART: Final = 64
-"""A store is measured again when a 64th of its bound was written: that looks at all its files."""
-
 
 def heed(bench: Bench, record: Record) -> None:
     """Reclaim space where the store has outgrown its bound, and say so where that is not enough."""
-    bound, memory = bench.settings.max_bytes, bench.memory
-    if not bound:
-        return
-    if memory.unmeasured is not None:
-        memory.unmeasured += sum(blob.nbytes for blob in record.blobs)
-        if memory.unmeasured < bound // _PART:
-            return
-    memory.unmeasured = 0
+    bound, keep = bench.settings.max_bytes, bench.settings.keep_runs
     try:
-        fitted = space.fit(bench.ledger.store, bound, keep_runs=bench.settings.keep_runs)
+        fitted = bench.memory.meter.fit(bench.ledger.store, [record], bound, keep_runs=keep)
+        if fitted is None:
+            return
         if fitted.before > bound:
             bench.ledger.reread()
     except StoreError as error:

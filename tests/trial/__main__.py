@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.trial import actors, instants, referee
+from tests.trial import actors, fuzz, instants, referee
 
 
 def kills(count: int, seed: int, kernels: int) -> Counter[str]:
@@ -82,6 +82,7 @@ def main() -> None:
     parser.add_argument("--kernels", type=int, default=5, help="one in so many; 0: none")
     parser.add_argument("--every", nargs="*", metavar="CALL", help="strike at each; default: all")
     parser.add_argument("--stride", type=int, default=1)
+    parser.add_argument("--fuzz", type=int, default=0, metavar="SECONDS", help="needs atheris")
     asked = parser.parse_args()
     started = time.monotonic()
     os.environ.setdefault("PIPESTATE_KEYS", tempfile.mkdtemp(prefix="trial-keys-"))
@@ -89,6 +90,8 @@ def main() -> None:
         tell(str(dict(kills(asked.kills, asked.seed, asked.kernels))))
     if asked.every is not None:
         tell(str(dict(every(asked.every or list(instants.CALLS), asked.stride))))
+    if asked.fuzz:
+        tell(fuzz.fuzz(asked.fuzz))
     tell(f"all of it stands, after {time.monotonic() - started:.0f} s")
 
 
