@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import subprocess
 
 import pytest
 from conftest import remount
-from test_store_contract import said
+from test_store_contract import python, said
 
 import pipestate
 from pipestate.pipe.history import after
@@ -433,3 +434,33 @@ def test_what_a_class_forgets_when_it_is_pickled_is_never_lost(job):
     used = job.run("odd.x")
     assert used.value == "6"
     assert "run again to make it" in used.text
+
+
+INTERRUPTED_SCRIPT = """
+import random, signal, pipestate
+job, chance, done = pipestate.Job("job", store=sys.argv[1]), random.Random(1), {}
+
+def stop(*_):
+    raise KeyboardInterrupt
+signal.signal(signal.SIGALRM, stop)
+
+for number in range(300):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0002, 0.006))
+        job[f"s{number % 3}"] = (number, bytes(chance.choice([10, 20_000, 100_000])))
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        done[f"s{number % 3}"] = number
+    except KeyboardInterrupt:
+        pass
+signal.setitimer(signal.ITIMER_REAL, 0)
+job["end"] = 1
+print(all(job[step][0] >= number for step, number in done.items()), len(done))
+"""
+
+
+def test_an_interrupt_at_any_time_leaves_a_script_and_the_store_well(tmp_path):
+    """In the middle of a commit too: what was set is there, and nothing is said behind its back."""
+    with python(INTERRUPTED_SCRIPT, tmp_path / "store", stderr=subprocess.PIPE) as process:
+        out, complaints = process.communicate(timeout=60)
+    assert (out, complaints) == ("True 3\n", "")
+    assert verify(open_store(tmp_path / "store")) == []

@@ -167,10 +167,11 @@ class Rows:
                 raise read_only(self.path)
             if self.is_writing:
                 raise RuntimeError("a transaction inside a transaction")
+            begun: list[Any] = []
             try:
                 if self.durable:
                     cache.reset("sqlite_synchronous", 2, update=False)
-                with self._begun(cache):
+                with self._begun(cache, begun):
                     self._open["writing"] = True
                     self._open["count"] = self._open.get("count", 0) + 1
                     yield
@@ -178,19 +179,24 @@ class Rows:
                 raise
             except BaseException:
                 # A COMMIT that failed, or an interrupt on the way in, leaves a transaction open,
-                # and the next one would then be no transaction: closing rolls it back.
+                # and the next one would then be no transaction: closing rolls it back. What
+                # diskcache has begun is ended first: later it would complain of a closed database.
+                with contextlib.suppress(sqlite3.Error):
+                    for one in begun:
+                        one.gen.close()
                 self.close()
                 raise
             finally:
                 self._open.pop("writing", None)
 
-    def _begun(self, cache: Any) -> contextlib.ExitStack:
-        """A transaction that has begun, once no other process is in one."""
+    def _begun(self, cache: Any, begun: list[Any]) -> contextlib.ExitStack:
+        """A transaction that has begun, once no other process is in one; it is noted in `begun`."""
         stack = contextlib.ExitStack()
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
             try:
-                stack.enter_context(cache.transact())
+                begun[:] = [cache.transact()]
+                stack.enter_context(begun[0])
             except diskcache.Timeout as error:
                 # diskcache says Timeout whatever kept a transaction from beginning.
                 reason = error.__context__
