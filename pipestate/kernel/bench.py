@@ -109,6 +109,8 @@ class Memory:
     lines: Lines = field(default_factory=Lines)
     said: deque[Text] = field(default_factory=lambda: deque(maxlen=1000))
     """What plain cells have said in this kernel, the last of them."""
+    unloadable: dict[tuple[str, Digest], str] = field(default_factory=dict)
+    """The makers and digests of values that are there and did not load, with the reason."""
 
     def clear(self) -> None:
         """Forget the job: another one, or another store of it, is gone over to."""

@@ -26,6 +26,7 @@ from . import ambient, needs, news, pictures, restores, runs, surroundings, turn
 from .bench import Bench, Told
 from .bindings import Binding
 from .outlook import Outlook, Site
+from .stage import UnloadableError
 from .trial import Task
 
 LONG_SECONDS: Final = 5.0
@@ -83,9 +84,10 @@ def next_stale(
 
 def again(bench: Bench, begin: Callable[[], T]) -> T:
     """What `begin` gives; it looks anew where what it has looked at is gone when it comes to load
-    it: another process may have set another value, and reclaimed the room of the one before.
+    it: another process may have set another value, and reclaimed the room of the one before. What
+    is there and does not load is made again.
 
-    Raises DamageError where that does not help.
+    Raises DamageError or UnloadableError where that does not help.
     """
     for _ in range(_LOOKS - 1):
         try:
@@ -93,6 +95,8 @@ def again(bench: Bench, begin: Callable[[], T]) -> T:
         except DamageError:
             bench.ledger.reread()
             news.follow(bench)
+        except UnloadableError as error:
+            bench.memory.unloadable[error.key] = error.message
     return begin()
 
 
@@ -298,7 +302,7 @@ def _damage_of(bench: Bench, name: str, want: Binding) -> str:
         bench.ledger.fetch([version.stream, *version.buffers])
     except DamageError as error:
         return error.message
-    return ""
+    return bench.memory.unloadable.pop((want.maker, version.digest), "")
 
 
 def _is_at_hand(bench: Bench, name: str, version: Version, maker: str) -> bool:

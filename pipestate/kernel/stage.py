@@ -15,15 +15,24 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ..cell.names import visible
+from ..errors import DamageError, PipeStateError, StoreError
 from ..ledger import Ledger
 from ..pipe.places import Row
-from ..record import AccessPath, Given, Input, Version
+from ..record import AccessPath, Digest, Given, Input, Version
 from ..store import versions
 from ..store.phases import Phase
 from .bindings import DORMANT, Binding
 from .namespace import Namespace
 from .outlook import Outlook
 from .trial import LEFT_OUT, Task, Trial
+
+
+class UnloadableError(StoreError):
+    """A value that is there and does not load: a library is gone, or it is another Python's."""
+
+    def __init__(self, key: tuple[str, Digest], flaw: str) -> None:
+        super().__init__(flaw)
+        self.key = key
 
 
 def prepare(
@@ -40,7 +49,7 @@ def prepare(
     wanted = {name: outlook.wanted(name) for name in touched | mine}
     room = _make_room(task, space, ledger, wanted, mine, outlook.phase)
     try:
-        space.load(name for name in touched if wanted[name] is not None)
+        _load(space, {name: want for name in touched if (want := wanted[name]) is not None})
         found = _found(touched, space, batch_phase)
     except BaseException:
         clear(space, {**room.aside, **room.own})
@@ -78,6 +87,35 @@ def clear(space: Namespace, meant: Mapping[str, Binding | None]) -> None:
             space.drop(name)
         else:
             space.bind(name, binding)
+
+
+def _load(space: Namespace, wanted: Mapping[str, Binding]) -> None:
+    try:
+        space.load(wanted)
+    except DamageError:
+        raise  # it may be another one by now
+    except Exception as error:
+        for name, want in wanted.items():
+            if want.version is not None and _is_dormant(space, name):
+                flaw = _flaw_of(space, name)
+                if flaw:
+                    raise UnloadableError((want.maker, want.version.digest), flaw) from error
+        raise
+
+
+def _flaw_of(space: Namespace, name: str) -> str:
+    """Why a name does not load, where it is that name which does not; else ""."""
+    try:
+        space.load([name])
+    except Exception as error:  # noqa: BLE001 - a library gone, a user's __setstate__
+        if _is_dormant(space, name):
+            return str(error) if isinstance(error, PipeStateError) else repr(error)
+    return ""
+
+
+def _is_dormant(space: Namespace, name: str) -> bool:
+    binding = space.bindings.get(name)
+    return binding is not None and not binding.is_resident
 
 
 def _found(

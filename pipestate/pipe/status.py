@@ -69,7 +69,6 @@ _SENTENCES: Mapping[str, str] = {
     "lost": "`{subject}` could not be kept: {detail}",
     "damaged": "what it kept is damaged: {detail}",
     "unusable": "what it kept cannot be used: {detail}",
-    "python": "it was kept by Python {detail}",
     "plain": "`{subject}` was made by a plain cell from an earlier `{detail}`: run that cell again",
     "below": "`{subject}` was made by a plain cell from the `{detail}` of a step below it: "
     "run the cells above that cell, and then it, again",

@@ -142,6 +142,10 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no t
             return super().reducer_override(obj)
         return functions.function_reduction(obj, token)
 
+    def _code(self, obj: types.CodeType) -> Any:
+        _, parts = self.dispatch_table[types.CodeType](obj)
+        return rebuild.code, (sys.implementation.cache_tag, *parts)
+
     def _cell(self, obj: types.CellType) -> Any:
         return functions.cell_reduction(obj)
 
@@ -279,6 +283,7 @@ _by_content: Final = _or_default(reductions.reduce)
 
 _OWN: Final[Mapping[type, Callable[..., Any]]] = {
     types.FunctionType: Packer._function,
+    types.CodeType: Packer._code,
     types.CellType: Packer._cell,
     types.ModuleType: Packer._module,
 }

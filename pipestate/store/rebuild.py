@@ -15,6 +15,8 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from ..errors import FormatError
+
 
 def typed_array(typecode: str, memory: Any) -> arrays.array[Any]:
     """An `array.array` of the bytes in `memory`."""
@@ -77,6 +79,15 @@ class ModuleGlobals:
 def module_globals(name: str) -> dict[str, Any]:
     """The live globals of a module."""
     return vars(importlib.import_module(name))
+
+
+def code(tag: str | None, *parts: Any) -> types.CodeType:
+    """The code of a function, as this Python has it. That of another one would be nonsense to it,
+    and may end the process."""
+    own = sys.implementation.cache_tag
+    if tag != own:
+        raise FormatError(f"its code is that of {tag}, and this is {own}", "run the step again")
+    return types.CodeType(*parts)
 
 
 def function(
