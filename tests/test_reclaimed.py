@@ -122,3 +122,42 @@ def test_a_step_whose_stdin_is_lost_has_it_made_again(nb, cwd):
     result = nb.run("%%step b < a\n_[:1]")
     assert result.value == "b'a'"
     assert ("a", "ran") in result.states
+
+
+TRIGGER = """
+import os, subprocess, sys
+class Trigger:
+    def __init__(self, n): self.n = n
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        if os.path.exists("other.py"):
+            os.rename("other.py", "done.py")
+            subprocess.run([sys.executable, "done.py"], check=True)
+    def __repr__(self): return f"Trigger({self.n})"
+"""
+
+
+@pytest.fixture
+def halfway(nb, cwd):
+    """A new kernel on a job in which loading `x` lets another process set `x` and `y` anew."""
+    (cwd / "trigger.py").write_text(TRIGGER)
+    nb.load("job")
+    nb.run("import pipestate, trigger")
+    nb.run("%%step x\nx = trigger.Trigger(1)")
+    nb.run("pipestate.set('job', step='y', value=b'1' * 100_000)")
+    nb.run("%%step c\nx, y[:1]")
+    nb.kill()
+    meanwhile(
+        cwd,
+        'pipestate.write("job", {"x": 2, "y": b"2" * 100_000})\n'
+        'reclaim(open_store(".pipestate"), keep_runs=1)\n',
+    )
+    nb.load("job")
+    return nb
+
+
+@pytest.mark.parametrize("cell", ["x, y[:1]", "%%step d\nx, y[:1]"], ids=["plain", "step"])
+def test_names_that_are_set_anew_while_they_are_loaded_are_of_one_moment(halfway, cell):
+    """Not one as it was and one as it is."""
+    result = halfway.run(cell)
+    assert result.value == "(2, b'2')", result.text

@@ -12,6 +12,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from test_store_contract import said
 from test_two_kernels import SLOW, runs
 
 import pipestate
@@ -140,3 +141,44 @@ def test_space_is_reclaimed_on_a_full_disk_or_nothing_is(nb, shell, small_disk):
     nb.load("job")
     assert nb.run("a[0]").value == "3"
     end_with_a_good_store(disk / "store")
+
+
+CROWD = """
+import os, threading, pipestate
+store = sys.argv[1]
+job = pipestate.Job("job", store=store)
+job["big"] = bytes(100_000)
+
+def work(name):
+    for number in range(15):
+        job[name] = (number, bytes(20_000))
+        pipestate.set("job", step=f"{name}_too", value=number, store=store)
+        assert job[name][0] == number == pipestate.get("job", f"{name}_too", store=store)
+
+children = []
+for at in range(4):
+    child = os.fork()
+    if not child:
+        try:
+            work(f"child{at}")
+            os._exit(0)
+        finally:
+            os._exit(1)
+    children.append(child)
+threads = [threading.Thread(target=work, args=(f"thread{at}",)) for at in range(8)]
+for one in threads: one.start()
+for one in threads: one.join()
+print([os.waitpid(child, 0)[1] for child in children])
+"""
+
+
+def test_threads_and_forked_children_share_one_job_and_lose_nothing(tmp_path):
+    """Eight threads and four children on one `Job` that was open before: each value is the last."""
+    store = tmp_path / "store"
+    assert said(CROWD, store) == "[0, 0, 0, 0]\n"
+    names = [f"child{at}" for at in range(4)] + [f"thread{at}" for at in range(8)]
+    found = dict(pipestate.Job("job", store=store))
+    assert [found[name][0] for name in names] == [14] * 12
+    assert [found[f"{name}_too"] for name in names] == [14] * 12
+    assert len(pipestate.Job("job", store=store).history()) == 1 + 12 * 30
+    end_with_a_good_store(store)

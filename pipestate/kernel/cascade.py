@@ -205,8 +205,20 @@ def _run_setup(bench: Bench, step: str, *, is_for_plain: bool) -> None:
 def load(bench: Bench, names: Iterable[str]) -> None:
     """Load dormant names, with what their code reads.
 
-    What could not be kept, or does not load any more, is made again by running its steps.
+    What could not be kept, or does not load any more, is made again by running its steps. Where
+    others have set names anew meanwhile, what was loaded of them before is loaded anew.
     """
+    wanted = frozenset(names)
+    for _ in range(_LOOKS):
+        _load(bench, wanted)
+        if not any(map(bench.space.is_dormant, graph.reach(wanted, bench.reads_of))):
+            break
+    pictures.prepare(bench.shell)
+    for line in ambient.apply_pending():
+        bench.tell(line)
+
+
+def _load(bench: Bench, names: Iterable[str]) -> None:
     space = bench.space
     for name in sorted(graph.reach(names, bench.reads_of)):
         binding = space.bindings.get(name)
@@ -220,13 +232,10 @@ def load(bench: Bench, names: Iterable[str]) -> None:
             space.load([name])
         except Exception as error:  # noqa: BLE001 - damage, a library gone, a user's __setstate__
             if isinstance(error, DamageError) and _has_moved_on(bench, name, binding):
-                load(bench, [name])
+                _load(bench, [name])
                 continue
             flaw = str(error) if isinstance(error, PipeStateError) else repr(error)
             make_again(bench, name, binding, replace(binding.version, flaw=flaw))
-    pictures.prepare(bench.shell)
-    for line in ambient.apply_pending():
-        bench.tell(line)
 
 
 def _has_moved_on(bench: Bench, name: str, known: Binding) -> bool:

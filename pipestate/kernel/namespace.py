@@ -133,7 +133,7 @@ class Namespace:
                 seen.add(name)
                 waiting.extend(self._load_one(name))
             if not waiting:  # a class that is back has let go of what was made with another one
-                waiting = [name for name in seen if self._is_loadable(name)]
+                waiting = [name for name in seen if self.is_dormant(name)]
                 seen.difference_update(waiting)
 
     def _load_one(self, name: str) -> Iterable[str]:
@@ -144,15 +144,15 @@ class Namespace:
         if binding.version.kind == "lost":
             return ()  # whoever needs it has its steps run again
         found = [path.name for path in binding.version.reads]
-        if self._is_loadable(name):
+        if self.is_dormant(name):
             self._load_component(name, binding)
             for mate in binding.version.names:
                 if is_own(self.ns.get(mate)):
                     found += self._let_go(mate)
         return found
 
-    def _is_loadable(self, name: str) -> bool:
-        """Whether a name is dormant, and the store has its value."""
+    def is_dormant(self, name: str) -> bool:
+        """Whether a name is not in memory, and the store has its value."""
         binding = self.bindings.get(name)
         return (
             binding is not None
@@ -321,7 +321,7 @@ class Namespace:
 
     def settle(self) -> None:
         """Load again what `bind` has let go of, once all names mean what they should."""
-        names = [name for name in self.outdated if self._is_loadable(name)]
+        names = [name for name in self.outdated if self.is_dormant(name)]
         self.outdated.clear()
         for name in names:
             # Damage, a library gone, a user's __setstate__: told when a cell names it.

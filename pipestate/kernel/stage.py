@@ -96,7 +96,7 @@ def _load(space: Namespace, wanted: Mapping[str, Binding]) -> None:
         raise  # it may be another one by now
     except Exception as error:
         for name, want in wanted.items():
-            if want.version is not None and _is_dormant(space, name):
+            if want.version is not None and space.is_dormant(name):
                 flaw = _flaw_of(space, name)
                 if flaw:
                     raise UnloadableError((want.maker, want.version.digest), flaw) from error
@@ -108,14 +108,9 @@ def _flaw_of(space: Namespace, name: str) -> str:
     try:
         space.load([name])
     except Exception as error:  # noqa: BLE001 - a library gone, a user's __setstate__
-        if _is_dormant(space, name):
+        if space.is_dormant(name):
             return str(error) if isinstance(error, PipeStateError) else repr(error)
     return ""
-
-
-def _is_dormant(space: Namespace, name: str) -> bool:
-    binding = space.bindings.get(name)
-    return binding is not None and not binding.is_resident
 
 
 def _found(
