@@ -53,19 +53,27 @@ def every(calls: list[str], stride: int) -> Counter[str]:
         if call in instants.MAY_BE_FULL:
             faults.append("error=ENOSPC")
         for fault in faults:
-            room = Path(tempfile.mkdtemp(prefix="trial-"))
-            for struck in instants.at_each(call, fault, room, stride=stride):
-                if struck.done or struck.store.exists():
-                    referee.check(struck.store, struck.done)
-                    code, done, shown = instants.run(struck.store, "-e", "trace=none")
-                    assert code == 0, shown
-                    referee.check(struck.store, done)
-                    referee.check_swept(struck.store)
-                    shutil.rmtree(struck.store)
-                counts[f"{call} {fault}"] += 1
-            shutil.rmtree(room)
-            tell(str(dict(counts)))
+            for durable in (False, True) if call in instants.SYNCS else (False,):
+                name = f"{call} {fault}{' durable' if durable else ''}"
+                counts[name] = strike(call, fault, stride, durable)
+                tell(str(dict(counts)))
     return counts
+
+
+def strike(call: str, fault: str, stride: int, durable: bool) -> int:
+    """Strike at each call of a kind; how many there were."""
+    count, room = 0, Path(tempfile.mkdtemp(prefix="trial-"))
+    for struck in instants.at_each(call, fault, room, stride=stride, durable=durable):
+        if struck.done or struck.store.exists():
+            referee.check(struck.store, struck.done)
+            code, done, shown = instants.run(struck.store, "-e", "trace=none")
+            assert code == 0, shown
+            referee.check(struck.store, done)
+            referee.check_swept(struck.store)
+            shutil.rmtree(struck.store)
+        count += 1
+    shutil.rmtree(room)
+    return count
 
 
 def tell(line: str) -> None:

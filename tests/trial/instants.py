@@ -21,6 +21,9 @@ CALLS = (
 MAY_BE_FULL = ("pwrite64", "ftruncate", "rename", "mkdir", "fsync", "fdatasync")
 """Of these a full disk may be the answer. A notebook prints by `write`: `test_limits` has that."""
 
+SYNCS = ("fsync", "fdatasync")
+"""Few, unless a store is durable."""
+
 ROOT = Path(__file__).parents[2]
 
 CODE = """
@@ -96,7 +99,7 @@ class Struck:
 
 
 def at_each(
-    call: str, fault: str, folder: Path, *, first: int = 1, stride: int = 1
+    call: str, fault: str, folder: Path, *, first: int = 1, stride: int = 1, durable: bool = False
 ) -> Iterator[Struck]:
     """Runs with a fault at the first, second, ... call of a kind, each on a store of its own, until
     there is no such call left."""
@@ -104,7 +107,8 @@ def at_each(
     while True:
         store = folder / f"{call}-{count}"
         inject = f"inject={call}:{fault}:when={count}"
-        code, done, shown = run(store, "-e", f"trace={call}", "-e", inject, "-o", str(log))
+        words = ("-e", f"trace={call}", "-e", inject, "-o", str(log))
+        code, done, shown = run(store, *words, durable=durable)
         told = log.read_text(errors="replace")
         if "INJECTED" not in told and "killed by SIGKILL" not in told:
             assert code == 0
