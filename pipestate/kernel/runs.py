@@ -330,6 +330,8 @@ def _keep(
     seconds: float,
 ) -> None:
     before, task = running.trial, running.trial.task
+    if before.unkept is not None:
+        raise before.unkept
     phase = Phase(running.batch.put, writes=True)
     changed = bench.counting(task, ambient.changes(running.ambient, ambient.snapshot()))
     surroundings.note(bench.memory.origins, changed, running.ambient.values)

@@ -228,7 +228,11 @@ class Session:
         pipe, met = self.ledger.pipe, self.bench.memory.cells
         for step in [step for step, one in pipe.seen.items() if one.cell_id == cell]:
             if met.get(step, cell) == cell:
-                self.drop(step)
+                try:
+                    self.drop(step)
+                except StoreError as error:
+                    self.bench.tell(f"{step} stays a step, it could not be dropped: {error}")
+                    continue
                 self.bench.tell(f"{step} is no step any more: its cell has no `%%step` line")
 
     def _enter_plain(self, transformed: str, cell: str) -> None:
@@ -321,15 +325,19 @@ class Session:
             if meaning.maker == old
         }
         head = pipe.heads.get(old)
-        self.ledger.commit(
-            lambda _: keeping.run_of(
-                task,
-                "renamed",
-                reason=f"{old} is now {new}",
-                heads={old: None, **({new: head} if head else {})},
-                meanings=dict(meanings),
+        try:
+            self.ledger.commit(
+                lambda _: keeping.run_of(
+                    task,
+                    "renamed",
+                    reason=f"{old} is now {new}",
+                    heads={old: None, **({new: head} if head else {})},
+                    meanings=dict(meanings),
+                )
             )
-        )
+        except StoreError as error:  # full or closed: it is a new step then
+            self.bench.tell(f"that {old} is now {new} could not be written down: {error}")
+            return
         bindings = self.space.bindings
         for name, binding in bindings.items():
             if binding.maker == old:

@@ -54,7 +54,7 @@ def prepare(
     except BaseException:
         clear(space, {**room.aside, **room.own})
         raise
-    placed, givens, kept = found
+    placed, givens = found.placed, found.givens
     given_by = {
         name: given
         for version in givens
@@ -76,7 +76,8 @@ def prepare(
         setups,
         mates,
         room.carried,
-        kept=kept,
+        kept=found.kept,
+        unkept=found.unkept,
     )
 
 
@@ -113,13 +114,20 @@ def _flaw_of(space: Namespace, name: str) -> str:
     return ""
 
 
-def _found(
-    touched: Collection[str], space: Namespace, phase: Phase
-) -> tuple[dict[str, Binding], tuple[Version, ...], dict[str, Binding]]:
-    """What the step finds under each name that it may touch, what of it no step has made, and what
-    of it was kept otherwise than it looks."""
+class _Found(NamedTuple):
+    """What the step finds, what of it no step has made, what of it was kept otherwise than it
+    looks, and what the disk said where it had no room for what no step has made."""
+
+    placed: dict[str, Binding]
+    givens: tuple[Version, ...]
+    kept: dict[str, Binding]
+    unkept: StoreError | None
+
+
+def _found(touched: Collection[str], space: Namespace, phase: Phase) -> _Found:
+    """What the step finds under each name that it may touch."""
     placed = {n: space.bindings[n] for n in touched if n in space.bindings}
-    givens = _keep_givens(placed, space, phase)
+    givens, unkept = _keep_givens(placed, space, phase)
     placed = {n: space.bindings[n] for n in touched if n in space.bindings}
     kept = {n: b for n, b in placed.items() if b.looks is not None}
     placed |= _as_they_look(placed, space, phase)
@@ -127,7 +135,7 @@ def _found(
         for name in version.names.keys() & placed.keys():
             if len(version.names) > 1:
                 placed[name] = replace(placed[name], maker="", version=version)
-    return placed, givens, kept
+    return _Found(placed, givens, kept, unkept)
 
 
 class _Room(NamedTuple):
@@ -336,11 +344,13 @@ def inputs_of(outlook: Outlook, paths: frozenset[AccessPath]) -> tuple[Input, ..
 
 def _keep_givens(
     placed: Mapping[str, Binding], space: Namespace, phase: Phase
-) -> tuple[Version, ...]:
+) -> tuple[tuple[Version, ...], StoreError | None]:
     """Keep what no record holds of what the step may touch, so that it can be put back and loaded.
 
-    Gives the versions of all that no step made, those that were kept before included.
+    Gives the versions of all that no step made, those that were kept before included, and what the
+    disk said, where it is full: the body runs in any case, and its step is not kept.
     """
+    unwritten: StoreError | None = None
     found = {
         binding.version.digest: binding.version
         for binding in placed.values()
@@ -348,17 +358,20 @@ def _keep_givens(
     }
     unkept = {name for name, b in placed.items() if not b.record and space.is_current(name)}
     if not unkept:
-        return tuple(found.values())
+        return tuple(found.values()), None
     shared = {n for n, b in placed.items() if b.version and b.version.mutable}
     names = unkept | {name for name in shared if space.is_current(name)}
     for component, version in space.look(names, phase):
         if unkept.isdisjoint(component.values):
             continue
-        done = versions.keep(component, version, namespace=space.ns, phase=phase)
+        try:
+            done = versions.keep(component, version, namespace=space.ns, phase=phase)
+        except StoreError as error:
+            done, unwritten = version, error
         found[done.digest] = done
         for name in component.values:
             if name in unkept:
                 space.bindings[name] = replace(space.bindings[name], version=done)
             elif not space.bindings[name].maker:  # a larger component than it was kept with
                 space.bindings[name] = replace(space.bindings[name], version=done, record="")
-    return tuple(found.values())
+    return tuple(found.values()), unwritten

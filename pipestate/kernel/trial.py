@@ -17,6 +17,7 @@ from typing import Any
 from ..cell.lookers import DYNAMIC_NAMES
 from ..cell.names import Names, visible
 from ..cell.source import StepLine
+from ..errors import StoreError
 from ..record import ABSENT, VALUE, Digest, FileState, Given, Input, Version
 from ..store import blobs, digests, versions
 from ..store.phases import Phase
@@ -59,7 +60,8 @@ class Trial:
     (None: nothing), `own` what the step's last run had made, taken away before the body. `carried`
     are those put aside that have their values from the step, and of which others only made aliases.
     `helpers` are the steps that have just run for this one's sake. `kept` are, as the store has
-    them, those of `placed` that were kept with more than came back: with caches.
+    them, those of `placed` that were kept with more than came back: with caches. `unkept` is what
+    the disk said where it had no room for what plain cells made: then the step is not kept either.
     """
 
     task: Task
@@ -76,6 +78,7 @@ class Trial:
     carried: frozenset[str] = frozenset()
     helpers: frozenset[str] = frozenset()
     kept: Mapping[str, Binding] = field(default_factory=dict)
+    unkept: StoreError | None = None
 
     @property
     def named(self) -> frozenset[str]:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from blake3 import blake3
 
+from ..errors import StoreError
 from ..record import AccessPath
 from . import blobs, where
 from .reduced import select
@@ -99,6 +100,8 @@ def stream(
     gc.disable()
     try:
         digest = walk.run().hex()
+    except StoreError:
+        raise  # a buffer that was to be written at once did not fit: that is no fault of the value
     except Exception as error:  # noqa: BLE001 - an attribute of a user's may raise anything
         walk.fail(value, str(error))
         digest = blake3(type(value).__qualname__.encode()).hexdigest(length=20)
