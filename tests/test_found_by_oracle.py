@@ -513,3 +513,10 @@ def test_what_a_failed_attempt_took_of_a_plain_cells_iterator_is_there_again(pla
     """As far as it can be put back."""
     play("d = {'it': iter(range(9))}", "b: x = next(d['it'])\n1 / 0")
     assert play("b: x = next(d['it'])\nprint(x)") == "0\n"
+
+
+def test_what_draws_waits_for_a_failed_step_that_would_have_drawn(play: Player) -> None:
+    """Also where that one imports what it draws with."""
+    failed = "c: del m\nimport random\nxs = [random.randint(0, 9)]"
+    first = ("a: import random", "b: random.seed(0)", failed)
+    assert play(*first, "d: import random\nn = random.randint(0, 99)") == "StepRefused"

@@ -9,6 +9,7 @@ that a cell costs what lies above it, however many steps a job has.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Final, NamedTuple
@@ -212,9 +213,8 @@ def _reached(bench: Bench, step: str, names: Iterable[str]) -> frozenset[str]:
 
 
 def _mentions_random(names: Names) -> bool:
-    return "random" in names.mentions or any(
-        ("attr", "random") in path.parts for path in names.reads
-    )
+    said = names.mentions.union(*(re.findall(r"\w+", one.statement) for one in names.imports))
+    return "random" in said or any(("attr", "random") in path.parts for path in names.reads)
 
 
 def _imported(record: Record | None, names: Names | None) -> frozenset[str]:
