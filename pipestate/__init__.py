@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .calls import get, jobs, read, set, write
     from .errors import (
         DamageError,
         FormatError,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
         TrustError,
         UsageError,
     )
-    from .job import Job, get, jobs, read, set, write
+    from .job import Job
 
 __version__ = "0.1.0"
 
@@ -46,7 +47,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    **dict.fromkeys(("Job", "get", "jobs", "read", "set", "write"), "job"),
+    "Job": "job",
+    **dict.fromkeys(("get", "jobs", "read", "set", "write"), "calls"),
     **dict.fromkeys((name for name in __all__ if name.endswith("Error")), "errors"),
 }
 

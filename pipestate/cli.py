@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from . import commands, profiles, space, view
+from . import calls, commands, profiles, space, view
 from . import job as jobs
 from .errors import DamageError, PipeStateError, UsageError
 from .pipe.history import KEPT
@@ -135,7 +135,7 @@ def _trust(asked: argparse.Namespace) -> str:
 def _known(asked: argparse.Namespace) -> list[str]:
     if asked.store is not None and not os.path.isdir(asked.store):
         raise UsageError(f"there is no store at {asked.store}", "a folder that holds one")
-    return jobs.jobs(store=asked.store)
+    return calls.jobs(store=asked.store)
 
 
 def _job(asked: argparse.Namespace) -> str:

@@ -8,10 +8,9 @@ their source, into a module of the job.
 from __future__ import annotations
 
 import contextlib
-import threading
 import types
 import warnings
-from collections import ChainMap, OrderedDict
+from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -29,64 +28,6 @@ from .store.folder import locate, open_store
 from .store.phases import Phase
 from .store.trust import is_distrust
 from .store.versions import Component
-
-
-def get(job: str, step: str, default: Any = None, *, store: str | Path | None = None) -> Any:
-    """The value of a step, or `default` where the step has none.
-
-    The value is what the step displayed last; if it showed nothing, a dict of the names it bound.
-    Raises TrustError for one that no key has signed which the user trusts, DamageError for one that
-    is missing or altered, PackError for one that could not be kept.
-    """
-    return _Call(job, store).get(step, default)
-
-
-def set(job: str, step: str, value: Any, *, store: str | Path | None = None) -> None:
-    """Make `value` the value of a step; steps that read it go stale.
-
-    It binds the step's own name, if that is an identifier. What a cell of the step bound stays as
-    it is, also where `value` is a dict of such names: `get` gives them together, `set` does not.
-
-    Raises PackError, and changes nothing, where the value cannot be kept.
-    """
-    _Call(job, store)[step] = value
-
-
-def read(job: str, *, store: str | Path | None = None) -> dict[str, Any]:
-    """The values of all steps of a job, by step, in their places."""
-    return dict(_Call(job, store))
-
-
-def write(job: str, mapping: Mapping[str, Any], *, store: str | Path | None = None) -> None:
-    """Set several steps, in the order of the mapping; other steps stay as they are.
-
-    All of them are set, or, after an error, none.
-    """
-    _Call(job, store).update(mapping)
-
-
-def jobs(*, store: str | Path | None = None) -> list[str]:
-    """The jobs of the store, in the order of their first runs."""
-    return open_store(locate(store)).index.found_jobs()
-
-
-_MOST_LEDGERS = 16
-_here = threading.local()
-
-
-def _ledger(name: str, store: str | Path | None) -> Ledger:
-    """A ledger that this thread keeps from call to call: to open one is to fold all that happened
-    since the last snapshot, a hundred times what there is to do otherwise."""
-    known: OrderedDict[object, Ledger] = vars(_here).setdefault("ledgers", OrderedDict())
-    place = open_store(locate(store))
-    mark = (name, place.path, place.state())
-    if mark not in known:
-        known[mark] = Ledger.open(place, name)
-    known.move_to_end(mark)
-    while len(known) > _MOST_LEDGERS:
-        known.popitem(last=False)
-    return known[mark]
-
 
 Listener = Callable[[Ledger, str], None]
 _listeners: list[Listener] = []
@@ -126,6 +67,13 @@ class Job(MutableMapping[str, Any]):
         check_job(name)
         self._begin(name, Ledger.open(open_store(locate(store), verification=verification), name))
         self._max_bytes = max_bytes
+
+    @classmethod
+    def over(cls, ledger: Ledger) -> Job:
+        """The job of a ledger that is open already."""
+        self = cls.__new__(cls)
+        self._begin(ledger.job, ledger)
+        return self
 
     def _begin(self, name: str, ledger: Ledger) -> None:
         self.name, self._max_bytes, self._meter = name, 0, Meter()
@@ -393,14 +341,6 @@ class Job(MutableMapping[str, Any]):
             for name, meaning in self._ledger.pipe.meanings.items()
             if not meaning.maker and (version := self._meant(name)) is not None
         }
-
-
-class _Call(Job):
-    """A job for one call, over the ledger that this thread has."""
-
-    def __init__(self, name: str, store: str | Path | None) -> None:  # not the parent's: no opening
-        check_job(name)
-        self._begin(name, _ledger(name, store))
 
 
 class _Names(Mapping[str, Any]):

@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_store_contract import commit
 
+from pipestate.calls import jobs
 from pipestate.errors import FormatError, StoreError
-from pipestate.job import Job, jobs
+from pipestate.job import Job
 from pipestate.kernel import displays
 from pipestate.record import (
     AccessPath,

@@ -520,3 +520,11 @@ def test_what_draws_waits_for_a_failed_step_that_would_have_drawn(play: Player) 
     failed = "c: del m\nimport random\nxs = [random.randint(0, 9)]"
     first = ("a: import random", "b: random.seed(0)", failed)
     assert play(*first, "d: import random\nn = random.randint(0, 99)") == "StepRefused"
+
+
+def test_who_shares_what_a_step_kept_and_took_the_name_of_counts(play: Player) -> None:
+    """A name above that is not deleted any more shares its object with what holds it below."""
+    first = ("a: ws = []", "b: xs = ws", "c: del ws", "d: box = [xs]\ndel xs", "c: pass")
+    assert (
+        play(*first, "a: ws = []", "b: xs = ws", "d: box = [xs]\ndel xs", "ws is box[0]") == "True"
+    )

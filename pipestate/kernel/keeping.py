@@ -59,7 +59,7 @@ def record_of(trial: Trial, result: Outcome, around: Circumstances) -> Record:
         options=cell_source.format_line(task.line),
         inputs=tuple(dict.fromkeys(inputs)),
         joint=joint({name: trial.stood(name) for name in whole if name in trial.placed}),
-        held={n: mates for n, mates in trial.mates.items() if mates and n in result.made},
+        held={n: mates for n, mates in trial.mates.items() if mates and _holds(trial, result, n)},
         outputs=tuple(version for _, version in result.versions),
         givens=trial.givens,
         given_by=dict(trial.given_by),
@@ -91,6 +91,15 @@ def _under(trial: Trial) -> str:
     reached = {path for one in placed if one.version is not None for path in one.version.reads}
     reads = {one.name for one in reached | task.names.reads if cell_names.is_displayed(one.name)}
     return min(reads - ({"_"} if task.line.stdin is not None else set()), default="")
+
+
+def _holds(trial: Trial, result: Outcome, name: str) -> bool:
+    """Whether what the run made holds the object that it found under a name, be that gone now."""
+    if name in result.made or name not in result.gone:
+        return name in result.made
+    key = id(trial.objects.get(name))
+    looks = (one for component, _ in result.versions for one in component.streams.values())
+    return any(key in one.mutables for one in looks)
 
 
 def _inputs(trial: Trial, result: Outcome) -> tuple[Input, ...]:

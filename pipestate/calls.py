@@ -1,0 +1,78 @@
+"""The five functions of the package: `get`, `set`, `read`, `write`, `jobs`.
+
+Each is a `Job` for one call. What it takes to open one is kept from call to call.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .job import Job, check_job
+from .ledger import Ledger
+from .store.folder import locate, open_store
+
+
+def get(job: str, step: str, default: Any = None, *, store: str | Path | None = None) -> Any:
+    """The value of a step, or `default` where the step has none.
+
+    The value is what the step displayed last; if it showed nothing, a dict of the names it bound.
+    Raises TrustError for one that no key has signed which the user trusts, DamageError for one that
+    is missing or altered, PackError for one that could not be kept.
+    """
+    return _job(job, store).get(step, default)
+
+
+def set(job: str, step: str, value: Any, *, store: str | Path | None = None) -> None:
+    """Make `value` the value of a step; steps that read it go stale.
+
+    It binds the step's own name, if that is an identifier. What a cell of the step bound stays as
+    it is, also where `value` is a dict of such names: `get` gives them together, `set` does not.
+
+    Raises PackError, and changes nothing, where the value cannot be kept.
+    """
+    _job(job, store)[step] = value
+
+
+def read(job: str, *, store: str | Path | None = None) -> dict[str, Any]:
+    """The values of all steps of a job, by step, in their places."""
+    return dict(_job(job, store))
+
+
+def write(job: str, mapping: Mapping[str, Any], *, store: str | Path | None = None) -> None:
+    """Set several steps, in the order of the mapping; other steps stay as they are.
+
+    All of them are set, or, after an error, none.
+    """
+    _job(job, store).update(mapping)
+
+
+def jobs(*, store: str | Path | None = None) -> list[str]:
+    """The jobs of the store, in the order of their first runs."""
+    return open_store(locate(store)).index.found_jobs()
+
+
+_MOST_LEDGERS = 16
+_here = threading.local()
+
+
+def _job(name: str, store: str | Path | None) -> Job:
+    check_job(name)
+    return Job.over(_ledger(name, store))
+
+
+def _ledger(name: str, store: str | Path | None) -> Ledger:
+    """A ledger that this thread keeps from call to call: to open one is to fold all that happened
+    since the last snapshot, a hundred times what there is to do otherwise."""
+    known: OrderedDict[object, Ledger] = vars(_here).setdefault("ledgers", OrderedDict())
+    place = open_store(locate(store))
+    mark = (name, place.path, place.state())
+    if mark not in known:
+        known[mark] = Ledger.open(place, name)
+    known.move_to_end(mark)
+    while len(known) > _MOST_LEDGERS:
+        known.popitem(last=False)
+    return known[mark]
