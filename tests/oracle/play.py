@@ -14,6 +14,9 @@ from .kernel import Action, Difference, Event, Kernel, shown_by
 from .reach import globals_in
 from .top import Bare, Executor, parse
 
+EITHER = "?"
+"""For a step: a name may mean what one or another left, and both are right."""
+
 
 @dataclass
 class Count:
@@ -228,6 +231,11 @@ class Play:
             )
         }
         names = (want.bound | movable) - vague
+        # A step in between that ran for this one's sake may have brought it along, or not.
+        helpers = {event.step for event in events if event.step and event.step != step}
+        for name in want.changed - movable:
+            if self._seen(name, step) in helpers:
+                self._meanings[name] = EITHER
         for name in want.bound | movable:
             self._meanings[name] = step
         self._made[step] = want.bound | want.changed
