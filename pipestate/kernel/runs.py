@@ -48,7 +48,7 @@ from . import (
     trial,
     turns,
 )
-from .bench import Bench, Told, module_of
+from .bench import Bench, Told
 from .keeping import Circumstances
 from .outlook import Outlook
 from .trial import Outcome, Task, Trial
@@ -113,12 +113,12 @@ def _start(bench: Bench, task: Task, outlook: Outlook, reason: Reason, lease: Le
     return Running(prepared, reason, batch, watchers, before, settings, lease, time.time())
 
 
-def _import_anew(bench: Bench, reloaded: tuple[str, ...]) -> None:
+def _import_anew(bench: Bench, reloaded: frozenset[str]) -> None:
     """Names imported from modules that were edited mean what the new source makes of them."""
     space = bench.space
     for name, (source, value) in list(space.sources.items()):
         is_ours = source.kind == "import" and space.ns.get(name) is value
-        if is_ours and module_of(source.text) in reloaded:
+        if is_ours and modules.imported_by(source.text) & reloaded:
             new = versions.execute(source.text, name, space.ns)
             space.ns[name] = new
             space.sources[name] = (source, new)
@@ -398,7 +398,7 @@ def _circumstances(
     task, put = running.trial.task, running.batch.put
     used = bench.modules_of(task)
     modules.watch(used)
-    left = surroundings.outputs(changed, running.settings, seeds=task.names.seeds)
+    left = surroundings.outputs(changed, running.settings, seeds=bench.may_seed(task, changed))
     return Circumstances(
         started=running.started,
         seconds=seconds,
