@@ -108,6 +108,7 @@ def _start(bench: Bench, task: Task, outlook: Outlook, reason: Reason, lease: Le
     caches.forget(bench.space, prepared, bench.reads_of)
     _bind_stdin(bench, task)
     settings = put_surroundings(bench, outlook.site.layers, task.step)
+    _forget_pending(bench, task, settings)
     watchers = _watch(bench)
     before = ambient.snapshot()
     return Running(prepared, reason, batch, watchers, before, settings, lease, time.time())
@@ -195,6 +196,19 @@ def put_surroundings(bench: Bench, now: Layers, step: str = "") -> surroundings.
     for line in surroundings.put(settings, bench.space, origins):
         bench.tell(line)
     return settings
+
+
+def _forget_pending(bench: Bench, task: Task, settings: surroundings.Settings) -> None:
+    """What the step itself set, or a step below set in a module that it uses, does not come with
+    an import of this run."""
+    pending = ambient.pending().keys() - settings.keys()
+    if not pending:
+        return
+    now, used = bench.site(task).layers, modules.used_by(bench.modules_of(task))
+    at = now.place_of(task.step)
+    others = surroundings.standing(left for place, left in now.ambient if place != at)
+    stay = modulestate.without(others, used)
+    ambient.forget(pending - stay.keys())
 
 
 def _watch(bench: Bench) -> Watchers:
