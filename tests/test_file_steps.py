@@ -100,6 +100,17 @@ def test_what_a_plain_cell_wrote_to_a_file_counts(job, cwd):
     assert (cwd / "log.txt").read_text() == "12343"
 
 
+def test_what_a_step_appended_is_taken_away_also_where_one_below_has_appended_since(job, cwd):
+    """The step below is stale then, and appends anew."""
+    cell = "%%step {}\nwith open('log.txt', 'a') as f:\n    _n = f.write('{}')"
+    read = "%%step r\nt = open('log.txt').read()\nt"
+    job.run(cell.format("a", "1"), cell.format("b", "2"), read)
+    edited = job.run(cell.format("a", "3"))
+    assert "stays as it is" not in edited.text
+    assert job.run(read).value == "'32'"
+    assert job.run(cell.format("b", "4"), read).value == "'34'"
+
+
 def test_an_edited_project_module_runs_its_users_with_the_new_code(job, cwd):
     """Whatever way it was imported."""
     (cwd / "helpers.py").write_text("def f(x):\n    return x + 1\n")

@@ -141,7 +141,7 @@ def _put_files_back(bench: Bench, task: Task) -> None:
     for path, blob in head.files_before.items():
         if path not in left:
             continue
-        if not files.is_same(left[path]):
+        if not files.is_same(left[path]) and not _is_as_left_below(bench, task, path):
             if not _is_as_before(bench, path, blob) and not _is_as_left_above(bench, task, path):
                 bench.tell(f"{path} stays as it is before {task.step} runs: it was changed since")
             continue
@@ -169,6 +169,21 @@ def _is_as_left_above(bench: Bench, task: Task, path: str) -> bool:
         if one.path == path
     ]
     return bool(left) and files.is_same(left[-1])
+
+
+def _is_as_left_below(bench: Bench, task: Task, path: str) -> bool:
+    """Whether a file is what a step below has left that no step above writes: all in it that came
+    after the step is the work of steps, which run again."""
+    now = bench.site(task).layers
+    at = now.place_of(task.step)
+    if any(
+        one.path == path for record in layers.above(now.writers, at) for one in record.files_written
+    ):
+        return False
+    below = layers.below(now.writers, at)
+    return any(
+        one.path == path and files.is_same(one) for record in below for one in record.files_written
+    )
 
 
 def _is_as_before(bench: Bench, path: str, blob: Blob | None) -> bool:
