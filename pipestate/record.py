@@ -20,6 +20,12 @@ ABSENT: Final = "absent"
 VALUE: Final = "="
 """The root under which a component holds what a step displayed last; no identifier, so no clash."""
 
+IMPORTED: Final = "import "
+"""Before a module's name, it makes a name for what code imports when it runs; no identifier."""
+
+SEEDING: Final = "seed()"
+"""Stands among the names that code reads for that it may seed a random generator."""
+
 SET: Final = "set"
 """The options of a record that no cell made."""
 

@@ -100,6 +100,17 @@ def test_what_a_plain_cell_wrote_to_a_file_counts(job, cwd):
     assert (cwd / "log.txt").read_text() == "12343"
 
 
+def test_what_a_step_appended_is_taken_away_also_where_one_below_has_appended_since(job, cwd):
+    """The step below is stale then, and appends anew."""
+    cell = "%%step {}\nwith open('log.txt', 'a') as f:\n    _n = f.write('{}')"
+    read = "%%step r\nt = open('log.txt').read()\nt"
+    job.run(cell.format("a", "1"), cell.format("b", "2"), read)
+    edited = job.run(cell.format("a", "3"))
+    assert "stays as it is" not in edited.text
+    assert job.run(read).value == "'32'"
+    assert job.run(cell.format("b", "4"), read).value == "'34'"
+
+
 def test_an_edited_project_module_runs_its_users_with_the_new_code(job, cwd):
     """Whatever way it was imported."""
     (cwd / "helpers.py").write_text("def f(x):\n    return x + 1\n")
@@ -113,6 +124,42 @@ def test_an_edited_project_module_runs_its_users_with_the_new_code(job, cwd):
     told = job.run(cell)
     assert told.value == "(11, 11)"
     assert "helpers" in told.text
+
+
+@pytest.mark.parametrize(
+    ("made", "used"),
+    [
+        ("def f():\n    from helpers import g\n    return g()", "f()"),
+        ("def f():\n    import helpers\n    return helpers.g()\nr = f()", "f()"),
+        ("class M:\n    def f(self):\n        import helpers as h; return h.g()\nm = M()", "m.f()"),
+        ("from package import part", "part.g()"),
+        ("def f():\n    from package import part\n    return part.g()", "f()"),
+    ],
+)
+def test_so_are_those_of_a_module_that_only_a_function_imports_or_that_a_package_holds(
+    job, cwd, made, used
+):
+    """It counts where the function is called; the package itself has not changed."""
+    (cwd / "package").mkdir()
+    (cwd / "package" / "__init__.py").touch()
+    files = [cwd / "helpers.py", cwd / "package" / "part.py"]
+    for file in files:
+        file.write_text("def g():\n    return 1\n")
+    cell = f"%%step b\nu = {used}\nu"
+    assert job.run(f"%%step a\n{made}", cell).value == "1"
+    assert job.run(cell).states == [("b", "restored")]
+    for file in files:
+        file.write_text("def g():\n    return 22\n")
+    assert job.run(cell).value == "22"
+
+
+def test_a_cell_that_imports_and_calls_in_a_function_of_its_own_follows_the_module(job, cwd):
+    """No other cell names the module."""
+    cell = "%%step b\ndef f():\n    import helpers\n    return helpers.g()\nf()"
+    (cwd / "helpers.py").write_text("def g():\n    return 1\n")
+    assert job.run(cell).value == "1"
+    (cwd / "helpers.py").write_text("def g():\n    return 22\n")
+    assert job.run(cell).value == "22"
 
 
 def test_what_a_failed_attempt_wrote_is_put_back_before_the_next(nb):

@@ -428,6 +428,17 @@ def test_a_query_in_a_function_reads_what_its_text_names(play: Player) -> None:
     assert play(*steps, "a: k = 2", "d: n = len(some(df))", "n") == "1"
 
 
+@pytest.mark.parametrize(
+    ("body", "drawn"),
+    [("random.seed(n)", "0.956"), ("random.seed(n); return random.random()", "0.948")],
+)
+def test_a_function_that_seeds_does_so_under_any_name(play: Player, body: str, drawn: str) -> None:
+    """Who draws below the step that calls it would draw other numbers."""
+    steps = ("a: import random", f"f: def start(n): {body}", "b: start(1)")
+    draw = "c: x = round(random.random(), 3)"
+    assert play(*steps, draw, "b: start(2)", draw, "x") == drawn
+
+
 def test_the_order_of_an_array_in_memory_is_part_of_it(play: Player) -> None:
     """`order="K"` goes by it."""
     make = "a: import numpy as np; x = np.array([[1, 2], [3, 4]]{})"

@@ -57,6 +57,67 @@ def test_a_global_that_a_step_set_is_set_again_in_a_new_kernel(job):
     assert job.run(SET.format(5)).states == [("a", "restored")]
 
 
+def test_a_step_edited_in_a_new_kernel_does_not_find_what_its_last_run_set(job):
+    """Its own import of the module brings the module as it is written; so too for steps below."""
+    first = "%%step a\nimport helpers\nhelpers.seen['x'] = 1\nsorted(helpers.seen)"
+    job.run(first, "%%step b\nhelpers.seen['z'] = 1")
+    again(job)
+    assert job.run(first.replace("'x'", "'y'")).value == "['y']"
+
+
+def test_what_an_import_brings_in_a_new_kernel_is_not_lost_by_a_step_beside_it(job):
+    """A step that uses no module runs, and a plain cell still sees what a step had set."""
+    job.run("%%step n\nn = 1", SET.format(5))
+    again(job)
+    job.run("%%step n\nn = 2")
+    assert job.run("helpers.limit()").value == "5"
+
+
+@pytest.mark.parametrize(
+    ("cell", "look", "expected"),
+    [
+        ("def one(): return 1\nhelpers.seen['k'] = one", "helpers.seen['k']()", "1"),
+        ("class P: n = 2\nhelpers.seen['k'] = P()", "helpers.seen['k'].n", "2"),
+        ("class P: n = 2\nhelpers.seen['k'] = P()", "type(helpers.seen['k']) is P", "True"),
+    ],
+)
+def test_a_global_may_hold_what_the_notebook_defines(job, cell, look, expected):
+    """In a new kernel it is loaded for the module, as for anybody else."""
+    cells = f"%%step a\nimport helpers\n{cell}", f"%%step b\nr = {look}\nr"
+    assert job.run(*cells).value == expected
+    again(job)
+    assert job.run(f"{cells[1]}, 0").value == f"({expected}, 0)"
+    again(job)
+    assert job.run(cells[0]).states == [("a", "restored")]
+    again(job)
+    edited = cells[0].replace("1", "11").replace("2", "22")
+    assert not job.run(edited).error
+
+
+def test_what_a_class_of_a_module_holds_counts_as_its_globals_do(job, cwd):
+    """A counter of its instances, and a list that they share."""
+    text = "class M:\n    n = 0\n    all = []\n    def __init__(self):\n        M.n += 1\n"
+    (cwd / "helpers.py").write_text(text + "        M.all.append(M.n)\n")
+    job.run("from helpers import M")
+    cells = "%%step a\nx = M()\nM.n, M.all", "%%step b\ny = M()\nM.n, M.all"
+    assert job.run(*cells).value == "(2, [1, 2])"
+    assert job.run("%%step a\nx = M(); w = M()\nM.n, M.all").value == "(2, [1, 2])"
+    why = "b is stale: the global helpers.M.all, set by a, changed"
+    assert job.run("%pipe why b").stdout.startswith(why)
+    assert job.run(cells[1]).value == "(3, [1, 2, 3])"
+    again(job)
+    assert job.run(cells[1]).states == [("b", "restored")]
+    assert job.run(f"{cells[1]}, 0").value == "(3, [1, 2, 3], 0)"
+
+
+def test_a_function_of_a_module_may_seed(job, cwd):
+    """Who draws below is stale when the seed is another one."""
+    (cwd / "helpers.py").write_text("import random\ndef begin(n): random.seed(n)\n")
+    begin, draw = "%%step a\nimport helpers\nhelpers.begin({})", "%%step b\nrandom.random()"
+    job.run("import random", begin.format(1), draw, begin.format(2))
+    assert job.run(draw).value == "0.9560342718892494"
+
+
 def test_who_reads_a_global_is_stale_when_a_step_sets_it_otherwise(job):
     """Through a function, in this kernel and the next, and when nobody sets it any more."""
     job.run(SET.format(5), READ)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..record import AccessPath
+from ..record import IMPORTED, AccessPath
 from .bodies import Bodies, Definition, defined_names, use_bodies
 from .definitions import (
     DefinitionLine,
@@ -58,6 +58,9 @@ class Names:
     are among them. A step that may change what it read by another name keeps it too, and
     `is_changing`: it changes something, by whatever name.
 
+    `late_imports` are what functions of the cell that it mentions import when they run: modules, or
+    names in modules.
+
     `session` are statements that set the session up, to be run again when the cell is not.
     `mentions` are all globals that the cell or any function in it, used or not, may look up;
     `get_ipython` is among them where a magic may bind what nobody can foresee.
@@ -79,6 +82,7 @@ class Names:
     is_async: bool = False
     is_changing: bool = False
     seeds: bool = False
+    late_imports: frozenset[str] = frozenset()
 
 
 @functools.lru_cache(maxsize=1 << 16)  # a long session has thousands: `_i1`, `_i2`, ...
@@ -147,6 +151,9 @@ def _names(tree: ast.Module, source: str) -> Names:
         is_async="async" in facts.flags,
         is_changing="changes" in facts.flags,
         seeds="seeds" in facts.flags,
+        late_imports=frozenset(
+            flag.removeprefix(IMPORTED) for flag in facts.flags if flag.startswith(IMPORTED)
+        ),
     )
 
 

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
+from ..record import IMPORTED
 from .calls import Calls
 from .facts import KEEP, LOOK, WRITE, State, key_of, meet
 from .lookers import DYNAMIC_ATTRIBUTES, DYNAMIC_MODULES, DYNAMIC_NAMES
@@ -138,6 +139,8 @@ class Writes(Calls):
         for alias in node.names:
             if alias.name != "*":
                 self.bind(bound_name(alias))
+        if self.in_function():
+            self.facts.flags.update(IMPORTED + name for name in _modules(node))
 
     def nothing(self, _node: ast.stmt) -> None:
         """`pass`, `global`, `nonlocal`: scopes know of these."""
@@ -178,6 +181,13 @@ class Writes(Calls):
             key: None if value is not None and (key, value) in undone else value
             for key, value in state.items()
         }
+
+
+def _modules(node: ast.Import | ast.ImportFrom) -> list[str]:
+    """The modules that an import may import."""
+    names = [alias.name for alias in node.names]
+    base = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+    return [base, *(f"{base}.{name}" for name in names)] if base else names
 
 
 def _leads_everywhere(node: ast.Import | ast.ImportFrom) -> bool:

@@ -30,7 +30,7 @@ import os
 import sys
 import types
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,6 +147,12 @@ def drop_pending() -> None:
     """Forget what waits: another job is in use."""
     for waiting in (_pending, _unsettled, _lines):
         waiting.clear()
+
+
+def forget(keys: Iterable[str]) -> None:
+    """Let these keys wait for an import no longer."""
+    for key in keys:
+        _pending.pop(key, None)
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from ..pipe.layers import Layers, Makers
 from ..pipe.lines import Lines
 from ..pipe.places import Cells, Row
 from ..pipe.status import STEP_VALUE, Reason, World, because, judge
-from ..record import AccessPath, Digest, FileState, Pipe, Record, Seen, Text
+from ..record import IMPORTED, SEEDING, AccessPath, Digest, FileState, Pipe, Record, Seen, Text
 from ..space import Meter
 from ..store.leases import Lease
 from ..store.phases import Phase
@@ -195,24 +195,41 @@ class Bench:
 
     def modules_of(self, task: Task) -> set[str]:
         """The modules that the step's source, or the code it reaches, imports."""
-        found = {module_of(line.statement) for line in task.names.imports} | set(task.names.stars)
-        wanted = task.names.mentions | {path.name for path in task.names.reads}
-        for name in graph.reach(wanted, self.reads_of):
+        found = {*task.names.stars, *task.names.late_imports}
+        statements = {line.statement for line in task.names.imports}
+        for name in self.reached(task):
+            if name.startswith(IMPORTED):
+                found.add(name.removeprefix(IMPORTED))
             binding = self.space.bindings.get(name)
             if binding is not None and binding.version and binding.version.kind == "import":
-                found.add(module_of(binding.version.source))
+                statements.add(binding.version.source)
             source, value = self.space.sources.get(name, (None, None))
             if source is not None and source.kind == "import" and self.space.ns.get(name) is value:
-                found.add(module_of(source.text))
-        return found
+                statements.add(source.text)
+        found = modules.only_modules(found)
+        return found.union(*(modules.imported_by(statement) for statement in statements))
+
+    def reached(self, task: Task) -> frozenset[str]:
+        """The names that a step's source mentions, and those that the code they mean reads."""
+        wanted = task.names.mentions | {path.name for path in task.names.reads}
+        return graph.reach(wanted, self.reads_of)
+
+    def may_seed(self, task: Task, changed: Iterable[str]) -> bool:
+        """Whether a run that changed these keys of the process may have seeded a generator.
+
+        What lies in a project module counts only where some generator is not as it was.
+        """
+        if task.names.seeds or SEEDING in self.reached(task):
+            return True
+        is_moved = any(key.startswith(surroundings.RANDOM) for key in changed)
+        return is_moved and modules.may_seed(self.modules_of(task))
 
     def counting(self, task: Task, settings: Mapping[str, T]) -> Mapping[str, T]:
         """The settings that count for a task: of a project module's globals, those of modules that
         the task reaches."""
         if not any(key.startswith(modulestate.KEY) for key in settings):
             return settings
-        wanted = task.names.mentions | {path.name for path in task.names.reads}
-        reached = graph.reach(wanted, self.reads_of)
+        reached = self.reached(task)
         held = {name.rpartition(".")[0] for name in reached if "." in name}
         return modulestate.relevant(settings, modules.used_by(self.modules_of(task) | held))
 
@@ -339,8 +356,3 @@ class Bench:
         if outlook.is_dynamic(task.names):
             return because("dynamic", "eval, exec, globals() or the like")
         return first or because("new")
-
-
-def module_of(statement: str) -> str:
-    """The module that an import statement imports from."""
-    return statement.split()[1]

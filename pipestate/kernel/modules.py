@@ -16,8 +16,8 @@ import sys
 from collections.abc import Iterable
 
 from ..cell import source as cell_source
-from ..record import Digest
-from ..store import blobs
+from ..record import SEEDING, AccessPath, Digest
+from ..store import blobs, codefacts
 from . import modulestate, packages
 
 _imported: dict[str, Digest] = {}  # what each project module's source was when it was imported
@@ -67,6 +67,25 @@ def used_by(names: Iterable[str]) -> set[str]:
     return {name for name, _ in found}
 
 
+def imported_by(statement: str) -> set[str]:
+    """The modules that an import of one name imports: also one that it takes out of a package."""
+    words = statement.split()
+    if words[0] == "import":
+        return {words[1]}
+    return {words[1], *only_modules([f"{words[1]}.{words[3]}"])}
+
+
+def only_modules(names: Iterable[str]) -> set[str]:
+    """Those of `names` that are modules, where something else in a module could be so called."""
+    return {name for name in names if "." not in name or name in sys.modules}
+
+
+def may_seed(names: Iterable[str]) -> bool:
+    """Whether the project modules among `names`, or those that they import, seed a generator."""
+    found = {one for name in names if packages.is_project_module(name) for one in _family(name)}
+    return any(_seeds(path) for _, path in found)
+
+
 def file_of(name: str) -> str | None:
     """The source file of a module, whether it is imported or not."""
     module = sys.modules.get(name)
@@ -98,6 +117,22 @@ def _digest_of_file(path: str, _mtime: int, _size: int) -> Digest:
 def _imports(path: str, name: str) -> tuple[str, ...]:
     status = os.stat(path)
     return _imports_of_file(path, name, status.st_mtime_ns, status.st_size)
+
+
+def _seeds(path: str) -> bool:
+    status = os.stat(path)
+    return _seeds_of_file(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=1024)
+def _seeds_of_file(path: str, _mtime: int, _size: int) -> bool:
+    with open(path, "rb") as file:
+        text = file.read()
+    try:
+        code = compile(text, path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError):
+        return False
+    return AccessPath(SEEDING) in codefacts.facts(code).reads
 
 
 @functools.lru_cache(maxsize=1024)
@@ -137,7 +172,7 @@ def watch(names: Iterable[str]) -> None:
                     _imported.setdefault(one, _source_digest(path))
 
 
-def reload_edited(names: Iterable[str]) -> tuple[str, ...]:
+def reload_edited(names: Iterable[str]) -> frozenset[str]:
     """Load anew the project modules that were edited since, their importers after them."""
     done: list[str] = []
     family: set[tuple[str, str]] = set()
@@ -150,7 +185,7 @@ def reload_edited(names: Iterable[str]) -> tuple[str, ...]:
         if one in sys.modules and _imported.get(one, "") not in ("", _source_digest(path))
     }
     if not edited:
-        return ()
+        return frozenset()
     for one, path in _importers_last(family):
         uses = set(_imports(path, one))
         if one in sys.modules and (one in edited or not uses.isdisjoint(done)):
@@ -158,7 +193,7 @@ def reload_edited(names: Iterable[str]) -> tuple[str, ...]:
             _imported[one] = _source_digest(path)
             done.append(one)
     modulestate.note_born(done)
-    return tuple(done)
+    return frozenset(done)
 
 
 def _importers_last(family: set[tuple[str, str]]) -> list[tuple[str, str]]:

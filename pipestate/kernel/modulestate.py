@@ -1,5 +1,8 @@
 """What project modules hold beside their code: globals that a step may set, or a function may fill.
 
+So do the classes of a module: `count` of `helpers.Box` goes by the key `helpers.Box:count`, where
+it is a number, a text or a container.
+
 A number or a text is taken as it is, anything else that can be pickled as its bytes, up to a bound:
 it may be changed in place. Functions, classes and modules are code, which counts by its source.
 What cannot be pickled, and what is beyond the bound, is not followed.
@@ -7,11 +10,12 @@ What cannot be pickled, and what is beyond the bound, is not followed.
 
 from __future__ import annotations
 
+import enum
 import io
 import pickle
 import sys
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -37,9 +41,27 @@ class Pickled:
 
     def canonical(self) -> tuple[str, str]:
         """What is equal for equal contents, in every process."""
-        from ..store import digests  # the engine: the extension is loaded without it
+        from ..store import blobs, digests  # the engine: the extension is loaded without it
 
-        return "pickled", digests.stream(pickle.loads(self.data)).digest
+        try:
+            return "pickled", digests.stream(self.value()).digest
+        except Exception:  # noqa: BLE001 - a class that is there no more, or that cannot be made
+            return "bytes", blobs.digest(self.data)
+
+    def value(self) -> Any:
+        """The value made anew; it may hold what the notebook defines, which is loaded for it."""
+        return _Unpickler(io.BytesIO(self.data)).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    """Finds also what the notebook defines, and has not loaded yet."""
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        first = name.partition(".")[0]
+        if module == "__main__" and first not in vars(sys.modules[module]):
+            for load in _loaders:
+                load([first])
+        return super().find_class(module, name)
 
 
 class _Bounded(io.RawIOBase):
@@ -66,6 +88,12 @@ class _Bounded(io.RawIOBase):
 _looked_at: set[str] = set()
 _project: list[str] = []
 _born: dict[str, object] = {}
+_loaders: list[Callable[[Iterable[str]], None]] = []
+
+
+def load_with(load: Callable[[Iterable[str]], None]) -> None:
+    """What loads the names of the notebook, from now on."""
+    _loaders[:] = [load]
 
 
 def take() -> dict[str, object]:
@@ -98,6 +126,23 @@ def _globals(module: types.ModuleType) -> Iterable[tuple[str, object]]:
             data = _bytes_of(value)
             if data is not None:
                 yield key, Pickled(data)
+        elif isinstance(value, type) and value.__module__ == module.__name__:
+            yield from _attributes(key, value)
+
+
+def _attributes(name: str, owner: type) -> Iterable[tuple[str, object]]:
+    """What a class holds that its instances share and may change."""
+    if isinstance(owner, enum.EnumMeta):
+        return
+    for key, value in list(vars(owner).items()):
+        if key.startswith("__"):
+            continue
+        if type(value) in _ATOMS:
+            yield f"{name}:{key}", value
+        elif type(value) in _IN_PLACE:
+            data = _bytes_of(value)
+            if data is not None:
+                yield f"{name}:{key}", Pickled(data)
 
 
 def _bytes_of(value: object) -> bytes | None:
@@ -131,12 +176,11 @@ def module_of(key: str) -> str:
 
 def put(key: str, value: Any) -> None:
     """Give a global its value; containers keep their identity, for others may hold them too."""
-    name, _, attribute = key.rpartition(".")
-    module = sys.modules[name]
-    new: Any = pickle.loads(value.data) if isinstance(value, Pickled) else value
-    old: Any = vars(module).get(attribute)
+    holder, attribute = _holder(key)
+    new: Any = value.value() if isinstance(value, Pickled) else value
+    old: Any = vars(holder).get(attribute)
     if type(old) is not type(new) or type(old) not in _IN_PLACE:
-        setattr(module, attribute, new)
+        setattr(holder, attribute, new)
     elif type(old) in (dict, set):
         old.clear()
         old.update(new)
@@ -146,8 +190,23 @@ def put(key: str, value: Any) -> None:
 
 def take_away(key: str) -> None:
     """Delete a global that was not there before."""
+    holder, attribute = _holder(key)
+    if attribute in vars(holder):
+        delattr(holder, attribute)
+
+
+def _holder(key: str) -> tuple[Any, str]:
+    """The module or class that has a global, and what it is called there."""
     name, _, attribute = key.rpartition(".")
-    vars(sys.modules[name]).pop(attribute, None)
+    owner, _, within = attribute.rpartition(":")
+    module = sys.modules[name]
+    return (getattr(module, owner), within) if owner else (module, attribute)
+
+
+def without(settings: Mapping[str, T], used: Iterable[str]) -> dict[str, T]:
+    """The settings without the globals of modules that are `used`."""
+    names = set(used)
+    return {k: s for k, s in settings.items() if not k.startswith(KEY) or module_of(k) not in names}
 
 
 def relevant(settings: Mapping[str, T], used: Iterable[str]) -> dict[str, T]:

@@ -20,7 +20,7 @@ from ..pipe.graph import Touches
 from ..pipe.layers import Makers
 from ..pipe.lines import differing
 from ..pipe.status import STEP_VALUE
-from ..record import ABSENT, Digest, Pipe, Record, Seen
+from ..record import ABSENT, SEEDING, Digest, Pipe, Record, Seen
 from .bench import Bench
 from .outlook import Outlook, Site
 from .surroundings import RANDOM
@@ -149,7 +149,7 @@ def touches(bench: Bench, step: str) -> Touches:
             changes |= found | _mates(bench, step, touched | again | found)
         # What a failed step would have drawn nobody knows: it counts if it could have.
         may_draw = step in bench.ledger.pipe.failed and _mentions_random(names)
-        changes |= _RANDOM_STATES if names.seeds or may_draw else frozenset()
+        changes |= _RANDOM_STATES if names.seeds or SEEDING in reads or may_draw else frozenset()
     return Touches(frozenset(reads), frozenset(binds), frozenset(changes))
 
 

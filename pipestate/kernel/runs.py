@@ -48,7 +48,7 @@ from . import (
     trial,
     turns,
 )
-from .bench import Bench, Told, module_of
+from .bench import Bench, Told
 from .keeping import Circumstances
 from .outlook import Outlook
 from .trial import Outcome, Task, Trial
@@ -112,17 +112,18 @@ def _start(bench: Bench, task: Task, outlook: Outlook, reason: Reason, lease: Le
         stage.clear(bench.space, {**prepared.aside, **prepared.own})
         raise
     settings = put_surroundings(bench, outlook.site.layers, task.step)
+    _forget_pending(bench, task, settings)
     watchers = _watch(bench)
     before = ambient.snapshot()
     return Running(prepared, reason, batch, watchers, before, settings, lease, time.time())
 
 
-def _import_anew(bench: Bench, reloaded: tuple[str, ...]) -> None:
+def _import_anew(bench: Bench, reloaded: frozenset[str]) -> None:
     """Names imported from modules that were edited mean what the new source makes of them."""
     space = bench.space
     for name, (source, value) in list(space.sources.items()):
         is_ours = source.kind == "import" and space.ns.get(name) is value
-        if is_ours and module_of(source.text) in reloaded:
+        if is_ours and modules.imported_by(source.text) & reloaded:
             new = versions.execute(source.text, name, space.ns)
             space.ns[name] = new
             space.sources[name] = (source, new)
@@ -144,7 +145,7 @@ def _put_files_back(bench: Bench, task: Task) -> None:
     for path, blob in head.files_before.items():
         if path not in left:
             continue
-        if not files.is_same(left[path]):
+        if not files.is_same(left[path]) and not _is_as_left_below(bench, task, path):
             if not _is_as_before(bench, path, blob) and not _is_as_left_above(bench, task, path):
                 bench.tell(f"{path} stays as it is before {task.step} runs: it was changed since")
             continue
@@ -174,6 +175,21 @@ def _is_as_left_above(bench: Bench, task: Task, path: str) -> bool:
     return bool(left) and files.is_same(left[-1])
 
 
+def _is_as_left_below(bench: Bench, task: Task, path: str) -> bool:
+    """Whether a file is what a step below has left that no step above writes: all in it that came
+    after the step is the work of steps, which run again."""
+    now = bench.site(task).layers
+    at = now.place_of(task.step)
+    if any(
+        one.path == path for record in layers.above(now.writers, at) for one in record.files_written
+    ):
+        return False
+    below = layers.below(now.writers, at)
+    return any(
+        one.path == path and files.is_same(one) for record in below for one in record.files_written
+    )
+
+
 def _is_as_before(bench: Bench, path: str, blob: Blob | None) -> bool:
     """Whether a file is gone, or what it was before the step's last run, or that cannot be told."""
     try:
@@ -199,6 +215,19 @@ def put_surroundings(bench: Bench, now: Layers, step: str = "") -> surroundings.
     for line in surroundings.put(settings, bench.space, origins):
         bench.tell(line)
     return settings
+
+
+def _forget_pending(bench: Bench, task: Task, settings: surroundings.Settings) -> None:
+    """What the step itself set, or a step below set in a module that it uses, does not come with
+    an import of this run."""
+    pending = ambient.pending().keys() - settings.keys()
+    if not pending:
+        return
+    now, used = bench.site(task).layers, modules.used_by(bench.modules_of(task))
+    at = now.place_of(task.step)
+    others = surroundings.standing(left for place, left in now.ambient if place != at)
+    stay = modulestate.without(others, used)
+    ambient.forget(pending - stay.keys())
 
 
 def _watch(bench: Bench) -> Watchers:
@@ -404,7 +433,7 @@ def _circumstances(
     task, put = running.trial.task, running.batch.put
     used = bench.modules_of(task)
     modules.watch(used)
-    left = surroundings.outputs(changed, running.settings, seeds=task.names.seeds)
+    left = surroundings.outputs(changed, running.settings, seeds=bench.may_seed(task, changed))
     return Circumstances(
         started=running.started,
         seconds=seconds,

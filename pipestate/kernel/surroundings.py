@@ -14,7 +14,7 @@ from ..pipe.status import Reason, because
 from ..record import ABSENT, Digest, FileState, Record, Version
 from ..store import blobs, codecs
 from ..store.phases import Phase
-from . import ambient, files, kinds
+from . import ambient, files, kinds, modulestate
 from .namespace import Namespace
 
 RANDOM = "random:"
@@ -52,6 +52,7 @@ def put(settings: Settings, space: Namespace, origins: Origins) -> tuple[str, ..
     """Put the settings in place where the process differs; lines about those that would not go."""
     if not settings:
         return ()
+    modulestate.load_with(space.load)
     now = ambient.snapshot().values
     missing = {
         key: setting

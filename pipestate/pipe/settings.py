@@ -33,4 +33,5 @@ def in_words(key: str) -> str:
     if key in _WORDS:
         return _WORDS[key].format("")
     kind, _, name = key.partition(":")
+    name = name.replace(":", ".") if kind == "module" else name  # an attribute of a class
     return _WORDS[kind].format(name) if kind in _WORDS else key

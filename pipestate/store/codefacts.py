@@ -19,7 +19,7 @@ from types import CodeType
 
 from blake3 import blake3
 
-from ..record import AccessPath, Key
+from ..record import IMPORTED, SEEDING, AccessPath, Key
 
 READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 WRITES = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
@@ -39,6 +39,9 @@ LINE_NAMES = frozenset({"__doc__", "__firstlineno__", "__static_attributes__", "
 FRAME_READERS = frozenset({"eval", "evaluate", "query", "sql"})
 """Methods that look names up in their caller's frame, by what a text says; the same as in a cell's
 source (`cell.lookers`), which is not for this floor to import."""
+
+SEEDERS = re.compile(r"(?i:.*seed)|set_?state\Z|set_rng_state")
+"""What is called to set a random generator; the same as in a cell's source (`cell.calls`)."""
 
 _WORD = re.compile(r"[^\W\d]\w*")
 
@@ -72,6 +75,7 @@ def facts(code: CodeType) -> CodeFacts:
     instructions = _meaningful([i for i in dis.get_instructions(code) if i.opname not in SKIPPED])
     nested = [facts(const) for const in code.co_consts if isinstance(const, CodeType)]
     reads = set(_reads(instructions)).union(*(inner.reads for inner in nested), _texts(code))
+    reads.update(_does(instructions))
     writes = {str(i.argval) for i in instructions if i.opname in WRITES}
     return CodeFacts(
         digest=_digest(code, instructions),
@@ -90,6 +94,20 @@ def _texts(code: CodeType) -> Iterator[AccessPath]:
         for word in set(_WORD.findall(text)) - own:
             if not keyword.iskeyword(word):
                 yield AccessPath(word)
+
+
+def _does(instructions: Sequence[dis.Instruction]) -> Iterator[AccessPath]:
+    """What it does that no name tells: the modules that it imports, and whether it may seed."""
+    base, before = "", ""
+    for i in instructions:
+        if i.opname == "IMPORT_NAME":
+            base = str(i.argval)
+            yield AccessPath(IMPORTED + base)
+        elif i.opname == "IMPORT_FROM":
+            yield AccessPath(f"{IMPORTED}{base}.{i.argval}")
+        if SEEDERS.match(str(i.argval)) and (i.opname == "IMPORT_FROM" or _is_called(i, before)):
+            yield AccessPath(SEEDING)
+        before = i.opname
 
 
 def _meaningful(instructions: list[dis.Instruction]) -> list[dis.Instruction]:
@@ -189,6 +207,16 @@ def _path(instructions: Sequence[dis.Instruction], number: int) -> AccessPath:
         else:
             break
     return AccessPath(name, tuple(parts) if parts and _is_looked_at(instructions, number) else ())
+
+
+def _is_called(i: dis.Instruction, before: str) -> bool:
+    """Whether what is loaded is called, as far as can be told: a method, or a global for a call.
+
+    A function of a module that the same text imports is loaded as any attribute is.
+    """
+    if i.opname in ATTRIBUTES:
+        return before in READS or _is_method(i)
+    return i.opname in METHODS or (i.opname in READS and bool((i.arg or 0) & 1))
 
 
 def _is_method(i: dis.Instruction) -> bool:

@@ -16,7 +16,7 @@ import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..record import AccessPath
+from ..record import IMPORTED, SEEDING, AccessPath
 from . import codefacts, origins
 from .walk import Token, Walk, text
 
@@ -129,8 +129,13 @@ def note_globals(walk: Walk, facts: codefacts.CodeFacts, module: str) -> None:
     if not origins.is_own(module):
         return
     prefix = "" if module == origins.NOTEBOOK else f"{module}."
-    reads = (path for path in facts.reads if path.name not in HIDDEN_READS)
-    walk.findings.reads.update(AccessPath(prefix + path.name, path.parts) for path in reads)
+    reads = [path for path in facts.reads if path.name not in HIDDEN_READS]
+    if prefix:  # what a module imports, at its top or later, is known from its source
+        reads = [path for path in reads if not path.name.startswith(IMPORTED)]
+    walk.findings.reads.update(
+        AccessPath(path.name if path.name == SEEDING else prefix + path.name, path.parts)
+        for path in reads
+    )
     walk.findings.writes.update(prefix + name for name in facts.writes)
 
 
