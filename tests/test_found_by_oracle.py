@@ -539,3 +539,10 @@ def test_who_shares_what_a_step_kept_and_took_the_name_of_counts(play: Player) -
     assert (
         play(*first, "a: ws = []", "b: xs = ws", "d: box = [xs]\ndel xs", "ws is box[0]") == "True"
     )
+
+
+def test_what_comes_to_share_an_object_has_changed_though_its_content_has_not(play: Player) -> None:
+    """An older version of both names shared in the same way, and is not what the step found."""
+    cells = ("a: ys = [1]\nxs = ys", "b: qs = [xs]", "c: del xs[0]", "d: xs = [6]\ndel xs[0]")
+    last = "e: qs[-1] = xs"
+    assert play(*cells, last, *cells, last, "qs[0] is xs, qs[0] is ys") == "(True, False)"

@@ -284,16 +284,17 @@ def _has_changed(trial: Trial, component: Component, version: Version) -> bool:
         return not named.isdisjoint(component.values)
     if version.kind == "lost":
         return True
+    found: dict[Digest, Version] = {}
     for name in component.values:
         known = trial.placed[name].version
         if known is None or known.kind == "lost" or known.names[name] != version.names[name]:
             return True
-    known = trial.placed[next(iter(component.values))].version
-    assert known is not None
+        found[known.digest] = known
+    known, *others = found.values()
     if known.digest == version.digest:
         return False
-    if not version.names.keys() <= known.names.keys():
-        return True
+    if others or not version.names.keys() <= known.names.keys():
+        return True  # what stood apart shares objects now
     joint = digests.joint_of(known.names, known.shares, sorted(version.names))
     return joint is not None and joint != version.digest
 
