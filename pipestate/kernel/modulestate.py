@@ -4,17 +4,21 @@ So do the classes of a module: `count` of `helpers.Box` goes by the key `helpers
 it is a number, a text or a container.
 
 A number or a text is taken as it is, anything else that can be pickled as its bytes, up to a bound:
-it may be changed in place. Functions, classes and modules are code, which counts by its source.
+it may be changed in place. Functions, classes, modules and types are code, which counts by its
+source.
 What cannot be pickled, and what is beyond the bound, is not followed.
 """
 
 from __future__ import annotations
+import __future__
 
 import enum
+import functools
 import io
 import pickle
 import sys
 import types
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -29,7 +33,11 @@ BOUND: Final = 2**20
 """Bytes of one global's pickle up to which it is followed: it is taken twice in each step."""
 
 _ATOMS: Final = frozenset((int, float, complex, str, bytes, bool, type(None)))
-_CODE: Final = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
+_CODE: Final = (
+    *(types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, type),
+    *(types.GenericAlias, typing.TypeVar, typing.ParamSpec),
+    *(type(functools.lru_cache(len)), type(__future__.annotations)),
+)
 _IN_PLACE: Final = (dict, list, set, bytearray)
 
 
