@@ -18,6 +18,7 @@ import mmap
 import sys
 from typing import Any
 
+from . import trees
 from .walk import INNER, ROOT, Place, Token, Walk, text
 
 
@@ -147,8 +148,11 @@ def walk_content(
         fields = [numpy.ascontiguousarray(array[name]) for name in dtype.names]
         walk.push([_Field(field) for field in fields], parent=parent)
     elif dtype.hasobject or dtype.kind == "T":
-        items = array.reshape(-1).tolist() if dtype.hasobject else array.reshape(-1).astype(object)
-        walk.push([Token(b"O"), *items], parent=parent, holder=ROOT)
+        items = array.reshape(-1).astype(object, copy=False).tolist()
+        if set(map(type, items)) <= trees.SCALARS:
+            walk.adopt(trees.dumps(items), (), is_rooted=False)
+        else:
+            walk.push([Token(b"O"), *items], parent=parent, holder=ROOT)
     elif dtype.itemsize and array.size:
         flat = numpy.ascontiguousarray(array).reshape(-1).view("u1")
         walk.content(memoryview(flat), is_passing=is_passing)
