@@ -444,6 +444,7 @@ def stop(*_):
     raise KeyboardInterrupt
 signal.signal(signal.SIGALRM, stop)
 
+job["first"] = 0  # of an interrupt while this imports its modules, Python itself complains
 for number in range(300):
     try:
         signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0002, 0.006))
