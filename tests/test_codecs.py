@@ -400,6 +400,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {name: (before[name], after.get(name)) for name in VALUES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in VALUES if name not in UNWALKED])
 def test_a_value_has_its_digest_again_in_another_process(
     name: str, elsewhere: dict[str, Any]

@@ -253,6 +253,7 @@ def try_all(kind: str, room: str, share: str) -> None:
     sys.stdout.write(f"{count} {kind}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "share"), [("flip", 16), ("cut", 16), ("remove", 5), ("swap", 16)]
 )

@@ -75,6 +75,7 @@ class Page:
         return set(self.ran) - cells.keys() - self._case.always
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=[f"{one.topic}: {one.title}" for one in CASES])
 def test_an_edit_runs_again_what_depends_on_it(kernel: Kernel, case: Case) -> None:
     """That and nothing else, and an edit back runs nothing."""

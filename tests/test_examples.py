@@ -128,6 +128,7 @@ def test_run_twice_tells_that_nothing_was_computed_the_second_time(cwd, ipython_
     assert list(cwd.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_analysis_comes_back_whole_and_reruns_only_what_an_edit_changes(execute, script):
     """Frames, figures and models: restored to the pixel; an edited figure runs alone."""

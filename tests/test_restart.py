@@ -218,6 +218,7 @@ GROUPED = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", ["[1, 1, 2]", "list('aab')", "pd.Categorical([1, 1, 2])"])
 def test_steps_that_use_a_frame_and_its_groups_are_restored_after_each_restart(job, keys):
     """Also one that first ran on what was loaded, and whose use fills the groups' caches."""

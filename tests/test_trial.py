@@ -41,6 +41,7 @@ def test_a_kernel_may_be_killed_at_any_instant(tmp_path):
         kernels.close()
 
 
+@pytest.mark.slow
 @needs_strace
 @pytest.mark.parametrize("call", ["rename", "mkdir", "unlink"])
 def test_a_notebook_may_be_killed_at_chosen_calls(tmp_path, call):

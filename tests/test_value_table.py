@@ -154,6 +154,7 @@ def fresh(cwd: Path, script: Callable[..., str]) -> Callable[[list[Kind]], Any]:
     return see
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_kind_of_value_survives_a_killed_kernel(
     group: str, nb: Notebook, cwd: Path, fresh: Callable[..., Any], rows: list[str]
