@@ -546,3 +546,10 @@ def test_what_comes_to_share_an_object_has_changed_though_its_content_has_not(pl
     cells = ("a: ys = [1]\nxs = ys", "b: qs = [xs]", "c: del xs[0]", "d: xs = [6]\ndel xs[0]")
     last = "e: qs[-1] = xs"
     assert play(*cells, last, *cells, last, "qs[0] is xs, qs[0] is ys") == "(True, False)"
+
+
+def test_a_name_lets_go_of_an_object_that_stands_in_another_one(play: Player) -> None:
+    """Its value is as it was put aside, and is not that object at the place of this step."""
+    first = ("a: e = {}", "b: ys = [1]", "c: ys.append(0)", "d: ys = [1]")
+    then = ("c: ys.append(0)\ne['k'] = ys", "f: e = e\nys.append(0)")
+    assert play(*first, *then, "ys, e, ys is e['k']") == "([1, 0], {'k': [1, 0]}, False)"

@@ -203,13 +203,15 @@ def _unchanged(trial: Trial, result: Outcome, old: Mapping[str, Binding | None])
         return frozenset()  # what was lost may hold the new objects: they stay together
     held: list[list[str]] = []
     fresh_needs: set[str] = set()
-    for component, version in result.versions:
-        names = [name for name in component.values if name != VALUE]
+    groups = [[name for name in one.values if name != VALUE] for one, _ in result.versions]
+    for (_, version), names in zip(result.versions, groups, strict=True):
         if names and holds(old, version, names):
             held.append(names)
         else:
             fresh_needs.update(version.needs)
-    return frozenset().union(*held) - fresh_needs - together.joined(old, held)
+    # What the run found in its place keeps its objects as well, whatever they mean from now on.
+    stood = {**trial.placed, **old}
+    return frozenset().union(*held) - fresh_needs - together.joined(stood, filter(None, groups))
 
 
 def holds(old: Mapping[str, Binding | None], version: Version, names: list[str]) -> bool:
