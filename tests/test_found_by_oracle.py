@@ -553,3 +553,11 @@ def test_a_name_lets_go_of_an_object_that_stands_in_another_one(play: Player) ->
     first = ("a: e = {}", "b: ys = [1]", "c: ys.append(0)", "d: ys = [1]")
     then = ("c: ys.append(0)\ne['k'] = ys", "f: e = e\nys.append(0)")
     assert play(*first, *then, "ys, e, ys is e['k']") == "([1, 0], {'k': [1, 0]}, False)"
+
+
+def test_equal_versions_of_two_steps_are_loaded_as_one_component(play: Player) -> None:
+    """Of the names that share an object some mean the one step's, and some the other's."""
+    first = ("a: ys = []\nxs, ys = ys, ys", "b: zs = [xs]", "c: zs[0].append(0)")
+    last = "d: box = [ys]\nys.append(1)"
+    again = ("e: xs = box[0]", "c: zs[0].append(0)", last, "f: zs = [xs, ys]")
+    assert play(*first, last, *again, "zs[0] is zs[1], xs is ys") == "(True, True)"

@@ -250,12 +250,30 @@ def _misplaced(
         or _is_other(now := space.bindings.get(name), want)
         or (not is_asked and _is_lookalike(now, want))
     }
+    found |= _apart(space, wanted)
     components = [(want.maker, want.version) for name in found if (want := wanted[name])]
     return sorted(
         name
         for name, want in wanted.items()
         if name in found or (want is not None and _is_in(want, components))
     )
+
+
+def _apart(space: Namespace, wanted: Mapping[str, Binding | None]) -> set[str]:
+    """The names of one component that mean equal versions of several steps, and would be loaded
+    each with those of its own."""
+    groups: dict[tuple[str, Digest], dict[str, Binding]] = {}
+    for name, want in wanted.items():
+        now = space.bindings.get(name)
+        if now is not None and want is not None and want.version is not None:
+            groups.setdefault((want.maker, want.version.digest), {})[name] = now
+    return {
+        name
+        for group in groups.values()
+        if len({(now.maker, now.record) for now in group.values()}) > 1
+        and not all(map(space.is_current, group))
+        for name in group
+    }
 
 
 def _lend(space: Namespace, wanted: Mapping[str, Binding | None]) -> dict[str, Binding | None]:
