@@ -20,14 +20,14 @@ import pipestate
 from pipestate.errors import DamageError, FormatError, StoreError
 from pipestate.pipe.history import after, fold
 from pipestate.record import Blob, Pipe, Record, Run, Version
-from pipestate.store.folder import Store, locate, open_store
+from pipestate.store.folder import ROW, WAITING, Store, locate, open_store
 from pipestate.store.index import Moved
 from pipestate.store.upkeep import sweep, verify
 
 PATHS = [str(Path(__file__).parent), str(Path(pipestate.__file__).parents[1])]
 SIZES = [0, 10, 20_000, 100_000, 3 << 20]
-ROWS = [size for size in SIZES if size < 16 << 10]
-FILES = [size for size in SIZES if size >= 16 << 10]
+ROWS = [size for size in SIZES if size < ROW]
+FILES = [size for size in SIZES if size >= ROW]
 
 
 @pytest.fixture
@@ -240,6 +240,22 @@ def test_equal_bytes_are_written_once(store, size):
     now = file_of(store, blob).stat()
     assert (now.st_ino, now.st_ctime_ns) == (before.st_ino, before.st_ctime_ns)
     assert stat.S_IMODE(before.st_mode) == 0o444
+
+
+def test_no_more_rows_wait_for_a_commit_than_memory_is_for(store):
+    """Of many small blobs the last ones are files; all of them come back, are checked, and go."""
+    size = ROW - 1
+    data = [at.to_bytes(4, "little") + bytes(size - 4) for at in range(WAITING // size + 3)]
+    _, blobs = commit(store, *data)
+    files = [blob for blob in blobs if file_of(store, blob).exists()]
+    assert files == list(blobs[-len(files) :])
+    assert 2 <= len(files) <= 4
+    again = reopened(store)
+    assert [bytes(view) for view in again.map_all(blobs)] == data
+    assert [again.has(blob) for blob in (blobs[0], blobs[-1])] == [True, True]
+    assert verify(again) == []
+    again.index.drop_job("j")
+    assert sweep(again).blobs == len(blobs)
 
 
 def test_a_wrong_digest_is_not_believed(store):
@@ -542,7 +558,7 @@ def test_a_trimmed_log_lets_go_of_its_records(store):
     assert store.index.record(read(store).heads["s"]).blobs
 
 
-@pytest.mark.parametrize("size", [20_000, 2 << 20])
+@pytest.mark.parametrize("size", [ROW, 2 << 20])
 def test_a_sweep_between_put_and_commit_loses_nothing(store, size):
     """What was taken is put again before the record is visible."""
     commit(store, b"x")

@@ -1,7 +1,7 @@
 """A store: one folder with an index, blobs, a format number and a `.gitignore`.
 
-This joins the two kinds of keeping: files for blobs from 16 KiB on, rows of the index below (a
-file costs more than a small row, and rows come and go with the transaction). Nothing is on disk
+This joins the two kinds of keeping: files for big blobs, rows of the index for small ones (a file
+costs more than a small row, and rows come and go with the transaction). Nothing is on disk
 until the first write, and a store that is not there reads as an empty one.
 
     with store.batch() as batch:
@@ -31,8 +31,12 @@ from .index import Index, Mark, digest_of
 from .rows import Rows
 from .trust import Keys, Trust, keys_folder
 
-ROW: Final = 16 << 10
-"""Blobs below this are rows of the index."""
+ROW: Final = 64 << 10
+"""Blobs from this size on are files; below it, rows of the index, but for what one commit has too
+many of."""
+
+WAITING: Final = 16 << 20
+"""So many bytes of rows wait in memory for a commit."""
 
 FORMAT: Final = 1
 
@@ -105,14 +109,16 @@ class Store:
         """
         small = [blob.digest for blob in blobs if blob.nbytes < ROW]
         rows = self.index.blobs(small) if small else {}
-        files = iter(self.blobs.map_all([blob for blob in blobs if blob.nbytes >= ROW]))
-        return [next(files) if blob.nbytes >= ROW else _row(blob, rows) for blob in blobs]
+        files = iter(self.blobs.map_all([blob for blob in blobs if blob.digest not in rows]))
+        return [_row(blob, rows) if blob.digest in rows else next(files) for blob in blobs]
 
     def has(self, blob: Blob) -> bool:
         """Whether the blob is there, as far as can be told without reading it."""
-        if blob.nbytes >= ROW:
-            return self.blobs.has(blob)
-        return bool(self.index.blobs([blob.digest]))
+        return self.has_row(blob) or self.blobs.has(blob)
+
+    def has_row(self, blob: Blob) -> bool:
+        """Whether the blob is there as a row of the index."""
+        return blob.nbytes < ROW and bool(self.index.blobs([blob.digest]))
 
     def make_folder(self) -> None:
         """Make the folder, if it is not there. Raises StoreError where that cannot be."""
@@ -149,9 +155,7 @@ def _seen(found: os.stat_result) -> tuple[int, ...]:
 
 
 def _row(blob: Blob, rows: Mapping[Digest, bytes]) -> memoryview:
-    data = rows.get(blob.digest)
-    if data is None:
-        raise DamageError(f"blob {blob.digest[:12]} is missing from the store")
+    data = rows[blob.digest]
     if len(data) != blob.nbytes or digest(data) != blob.digest:
         raise DamageError(f"blob {blob.digest[:12]} does not hold the bytes put there")
     return memoryview(bytearray(data))
@@ -179,6 +183,7 @@ class Batch:
     _rows: dict[Digest, bytes] = field(default_factory=dict)
     _files: dict[Digest, tuple[Blob, Bytes]] = field(default_factory=dict)
     _records: dict[Digest, bytes] = field(default_factory=dict)
+    _waiting: int = 0
 
     def put(
         self,
@@ -192,13 +197,15 @@ class Batch:
         A thread may do it. `ready` is called when a file is written, and may raise to give it up.
         """
         view = flat(data)
-        if view.nbytes >= ROW:
+        if view.nbytes >= ROW or self._waiting + view.nbytes > WAITING:
             self.store.make_folder()
             blob = self.store.blobs.put(view, digest=digest, ready=ready)
             self._files[blob.digest] = (blob, data)
             return blob
         name = _digest(view)
-        self._rows[name] = bytes(view)
+        if name not in self._rows:
+            self._rows[name] = bytes(view)
+            self._waiting += view.nbytes
         return Blob(name, view.nbytes)
 
     def record(self, record: Record) -> Digest:
@@ -262,6 +269,7 @@ class Batch:
     def _clear(self) -> None:
         for held in (self._rows, self._files, self._records):
             held.clear()
+        self._waiting = 0
 
     def __enter__(self) -> Self:
         return self

@@ -21,7 +21,7 @@ from typing import TypeVar
 from ..errors import DamageError, StoreError, TrustError
 from ..record import NO_RECORD, Blob, Digest, Pipe, Run
 from . import salvage
-from .folder import ROW, Store
+from .folder import Store
 from .index import SIGNED, Index
 
 T = TypeVar("T")
@@ -145,10 +145,10 @@ def _check_head(index: Index, key: str) -> None:
 
 def check(store: Store, blob: Blob) -> None:
     """Read every byte of a blob; raises DamageError unless they are those that were put there."""
-    if blob.nbytes >= ROW:
-        store.blobs.check(blob)
-    else:
+    if store.has_row(blob):
         store.map(blob)
+    else:
+        store.blobs.check(blob)
 
 
 class _Problems:
