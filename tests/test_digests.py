@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import argparse
 import collections
 import copy
 import dataclasses
@@ -786,6 +787,14 @@ def test_the_digests_of_parts_are_those_of_the_parts() -> None:
     assert digests.parts(pair(1, 2), name="p") == {"p.one": digest(1), "p.two": digest(2)}
     assert len(digests.parts(dict.fromkeys(range(1000)), name="x", limit=10)) == 10
     assert len(digests.parts([0] * 1000, name="x")) == 17
+
+
+def test_what_a_library_built_has_its_plain_attributes_as_parts() -> None:
+    """Its lists and objects often hang together; whoever reads one of them reads the whole."""
+    parser = argparse.ArgumentParser("one", description="two")
+    found = digests.parts(parser, name="x")
+    assert (found["x.prog"], found["x.description"]) == (digest("one"), digest("two"))
+    assert not {"x._actions", "x._registries"} & found.keys()
 
 
 # --- other processes -----------------------------------------------------------------------------

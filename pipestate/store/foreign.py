@@ -137,12 +137,3 @@ def transform(obj: Any) -> tuple[Any, ...]:
         if isinstance(value, node) and id(obj) in value._parents
     )
     return (*made[:2], (state, children), None, None, rebuild.set_transform)
-
-
-def tree(obj: Any) -> tuple[Any, ...]:
-    """The arrays all have the tree as their base, and yet lie apart."""
-    made = obj.__reduce__()
-    state = {
-        name: value.copy() if hasattr(value, "copy") else value for name, value in made[2].items()
-    }
-    return (*made[:2], state)

@@ -17,9 +17,9 @@ from itertools import islice
 from typing import Any, Final
 
 from ..record import AccessPath, Key
-from . import blobs
+from . import blobs, origins
 from .streams import NOTHING, stream
-from .walk import BufferDigest
+from .walk import LEAVES, BufferDigest
 
 
 class Lookup(enum.Enum):
@@ -66,8 +66,8 @@ def parts(
     """The digests of columns, keys and attributes by `str(path)`; of the first `limit` of them.
 
     What `at` finds OPAQUE is left out, and so is what cannot be kept. `size` is how many mutable
-    objects there are in `value`. Two levels of a tree have twice as many together; from each part
-    of a matplotlib figure all others can be reached, so there the first few parts are enough.
+    objects there are in `value`. Two levels of a tree have twice as many together; where each part
+    leads to all others, the first few are enough.
     """
     found: dict[str, str] = {}
     room = 3 * size + 1000
@@ -85,11 +85,12 @@ def parts(
 
 def _walk(value: object, path: AccessPath, depth: int) -> Iterator[tuple[AccessPath, object]]:
     found = list(islice(_steps(value), 1024))
+    is_foreign = _is_foreign(value)
     inner: list[tuple[AccessPath, object]] = []
     for step in found:
         longer = AccessPath(path.name, (*path.parts, step))
         part = at(value, AccessPath("", (step,)))
-        if part is MISSING or part is OPAQUE:
+        if part is MISSING or part is OPAQUE or (is_foreign and not _is_plain(part)):
             continue
         yield longer, part
         inner.append((longer, part))
@@ -97,6 +98,19 @@ def _walk(value: object, path: AccessPath, depth: int) -> Iterator[tuple[AccessP
         for longer, part in inner:
             if type(part) in (dict, list, tuple) or _is_plain_instance(type(part)):
                 yield from _walk(part, longer, depth - 1)
+
+
+def _is_foreign(value: object) -> bool:
+    """Whether it is an instance of a library's class. Its numbers, texts and arrays are parts; what
+    else it holds is built as the library likes, and often all of it hangs together."""
+    kind = type(value)
+    if kind.__module__ in ("builtins", "types") or is_frame(kind) or _is_array(kind):
+        return False
+    return not origins.is_own(kind.__module__)
+
+
+def _is_plain(part: object) -> bool:
+    return type(part) in LEAVES or _is_array(type(part))
 
 
 def _steps(value: object) -> Iterator[tuple[str, Key]]:

@@ -303,7 +303,6 @@ _FAMILY: Final[Mapping[str, Reducer]] = {
     "matplotlib.figure.Figure": foreign.figure,
     "matplotlib.transforms.TransformNode": foreign.transform,
     "matplotlib.cbook.CallbackRegistry": foreign.callbacks,
-    "sklearn.tree._tree.Tree": foreign.tree,
 }
 """By any base."""
 
