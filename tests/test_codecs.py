@@ -34,7 +34,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import scipy.sparse
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
@@ -42,7 +42,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipestate.errors import PackError
-from pipestate.store import codecs, digests
+from pipestate.store import codecs, digests, trees
 
 mpl.use("Agg")
 BIG = 10_000
@@ -613,6 +613,44 @@ values = st.recursive(
 def test_any_value_has_its_digest_again(roots: dict[str, Any]) -> None:
     """Content and sharing, over all roots of a pack."""
     assert joint(again(roots)) == joint(roots)
+
+
+@settings(deadline=None)
+@given(values, st.integers(1, 3))
+def test_a_tree_comes_back_from_its_pieces(value: Any, size: int) -> None:
+    """However many there are."""
+    assume(trees.containers(value) is not None)
+    found = trees.joined(memoryview(piece) for piece in trees.pieces(value, size))
+    assert trees.dumps(found) == trees.dumps(value)
+
+
+def test_a_text_that_is_often_in_a_tree_is_packed_once() -> None:
+    """As a pickle would."""
+    pack = codecs.pack_tree("x", ["text" * 250] * 1000)
+    assert pack is not None
+    assert sum(buffer.nbytes for buffer in pack.buffers) < 10_000
+
+
+ROWS = [{"id": at, "text": f"row {at}", "tags": ["all", at / 2]} for at in range(3000)]
+
+
+@pytest.mark.parametrize(
+    ("value", "is_cut"),
+    [
+        (ROWS, True),
+        ({"rows": ROWS, "of": (ROWS[0]["text"], None)}, True),
+        (dict.fromkeys(range(2000), b"x" * 40), True),
+        ([datetime.date(2020, 1, 1 + at % 28) for at in range(5000)], False),
+    ],
+    ids=["list", "nested", "dict", "dates"],
+)
+def test_a_big_tree_is_packed_in_pieces(value: Any, is_cut: bool) -> None:
+    """Where marshal knows all that is in it."""
+    pack = codecs.pack_tree("x", value)
+    assert (pack is not None) == is_cut
+    if pack is not None:
+        found = load(pack)["x"]
+        assert trees.dumps(found) == trees.dumps(value)
 
 
 # --- memory --------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import array as buffers
 import ctypes
+import functools
 import mmap
 import sys
 from typing import Any
@@ -64,6 +65,8 @@ def walk_buffer(walk: Walk, obj: object) -> None:
 
 def address(array: Any) -> int:
     """Where the first element of an array lies."""
+    if array.dtype.names is not None:  # the interface would describe each of its fields
+        return int(array.ctypes.data)
     return int(array.__array_interface__["data"][0])
 
 
@@ -74,15 +77,15 @@ def walk_array(walk: Walk, obj: object) -> None:
         walk_content(walk, array)
         if walk.holder != INNER and array.nbytes:
             _note_lazy(walk, array)
-    elif _walk_memory(walk, array):
+    elif _walk_memory(walk, array, key := memory(array)):
         # `ravel(order="K")` and much of C code go by it, and it comes back from a pack.
         walk.emit(b"f" if array.flags.fnc else b"")
-        walk_content(walk, array, parent=walk.numbering.numbers[memory(array)])
+        walk_content(walk, array, parent=walk.numbering.numbers[key])
 
 
-def _walk_memory(walk: Walk, array: Any) -> bool:
+def _walk_memory(walk: Walk, array: Any, key: int) -> bool:
     """Write out which memory an array sees; whether its content is still to be told."""
-    key, numbering = memory(array), walk.numbering
+    numbering = walk.numbering
     if key != id(array) and walk.number(array) is None:
         return False  # this very array, whose shape and type can be set too
     place = _place(array)
@@ -150,7 +153,7 @@ def walk_content(
     elif dtype.hasobject or dtype.kind == "T":
         items = array.reshape(-1).astype(object, copy=False).tolist()
         if set(map(type, items)) <= trees.SCALARS:
-            walk.adopt(trees.dumps(items), (), is_rooted=False)
+            walk.adopt(functools.partial(trees.dump, items), (), is_rooted=False)
         else:
             walk.push([Token(b"O"), *items], parent=parent, holder=ROOT)
     elif dtype.itemsize and array.size:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..errors import PackError
-from . import flaws, memory, pickler
+from . import flaws, memory, pickler, rebuild, trees
 
 _STACK: Final = 512 << 20
 _DEPTH: Final = 100_000
@@ -63,6 +63,30 @@ def pack(
         return _with_deep_stack(roots, definitions, namespace)
     except Exception as error:  # a user's __reduce__ may raise anything
         raise _pack_error(roots, definitions, namespace, error) from error
+
+
+def pack_tree(name: str, tree: object) -> Pack | None:
+    """A pack of one name that means a tree; None where it is to be pickled as any value is.
+
+    Costs a fraction of a `pickle.dumps`.
+    """
+    try:
+        pieces = trees.pieces(tree)
+    except ValueError:
+        return None
+    buffers = [memoryview(piece) for piece in pieces]
+    stream = pickle.dumps({name: _Pieces(pieces)}, 5, buffer_callback=lambda _: False)
+    return Pack(stream, tuple(buffers), ())
+
+
+class _Pieces:
+    """Stands in a pack for the tree that is made of the buffers beside it."""
+
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._pieces = pieces
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return rebuild.tree, ([pickle.PickleBuffer(piece) for piece in self._pieces],)
 
 
 def _pack(

@@ -56,7 +56,7 @@ def _walk_tree(walk: Walk, obj: object) -> bool:
     levels = trees.containers(obj, walk.numbering.numbers, walk.outer or (), deep=walk.deep)
     if levels is None:
         return False
-    walk.adopt(trees.dumps(obj), levels, is_rooted=type(obj) is not tuple)
+    walk.adopt(functools.partial(trees.dump, obj), levels, is_rooted=type(obj) is not tuple)
     return True
 
 

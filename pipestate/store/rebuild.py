@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ..errors import FormatError
+from . import trees
 
 
 def typed_array(typecode: str, memory: Any) -> arrays.array[Any]:
@@ -46,6 +47,11 @@ def cached_property(function: Callable[[Any], Any], name: str | None) -> Any:
     if name is not None:
         made.__set_name__(object, name)
     return made
+
+
+def tree(parts: Sequence[bytes | memoryview]) -> Any:
+    """A tree of plain builtin values from its pieces."""
+    return trees.joined(parts)
 
 
 # --- functions and names -------------------------------------------------------------------------

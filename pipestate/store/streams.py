@@ -76,6 +76,11 @@ class Stream:
     lazy: Mapping[int, tuple[int, Place]] = field(default_factory=dict)
     hides: bool = False
 
+    @property
+    def is_tree(self) -> bool:
+        """Whether the value is one tree of plain builtin values (see `trees`)."""
+        return isinstance(self.mutables, TreeNumbers)
+
 
 def stream(
     value: object,

@@ -97,7 +97,9 @@ def keep(
     if version.kind != "value" or version.stream is not None:
         return version
     try:
-        pack = codecs.pack(component.values, definitions=component.definitions, namespace=namespace)
+        pack = _pack_tree(component) or codecs.pack(
+            component.values, definitions=component.definitions, namespace=namespace
+        )
     except PackError as error:
         return _lost(version, f"{error.kind} at {error.where}" if error.where else str(error))
     flaw = _disprove(component, version, pack, namespace)
@@ -113,6 +115,15 @@ def keep(
         parts=_parts(component, phase),
         settles=flaw == SETTLES,
     )
+
+
+def _pack_tree(component: Component) -> codecs.Pack | None:
+    """The pack of a big tree: nothing else holds what is in it, for the name is alone."""
+    streams = list(component.streams.items())
+    if len(streams) != 1 or not streams[0][1].is_tree or streams[0][1].nbytes < PROOF_BYTES:
+        return None
+    name = streams[0][0]
+    return codecs.pack_tree(name, component.values[name])
 
 
 def _lost(version: Version, flaw: str) -> Version:

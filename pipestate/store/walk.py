@@ -166,7 +166,7 @@ class Walk:
                 self._later.pop(0)()
             if limit is not None and len(self.numbering.parents) > limit:
                 break
-        self._flush()
+        self.flush()
         return self._hasher.digest(length=20)
 
     def _advance(self) -> None:
@@ -181,7 +181,7 @@ class Walk:
         if frame.end is not None:
             frame.end()
         if len(self._out) > PENDING:
-            self._flush()
+            self.flush()
 
     def visit(self, item: object) -> None:
         """Write out one object; what lies in it may be left on the stack."""
@@ -195,7 +195,8 @@ class Walk:
             handler = self._handlers[kind] = self.select(kind)
         handler(self, item)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Hash what was written out so far."""
         if self.findings.writings:
             self._out = [t if isinstance(t, bytes) else _digested(t) for t in self._out]
         joined = b"".join(self._out)  # type: ignore[arg-type]
@@ -271,7 +272,7 @@ class Walk:
         self._out, self._hasher = [], blake3()
 
         def end() -> None:
-            self._flush()
+            self.flush()
             token = b"I" + self._hasher.digest(length=20)
             self._out, self._hasher = before[0], before[1]
             if (len(self.numbering.parents), len(self._later)) == before[2:]:
@@ -311,16 +312,21 @@ class Walk:
         """The digest that `seal` remembered for an immutable object."""
         return self._sealed.get(id(obj))
 
-    def adopt(self, pickled: bytes, levels: Sequence[list[object]], *, is_rooted: bool) -> None:
+    def adopt(
+        self,
+        write: Callable[[Sink], object],
+        levels: Sequence[list[object]],
+        *,
+        is_rooted: bool,
+    ) -> None:
         """Write out a whole tree, and number the mutable objects in it one after the other.
 
-        If it `is_rooted` in the first of them, that one counts as the parent of all the others:
-        whoever holds the root holds them all.
+        `write` gives its bytes, piece by piece, and they tell themselves where they end. If it
+        `is_rooted` in the first of the mutable objects, that one counts as the parent of all the
+        others: whoever holds the root holds them all.
         """
-        self._out.append(b"T%d:" % len(pickled))
-        self._out.append(pickled)
-        if len(pickled) > PENDING:
-            self._flush()
+        self.emit(b"T")
+        write(Sink(self))
         if not levels:
             return
         self.findings.alive.append(levels)
@@ -342,6 +348,19 @@ class Walk:
         made = Walk(root, self.select, self.findings, is_inside=True)
         made.hooked = self.hooked
         return made
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """A walk as a file to write tokens to: what is big is hashed as it comes, and never held."""
+
+    walk: Walk
+
+    def write(self, data: bytes) -> None:
+        """Write out a piece."""
+        self.walk.emit(data)
+        if len(data) > PENDING:
+            self.walk.flush()
 
 
 def _digested(writing: Writing) -> bytes:
