@@ -32,7 +32,7 @@ def commit(store: Store, name: str = "s") -> Pipe:
     pipe = fold(*store.index.tail("j"))
     mark = f"{name}:{pipe.number + 1}".encode()
     with store.batch() as batch:
-        blobs = tuple(batch.put(mark + data) for data in (b"", b"x" * 30_000, BIG))
+        blobs = tuple(batch.put(mark + data) for data in (b"", b"x" * 100_000, BIG))
         output = Version("value", "0" * 40, {"x": "0" * 40}, buffers=blobs)
         digest = batch.record(Record(name, mark.decode(), "0" * 40, outputs=(output,)))
         run = Run(pipe.number + 1, "j", name, "ran", record=digest, heads={name: digest})

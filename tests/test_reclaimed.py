@@ -17,7 +17,7 @@ pipestate.set("job", step="x", value=b"2" * 100_000)
 reclaim(open_store(".pipestate"), keep_runs=1)
 """
 LOSE = """
-for file in pathlib.Path(".pipestate/blobs").glob("??/*"): file.unlink()
+for file in pathlib.Path(".pipestate/blobs").glob("?/*"): file.unlink()
 """
 IMPORTS = """
 import pathlib, pipestate
@@ -117,7 +117,7 @@ def test_a_step_whose_stdin_is_lost_has_it_made_again(nb, cwd):
     nb.run("%%step a\nb'a' * 100_000")
     nb.kill()
     nb.load("job")
-    for file in (cwd / ".pipestate" / "blobs").glob("??/*"):
+    for file in (cwd / ".pipestate" / "blobs").glob("?/*"):
         file.unlink()
     result = nb.run("%%step b < a\n_[:1]")
     assert result.value == "b'a'"

@@ -95,7 +95,7 @@ def reopened(store: Store, **options) -> Store:
 
 def file_of(store: Store, blob: Blob) -> Path:
     """Where the bytes of a big blob are."""
-    return store.path / "blobs" / blob.digest[:2] / blob.digest[2:]
+    return store.path / "blobs" / blob.digest[0] / blob.digest[1:]
 
 
 def rewrite(file: Path, data: bytes) -> None:

@@ -71,7 +71,7 @@ KINDS = [pipe, folder, link_to_itself, link_to_a_device, link_to_other_bytes, li
 
 def blob_of(store: Path) -> Path:
     """The file of the one big value."""
-    (found,) = (store / "blobs").glob("??/*")
+    (found,) = (store / "blobs").glob("?/*")
     return found
 
 

@@ -136,7 +136,7 @@ def test_space_is_reclaimed_on_a_full_disk_or_nothing_is(nb, shell, small_disk):
     end_with_a_good_store(disk / "store")
     (disk / "filler").unlink()
     assert "Traceback" not in nb.run("%config PipeState.keep_runs = 1", "%pipe gc").text
-    assert len(list((disk / "store" / "blobs").glob("??/*"))) == 1
+    assert len(list((disk / "store" / "blobs").glob("?/*"))) == 1
     nb.kill()
     nb.load("job")
     assert nb.run("a[0]").value == "3"

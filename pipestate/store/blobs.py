@@ -1,6 +1,6 @@
 """Content-addressed files: bytes in, their digest out, and back as memory.
 
-A blob is a file `ab/cdef…`, named by the BLAKE3 digest of its content, mode 0444, written under a
+A blob is a file `a/bcdef…`, named by the BLAKE3 digest of its content, mode 0444, written under a
 temporary name and renamed, so that a name never stands for half of its bytes and a mapped file is
 never written to. Nothing here knows what the bytes mean, which of them are still wanted, or the
 index; what it asks of the index is two functions, `recall` and `remember`.
@@ -44,6 +44,10 @@ THREADED: Final = 16 << 20
 
 COPIED: Final = 64 << 10
 """Files below this are read, not mapped: a mapping costs a descriptor and a page table."""
+
+FAN: Final = 1
+"""So many letters of a digest name its folder. With two, 200 new files took ext4 three times as
+long, which spreads folders over the disk and looks for room in each."""
 
 STALE_SECONDS: Final = 3600.0
 """A temporary file that nobody has written to for so long belongs to a process that is gone."""
@@ -207,7 +211,7 @@ class Blobs:
 
     def _files(self) -> Iterator[tuple[Digest, str]]:
         for folder in _entries(self.path):
-            if len(folder.name) == 2 and folder.is_dir(follow_symlinks=False):
+            if len(folder.name) == FAN and folder.is_dir(follow_symlinks=False):
                 for file in _entries(folder.path):
                     if not file.is_dir(follow_symlinks=False):  # it is nobody's of ours
                         yield folder.name + file.name, file.path
@@ -227,7 +231,7 @@ class Blobs:
         # A digest comes from a record, and a record may come from anywhere: no path gets through.
         if len(digest) != 40 or not digest.isalnum():
             raise DamageError(f"{digest[:60]!r} names no blob")
-        return f"{self.path}/{digest[:2]}/{digest[2:]}"
+        return f"{self.path}/{digest[:FAN]}/{digest[FAN:]}"
 
     def _open(self, blob: Blob) -> tuple[int, os.stat_result]:
         try:

@@ -73,7 +73,7 @@ def rows(path: Path) -> list[Callable[[bytes], object]]:
     from pipestate.store.trust import HEAD
 
     store = open_store(path)
-    pipes = [commit(store, b"one", b"x" * 20_000)[0] for _ in range(3)]
+    pipes = [commit(store, b"one", b"x" * 100_000)[0] for _ in range(3)]
     store.index.trim("j", pipes[0], pipes[2])
     commit(store, b"two", job="k")
     keys = [next(k for k in store.index.rows.keys(kind)) for kind in ROWS]
