@@ -41,11 +41,12 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pipestate.errors import PackError
+from pipestate.errors import DamageError, PackError
 from pipestate.store import codecs, digests, trees
 
 mpl.use("Agg")
 BIG = 10_000
+ROWS = [{"id": at, "text": f"row {at}", "tags": ["all", at / 2]} for at in range(3000)]
 
 
 # --- packing and loading as the store does it ----------------------------------------------------
@@ -624,14 +625,22 @@ def test_a_tree_comes_back_from_its_pieces(value: Any, size: int) -> None:
     assert trees.dumps(found) == trees.dumps(value)
 
 
+def test_an_altered_piece_of_a_tree_is_never_read() -> None:
+    """marshal would believe it."""
+    pack = codecs.pack_tree("x", ROWS)
+    assert pack is not None
+    altered = bytearray(pack.buffers[0])
+    altered[-2] ^= 1
+    pack = dataclasses.replace(pack, buffers=(memoryview(altered), *pack.buffers[1:]))
+    with pytest.raises(DamageError):
+        load(pack)
+
+
 def test_a_text_that_is_often_in_a_tree_is_packed_once() -> None:
     """As a pickle would."""
     pack = codecs.pack_tree("x", ["text" * 250] * 1000)
     assert pack is not None
     assert sum(buffer.nbytes for buffer in pack.buffers) < 10_000
-
-
-ROWS = [{"id": at, "text": f"row {at}", "tags": ["all", at / 2]} for at in range(3000)]
 
 
 @pytest.mark.parametrize(
@@ -1022,7 +1031,7 @@ def test_a_plugin_reduces_its_type_and_a_broken_one_is_left_out(
     script = (
         "import warnings, shapes\n"
         "from pipestate.store import codecs\n"
-        "from pipestate.errors import PackError\n"
+        "from pipestate.errors import DamageError, PackError\n"
         "pack = codecs.pack({'x': shapes.Square(3)})\n"
         "print(codecs.unpack(pack.stream, [], resolve=None, namespace={})['x'].side)\n"
         "with warnings.catch_warnings(record=True) as caught:\n"

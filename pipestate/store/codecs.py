@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..errors import PackError
-from . import flaws, memory, pickler, rebuild, trees
+from . import blobs, flaws, memory, pickler, rebuild, trees
 
 _STACK: Final = 512 << 20
 _DEPTH: Final = 100_000
@@ -86,7 +86,8 @@ class _Pieces:
         self._pieces = pieces
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return rebuild.tree, ([pickle.PickleBuffer(piece) for piece in self._pieces],)
+        told = [(blobs.digest(piece), pickle.PickleBuffer(piece)) for piece in self._pieces]
+        return rebuild.tree, (told,)
 
 
 def _pack(

@@ -15,8 +15,8 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from ..errors import FormatError
-from . import trees
+from ..errors import DamageError, FormatError
+from . import blobs, trees
 
 
 def typed_array(typecode: str, memory: Any) -> arrays.array[Any]:
@@ -49,9 +49,19 @@ def cached_property(function: Callable[[Any], Any], name: str | None) -> Any:
     return made
 
 
-def tree(parts: Sequence[bytes | memoryview]) -> Any:
-    """A tree of plain builtin values from its pieces."""
-    return trees.joined(parts)
+def tree(parts: Sequence[tuple[str, bytes | memoryview]]) -> Any:
+    """A tree of plain builtin values from its pieces, each with its digest.
+
+    marshal trusts what it reads, so a piece is hashed in the very copy that is read: a mapped file
+    could change meanwhile. Raises DamageError.
+    """
+    return trees.joined(_checked(digest, bytes(part)) for digest, part in parts)
+
+
+def _checked(digest: str, piece: bytes) -> bytes:
+    if blobs.digest(piece) != digest:
+        raise DamageError(f"blob {digest[:12]} does not hold the bytes that were put there")
+    return piece
 
 
 # --- functions and names -------------------------------------------------------------------------
