@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..errors import PackError
-from . import blobs, flaws, memory, pickler, rebuild, trees
+from ..record import Blob
+from . import flaws, memory, pickler, rebuild, trees
 
 _STACK: Final = 512 << 20
 _DEPTH: Final = 100_000
@@ -65,29 +66,28 @@ def pack(
         raise _pack_error(roots, definitions, namespace, error) from error
 
 
-def pack_tree(name: str, tree: object) -> Pack | None:
-    """A pack of one name that means a tree; None where it is to be pickled as any value is.
+def pack_tree(
+    name: str, tree: object, put: Callable[[bytes], Blob]
+) -> tuple[bytes, tuple[Blob, ...]] | None:
+    """The stream of one name that means a tree, and its pieces, each kept by `put` as it is made.
 
-    Costs a fraction of a `pickle.dumps`.
+    None where it is to be pickled as any value is. Costs a fraction of a `pickle.dumps`.
     """
     try:
-        pieces = trees.pieces(tree)
+        blobs = tuple(map(put, trees.pieces(tree)))
     except ValueError:
         return None
-    buffers = [memoryview(piece) for piece in pieces]
-    stream = pickle.dumps({name: _Pieces(pieces)}, 5, buffer_callback=lambda _: False)
-    return Pack(stream, tuple(buffers), ())
+    return pickle.dumps({name: _Pieces(blobs)}, 5, buffer_callback=lambda _: False), blobs
 
 
 class _Pieces:
     """Stands in a pack for the tree that is made of the buffers beside it."""
 
-    def __init__(self, pieces: Sequence[bytes]) -> None:
-        self._pieces = pieces
+    def __init__(self, blobs: Sequence[Blob]) -> None:
+        self._blobs = blobs
 
     def __reduce__(self) -> tuple[Any, ...]:
-        told = [(blobs.digest(piece), pickle.PickleBuffer(piece)) for piece in self._pieces]
-        return rebuild.tree, (told,)
+        return rebuild.tree, ([(one.digest, pickle.PickleBuffer(b"")) for one in self._blobs],)
 
 
 def _pack(

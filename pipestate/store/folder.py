@@ -13,6 +13,7 @@ until the first write, and a store that is not there reads as an empty one.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import stat
@@ -25,7 +26,7 @@ from typing import Final, Self
 from ..errors import DamageError, FormatError, StoreError
 from ..record import Blob, Digest, Pipe, Record, Run
 from . import folders
-from .blobs import Blobs, Verification, digest, flat
+from .blobs import BIG, Blobs, Verification, digest, flat
 from .faults import told
 from .index import Index, Mark, digest_of
 from .rows import Rows
@@ -200,13 +201,21 @@ class Batch:
         if view.nbytes >= ROW or self._waiting + view.nbytes > WAITING:
             self.store.make_folder()
             blob = self.store.blobs.put(view, digest=digest, ready=ready)
-            self._files[blob.digest] = (blob, data)
+            self._files[blob.digest] = (blob, self._held(blob, data))
             return blob
         name = _digest(view)
         if name not in self._rows:
             self._rows[name] = bytes(view)
             self._waiting += view.nbytes
         return Blob(name, view.nbytes)
+
+    def _held(self, blob: Blob, data: Bytes) -> Bytes:
+        """What to write the file from, should it be swept: bytes made for it need not stay in
+        memory, as a file that is mapped stays, too."""
+        if isinstance(data, bytes) and blob.nbytes >= BIG:
+            with contextlib.suppress(DamageError):
+                return self.store.blobs.map(blob)
+        return data
 
     def record(self, record: Record) -> Digest:
         """Keep a record; its digest is what runs and meanings name it by."""

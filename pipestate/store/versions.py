@@ -96,10 +96,14 @@ def keep(
     """
     if version.kind != "value" or version.stream is not None:
         return version
+    if _is_big_tree(component):
+        ((name, tree),) = component.values.items()
+        packed = codecs.pack_tree(name, tree, phase.put)
+        if packed is not None:
+            stream, buffers = phase.put(packed[0]), packed[1]
+            return replace(version, stream=stream, buffers=buffers, parts=_parts(component, phase))
     try:
-        pack = _pack_tree(component) or codecs.pack(
-            component.values, definitions=component.definitions, namespace=namespace
-        )
+        pack = codecs.pack(component.values, definitions=component.definitions, namespace=namespace)
     except PackError as error:
         return _lost(version, f"{error.kind} at {error.where}" if error.where else str(error))
     flaw = _disprove(component, version, pack, namespace)
@@ -117,13 +121,10 @@ def keep(
     )
 
 
-def _pack_tree(component: Component) -> codecs.Pack | None:
-    """The pack of a big tree: nothing else holds what is in it, for the name is alone."""
-    streams = list(component.streams.items())
-    if len(streams) != 1 or not streams[0][1].is_tree or streams[0][1].nbytes < PROOF_BYTES:
-        return None
-    name = streams[0][0]
-    return codecs.pack_tree(name, component.values[name])
+def _is_big_tree(component: Component) -> bool:
+    """Whether it is one tree that is worth another way; nobody holds a part of it."""
+    streams = list(component.streams.values())
+    return len(streams) == 1 and streams[0].is_tree and streams[0].nbytes >= PROOF_BYTES
 
 
 def _lost(version: Version, flaw: str) -> Version:
