@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("benchmarks", reason="they are in a checkout, not in an archive")
 
-from benchmarks import growth, jobs, peers, picture
+from benchmarks import growth, jobs, peers, picture, table
 from benchmarks.rounds import Row, paired
 from pipestate import Job
 
@@ -48,6 +48,27 @@ def test_a_slow_peer_has_one_round_that_counts() -> None:
 
     assert paired(100, lambda: 1.0, ours, most_seconds=0).times == 2.0
     assert len(calls) == 2
+
+
+def test_a_run_is_a_table_from_its_json() -> None:
+    """What has a goal, and then each panel, the least first."""
+    goal = Row("start", "import", 12.345, "ms", 10.0)
+    rows = [{**asdict(row), "verdict": row.verdict} for row in [*ROWS, goal]]
+    machine = {"python": "3.11", "system": "Linux", "cores": 2, "packages": {"numpy": "2", "x": ""}}
+    text = table.markdown({"small": False, "machine": machine, "rows": rows})
+    assert text.splitlines() == [
+        "Python 3.11, Linux, 2 cores; numpy 2.",
+        "",
+        "| | | figure | goal | |",
+        "| --- | --- | --: | --: | --- |",
+        "| growth | plain cell, by cells | 0 | 0.2 |  |",
+        "| start | import | 12.3 ms | 10 | **missed** |",
+        "",
+        "| keep a 1 MB array, times a raw write | |",
+        "| --- | --: |",
+        "| **pipestate** | 1.2 |",
+        "| others | 12 |",
+    ]
 
 
 @pytest.mark.parametrize("ending", ["svg", "png"])
