@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import operator
 import types
 import typing
 from typing import Any, Final, Literal, TypeVar
@@ -76,11 +77,12 @@ def _row_writer(item: _Writer | None, writers: list[_Writer | None]) -> _Writer 
 def _noun_writer(cls: type) -> _Writer:
     hints = typing.get_type_hints(cls)
     fields = [(name, default, _writer(hints[name])) for name, default in _defaults(cls)]
+    items = [operator.attrgetter(name) for name, *_ in fields]
 
     def write(noun: Any) -> dict[str, Any]:
         found = {}
-        for name, default, writer in fields:
-            item = getattr(noun, name)
+        for get, (name, default, writer) in zip(items, fields, strict=True):
+            item = get(noun)
             if item is not default and item != default:
                 found[name] = item if writer is None else writer(item)
         return found
@@ -126,7 +128,7 @@ def _reader(hint: Any) -> _Reader:
     return lambda plain: _is(hint, plain)
 
 
-_ATOMS: Final = frozenset({str, int, bool})
+_ATOMS: Final = frozenset({str, int, bool, float})
 """Types that stand in JSON as they are: most of what there is to read, and a look tells them."""
 
 
@@ -137,11 +139,12 @@ def _noun_reader(cls: type) -> _Reader:
     readers = {name: _reader(hints[name]) for name in names}
 
     def read(plain: Any) -> Any:
-        found = {}
-        for name, value in _is(dict, plain).items():
-            is_as_it_is = type(value) is atoms.get(name)
-            found[name] = value if is_as_it_is else readers[name](value)
-        return cls(**found)
+        if type(plain) is not dict:
+            _refuse(plain)
+        for name, value in plain.items():
+            if type(value) is not atoms.get(name):
+                plain[name] = readers[name](value)  # nobody else has what was just decoded
+        return cls(**plain)
 
     return read
 
@@ -150,10 +153,11 @@ def _dict_reader(hint: Any) -> _Reader:
     item, atoms = _reader(hint), {hint} & _ATOMS
 
     def read(plain: Any) -> Any:
-        held = _is(dict, plain)  # whose keys are strings, in JSON
-        if set(map(type, held.values())) <= atoms:
-            return held
-        return {key: item(value) for key, value in held.items()}
+        if type(plain) is not dict:  # whose keys are strings, in JSON
+            _refuse(plain)
+        if atoms.issuperset(map(type, plain.values())):
+            return plain
+        return {key: item(value) for key, value in plain.items()}
 
     return read
 
@@ -163,8 +167,9 @@ def _tuple_reader(args: tuple[Any, ...]) -> _Reader:
         item, atoms = _reader(args[0]), {args[0]} & _ATOMS
 
         def read_alike(plain: Any) -> Any:
-            held = _is(list, plain)
-            return tuple(held if set(map(type, held)) <= atoms else map(item, held))
+            if type(plain) is not list:
+                _refuse(plain)
+            return tuple(plain if atoms.issuperset(map(type, plain)) else map(item, plain))
 
         return read_alike
     readers = tuple(_reader(arg) for arg in args)
