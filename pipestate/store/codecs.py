@@ -9,19 +9,18 @@ functions live in.
 
 from __future__ import annotations
 
-import gc
 import io
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ..errors import PackError
 from ..record import Blob
 from . import flaws, memory, pickler, rebuild, trees
+from .garbage import gc_paused
 
 _STACK: Final = 512 << 20
 _DEPTH: Final = 100_000
@@ -227,19 +226,7 @@ def unpack(
     `buffers` are used as they are, without a copy: writable where the value is to be. `resolve`
     gives the notebook's definition of a name. Whatever the stream's code raises comes through.
     """
-    with _gc_paused():
+    # Loading makes many objects and no garbage: looking for it took three times the loading.
+    with gc_paused():
         loaded: dict[str, object] = _Unpacker(stream, buffers, resolve, namespace).load()
         return loaded
-
-
-@contextmanager
-def _gc_paused() -> Iterator[None]:
-    # Loading makes many objects and no garbage: looking for it took three times the loading.
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

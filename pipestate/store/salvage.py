@@ -16,6 +16,7 @@ from dataclasses import replace
 from ..errors import DamageError, FormatError, StoreError
 from ..record import NO_RECORD, Digest, Pipe, Record, Run, Version
 from .folder import Store
+from .garbage import gc_paused
 from .index import Index
 
 _LOST = (DamageError, FormatError)
@@ -146,14 +147,16 @@ def record(store: Store, pipe: Pipe, digest: Digest) -> Record:
 def records(store: Store, pipe: Pipe, digests: Sequence[Digest]) -> dict[Digest, Record]:
     """As `record`, for many: asked for at once, they cost a third of what they cost one by one."""
     found: dict[Digest, Record] = {}
-    for start in range(0, len(digests), _AT_ONCE):
-        some = [one for one in digests[start : start + _AT_ONCE] if not one.startswith(NO_RECORD)]
-        try:
-            judged = store.index.judged_many(some)
-        except _LOST:  # one of them: which it is, each of them says
-            found.update((one, record(store, pipe, one)) for one in some)
-        else:
-            found.update((one, _believed(store, *said)) for one, said in judged.items())
+    known = [digest for digest in digests if not digest.startswith(NO_RECORD)]
+    with gc_paused():
+        for start in range(0, len(known), _AT_ONCE):
+            some = known[start : start + _AT_ONCE]
+            try:
+                judged = store.index.judged_many(some)
+            except _LOST:  # one of them: which it is, each of them says
+                found.update((one, record(store, pipe, one)) for one in some)
+            else:
+                found.update((one, _believed(store, *said)) for one, said in judged.items())
     return found
 
 
