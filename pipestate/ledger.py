@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from .errors import DamageError
 from .pipe import history
+from .pipe.folding import Folding
 from .record import Blob, Digest, Pipe, Record, Run, Version
 from .store import salvage
 from .store.folder import Batch, Store
@@ -27,7 +28,7 @@ class Ledger:
 
     store: Store
     job: str
-    pipe: Pipe
+    _folding: Folding
     records: dict[Digest, Record] = field(default_factory=dict)
     news: list[Run] = field(default_factory=list)
     keep_runs: int = history.KEPT
@@ -43,11 +44,19 @@ class Ledger:
 
         `keep_runs` is how many records of a step are at hand to be restored.
         """
-        ledger = cls(store, job, Pipe(job), keep_runs=keep_runs)
+        ledger = cls(store, job, Folding(Pipe(job)), keep_runs=keep_runs)
         ledger.refresh()
         ledger.news.clear()
         ledger.is_anew = False
         return ledger
+
+    @property
+    def pipe(self) -> Pipe:
+        """The job as it stands. Costs a copy of what was changed since somebody asked last."""
+        return self._folding.pipe()
+
+    def _fold(self, pipe: Pipe, runs: Sequence[Run]) -> None:
+        self._folding = Folding(history.fold(pipe, runs, keep=self.keep_runs) if runs else pipe)
 
     def refresh(self) -> None:
         """Take up what other processes have added since; `take_news` says what it was.
@@ -56,7 +65,7 @@ class Ledger:
         """
         stands = self.store.identity()
         is_other = stands is not None and stands != self.stood
-        if is_other and self.pipe.number:
+        if is_other and self._folding.number:
             self._begin_anew()
         self.stood = self.stood if stands is None else stands
         if is_other and self.is_anew:
@@ -64,14 +73,17 @@ class Ledger:
         mark = self.store.index.mark()
         if mark is not None and mark == self.mark and not is_other:
             return
-        known = self.pipe
         # Nothing is no pipe to start from: there is a snapshot of all but the last runs.
-        start = known if known.number else None
+        start = Pipe(self.job, self._folding.number) if self._folding.number else None
         pipe, runs = salvage.tail(self.store.index, self.job, start)
-        self.pipe = history.fold(pipe, runs, keep=self.keep_runs) if runs else pipe
+        known = None if pipe is start else self.pipe
+        if known is None:
+            self._folding.add(runs, keep=self.keep_runs)
+        else:
+            self._fold(pipe, runs)
         self.news.extend(runs)
         self.mark = mark
-        if pipe is not known:
+        if known is not None:
             self._note_jump(known)
 
     def _note_jump(self, known: Pipe) -> None:
@@ -84,8 +96,7 @@ class Ledger:
 
     def _begin_anew(self) -> None:
         known, self.mark = self.pipe, None
-        pipe, runs = salvage.tail(self.store.index, self.job)
-        self.pipe = history.fold(pipe, runs, keep=self.keep_runs)
+        self._fold(*salvage.tail(self.store.index, self.job))
         if self.pipe != known:  # a copy of the same store is no other one
             self.records.clear()
             self.news.clear()
@@ -95,15 +106,14 @@ class Ledger:
     def is_current(self) -> bool:
         """Whether nobody else has added to the job since the last look."""
         index = self.store.index
-        return index.mark() == self.mark or index.last(self.job) == self.pipe.number
+        return index.mark() == self.mark or index.last(self.job) == self._folding.number
 
     def reread(self) -> None:
         """Forget what is remembered of the store, for some of it was removed: fold it anew."""
         self.refresh()
         self.records.clear()
         known = self.pipe
-        pipe, runs = salvage.tail(self.store.index, self.job)
-        self.pipe = history.fold(pipe, runs, keep=self.keep_runs)
+        self._fold(*salvage.tail(self.store.index, self.job))
         self._note_jump(known)
 
     def take_news(self) -> list[Run]:
@@ -119,17 +129,19 @@ class Ledger:
             self._hold(digest, record)
         return record
 
-    def read_heads(self) -> None:
-        """Read all records in force that are not in memory, for who is going to look at each."""
+    def read_heads(self) -> bool:
+        """Read all records in force that are not in memory, for who is going to look at each; says
+        whether there were any."""
         heads = {*self.pipe.heads.values()} - self.records.keys()
         for digest, record in salvage.records(self.store, self.pipe, sorted(heads)).items():
             self._hold(digest, record)
+        return bool(heads)
 
     def _hold(self, digest: Digest, record: Record) -> None:
         """Remember a record; the oldest are forgotten, lest a server that never ends grow with all
         that it ever set."""
         self.records[digest] = record
-        if len(self.records) > 1000 + (1 + self.keep_runs) * len(self.pipe.heads):
+        if len(self.records) > 1000 + (1 + self.keep_runs) * self.steps:
             del self.records[next(iter(self.records))]
 
     def runs(self) -> list[Run]:
@@ -143,8 +155,17 @@ class Ledger:
 
     def head(self, step: str) -> Record | None:
         """The record in force for a step."""
-        digest = self.pipe.heads.get(step)
+        digest = self.head_of(step)
         return self.record(digest) if digest else None
+
+    def head_of(self, step: str) -> Digest | None:
+        """The digest of the record in force for a step; asking costs the same in every job."""
+        return self._folding.head(step)
+
+    @property
+    def steps(self) -> int:
+        """How many steps have a record in force."""
+        return self._folding.steps
 
     def batch(self) -> Batch:
         """A unit of work: blobs are put into it, `commit` makes them visible together."""
@@ -183,17 +204,18 @@ class Ledger:
                 made = [_here(run, digest, self.pipe) for run, digest in both]
             runs = [
                 replace(run, number=number, job=self.job, started=run.started or time.time())
-                for number, run in enumerate(made, self.pipe.number + 1)
+                for number, run in enumerate(made, self._folding.number + 1)
             ]
-            pipe = history.fold(self.pipe, runs, keep=self.keep_runs)
+            after = _After(self._folding, runs, self.keep_runs)
             try:
-                self.mark = batch.commit(*runs, pipe=pipe)
+                mark = batch.commit(*runs, pipe=after)
             except Moved:
                 self.refresh()
                 continue
             if not self.stood:  # it has just been made
                 self.stood = self.store.identity() or ()
-            self.pipe = pipe
+            after.stand()
+            self.mark = mark  # last: after an interrupt in between, the runs are looked for
             for digest, (_, record) in zip(kept, entries, strict=True):
                 if digest is not None and record is not None:
                     self._hold(digest, record)
@@ -256,6 +278,25 @@ class Ledger:
             except DamageError:
                 continue  # another process has reclaimed its space
             yield digest, record
+
+
+class _After:
+    """A fold with some more runs, which is made when it is asked for, and stands once they do."""
+
+    def __init__(self, folding: Folding, runs: Sequence[Run], keep: int) -> None:
+        self._folding, self._runs, self._keep = folding, runs, keep
+        self._made: Pipe | None = None
+
+    def __call__(self) -> Pipe:
+        self._made = self._folding.after(self._runs, keep=self._keep)
+        return self._made
+
+    def stand(self) -> None:
+        """The runs have been committed."""
+        if self._made is not None:
+            self._folding.go_on(self._made)
+        else:
+            self._folding.add(self._runs, keep=self._keep)
 
 
 def _here(run: Run, record: Digest | None, pipe: Pipe) -> Run:

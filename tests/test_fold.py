@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from unittest import mock
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipestate.pipe.history import after, fold
+from pipestate.pipe.folding import Folding
+from pipestate.pipe.history import Draft, after, fold
 from pipestate.record import Meaning, Pipe, Run, Seen
 
 EMPTY = Pipe("j")
@@ -47,6 +50,28 @@ def test_folding_in_two_parts_is_folding_at_once_and_changes_no_pipe(made, cut):
     for run in made:
         one_by_one = after(one_by_one, run)
     assert one_by_one == second
+
+
+@given(st.lists(RUNS, max_size=8), st.sets(st.integers(0, 8)), st.integers(0, 8))
+def test_a_fold_that_is_moved_along_is_the_fold(made, looks, interrupted):
+    """Whenever somebody looks, also after an interrupt; and no pipe that was given out changes."""
+    folding, given_out = Folding(EMPTY), []
+    for at, run in enumerate(made):
+        if at == interrupted:
+            with mock.patch.object(Draft, "_count", side_effect=KeyboardInterrupt):
+                folding.add([run], keep=20)
+                with pytest.raises(KeyboardInterrupt):
+                    folding.head("a")
+        else:
+            folding.add([run], keep=20)
+        now = fold(EMPTY, made[: at + 1])
+        assert folding.head("a") == now.heads.get("a")
+        assert (folding.number, folding.steps) == (now.number, len(now.heads))
+        if at in looks:
+            given_out.append((now, folding.pipe()))
+    assert folding.after(made, keep=20) == fold(fold(EMPTY, made), made)
+    assert folding.pipe() == fold(EMPTY, made)
+    assert all(then == pipe for then, pipe in given_out)
 
 
 @given(st.lists(RUNS, max_size=8))

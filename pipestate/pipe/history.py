@@ -28,18 +28,17 @@ def fold(pipe: Pipe, runs: Iterable[Run], *, keep: int = KEPT) -> Pipe:
 
     `keep` is how many records of a step are at hand afterwards.
     """
-    draft = _Draft(pipe, keep)
+    draft = Draft(pipe)
     for run in runs:
-        draft.take(run)
+        draft.take(run, keep)
     return draft.pipe()
 
 
-class _Draft:
+class Draft:
     """The parts of the next pipe: `_changed` are those that differ, copied at the first change."""
 
-    def __init__(self, pipe: Pipe, keep: int) -> None:
+    def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
-        self._most = keep
         self._changed: dict[str, Any] = {}
         # Steps that run for the first time stand at the end. Until somebody asks for the order,
         # they wait in `_last`, so that many of them cost no copy of it each.
@@ -47,11 +46,12 @@ class _Draft:
         self._placed: set[str] | None = None
 
     def pipe(self) -> Pipe:
-        """The next pipe."""
+        """The next pipe, which has the parts from then on: the draft is at its end."""
         self._order()
         return dataclasses.replace(self._pipe, **self._changed)
 
-    def take(self, run: Run) -> None:
+    def take(self, run: Run, keep: int) -> None:
+        """One more run, after which so many records of a step are at hand."""
         self._changed["number"] = run.number
         if run.event == "damaged":
             self._doubt(run.reason)
@@ -67,7 +67,7 @@ class _Draft:
         if run.seen is not None and run.event != "dropped":
             self._update("seen", {run.step: run.seen})
         self._count(run)
-        self._keep(run)
+        self._keep(run, keep)
         self._place(run)
 
     def _doubt(self, reason: str) -> None:
@@ -76,27 +76,27 @@ class _Draft:
         Steps keep their places and the records that their own cells may restore; what they and
         their names stand for, and with what source, is for their next run to say.
         """
-        steps = [*self._order(), *self._part("heads")]
+        steps = [*self._order(), *self.part("heads")]
         self._update("heads", {step: no_record(step, reason) for step in steps})
         doubtful = {
             name: Meaning(known.maker, no_record(known.maker, reason), known.digest)
-            for name, known in self._part("meanings").items()
+            for name, known in self.part("meanings").items()
         }
         self._update("meanings", doubtful)
         self._changed.update(seen={}, imports={}, failed={})
 
-    def _keep(self, run: Run) -> None:
+    def _keep(self, run: Run, most: int) -> None:
         """Records before a forced run or a `set` come back only when somebody asks for them."""
         if run.record is None or run.event not in ("ran", "set"):
             return
         ended = run.is_forced or run.event == "set"
-        earlier = () if ended else self._part("kept").get(run.step, ())
+        earlier = () if ended else self.part("kept").get(run.step, ())
         kept = dict.fromkeys((run.record, *earlier))
-        self._update("kept", {run.step: tuple(kept)[: self._most]})
+        self._update("kept", {run.step: tuple(kept)[:most]})
 
     def _count(self, run: Run) -> None:
         if run.event in _EXECUTED:
-            self._update("runs", {run.step: self._part("runs").get(run.step, 0) + 1})
+            self._update("runs", {run.step: self.part("runs").get(run.step, 0) + 1})
         if run.event == "failed":
             self._update("failed", {run.step: run.reason})
         elif run.event in ("ran", "restored", "set"):
@@ -126,8 +126,8 @@ class _Draft:
         """Place, count and failure move along with the step."""
         for part in ("seen", "failed", "runs", "kept"):
             for step in old:
-                if step in self._part(part):
-                    self._update(part, {new: self._part(part)[step], step: None})
+                if step in self.part(part):
+                    self._update(part, {new: self.part(part)[step], step: None})
         order = dict.fromkeys(new if step in old else step for step in self._order())
         self._put_order(tuple(order))
 
@@ -146,14 +146,17 @@ class _Draft:
             self._last = []
         return order
 
-    def _part(self, name: str) -> dict[str, Any]:
+    def part(self, name: str) -> dict[str, Any]:
+        """A part as it stands; not to be changed, and not for long."""
         part = self._changed.get(name, getattr(self._pipe, name))
         assert isinstance(part, dict)
         return part
 
     def _update(self, name: str, news: Mapping[str, Any]) -> None:
         """Set what `news` says and remove what it says None of."""
-        part = self._part(name)
+        if not news:
+            return
+        part = self.part(name)
         news = {
             key: value
             for key, value in news.items()

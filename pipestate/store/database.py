@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -133,11 +133,11 @@ class Database(diskcache.Cache):  # type: ignore[misc]
             for key, raw, mode, filename, value in self._sql(query.format(marks), some).fetchall():
                 yield self._disk.get(key, raw), self._disk.fetch(mode, filename, value, False)
 
-    def put(self, key: str, value: bytes) -> None:
-        """Write a row, unless it is there as it should be; inside a transaction, as ever. Cache
+    def put_many(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Write rows, unless they are there as they should be; inside a transaction, as ever. Cache
         looks before it writes, and in several statements."""
-        now = time.time()
-        self._sql(_PUT, (key, now, now, diskcache.core.MODE_RAW, value))
+        now, raw = time.time(), diskcache.core.MODE_RAW
+        self._con.executemany(_PUT, ((key, now, now, raw, value) for key, value in rows))
 
     def mark(self) -> tuple[int, int]:
         """The number of this thread's connection, and SQLite's of what others have committed since

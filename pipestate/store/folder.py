@@ -24,11 +24,11 @@ from types import TracebackType
 from typing import Final, Self
 
 from ..errors import DamageError, FormatError, StoreError
-from ..record import Blob, Digest, Pipe, Record, Run
+from ..record import Blob, Digest, Record, Run
 from . import folders
 from .blobs import BIG, Blobs, Verification, digest, flat
 from .faults import told
-from .index import Index, Mark, digest_of
+from .index import After, Index, Mark, digest_of
 from .rows import Rows
 from .trust import Keys, Trust, keys_folder
 
@@ -224,7 +224,7 @@ class Batch:
         self._records[name] = data
         return name
 
-    def commit(self, *runs: Run, pipe: Pipe | None = None) -> Mark:
+    def commit(self, *runs: Run, pipe: After = None) -> Mark:
         """Append `runs` to their job with all that was put: visible as one, or not, after an error.
 
         They are numbered from one above the number of the pipe that they were decided on; raises
@@ -238,7 +238,7 @@ class Batch:
             # Should it be swept once more, it is put while everybody waits.
             return self._commit(runs, pipe, lambda: self._put_again(self._gone()))
 
-    def _commit(self, runs: Sequence[Run], pipe: Pipe | None, ready: Callable[[], None]) -> Mark:
+    def _commit(self, runs: Sequence[Run], pipe: After, ready: Callable[[], None]) -> Mark:
         blobs = self.store.blobs
         stamps = {
             name: stamp

@@ -44,6 +44,9 @@ SIGNED: Final = frozenset(("run", "pipe", "base", "record"))
 
 Mark = tuple[int, ...] | None
 
+After = Pipe | Callable[[], Pipe] | None
+"""A job as runs leave it, or who makes it when it is wanted: most commits do not keep it."""
+
 _NEVER = 1 << 62
 """No job has so many runs."""
 
@@ -344,16 +347,16 @@ class Index:
         records: Mapping[Digest, bytes] = {},
         blobs: Mapping[Digest, bytes] = {},
         stamps: Mapping[Digest, bytes] = {},
-        pipe: Pipe | None = None,
+        pipe: After = None,
         ready: Callable[[], None] = _nothing,
     ) -> Mark:
         """Append `runs`, from number `expected` + 1 on, and all they need, in one transaction.
 
         Either all of it is visible afterwards, to everybody, or nothing is. Raises Moved when the
-        job's last number is not `expected`. `pipe` is the fold that includes them; it is kept
-        when a snapshot is due, so pass it whenever you have it. `ready` is called inside the
-        transaction, before anything is written; what it raises ends it. Raises DamageError where a
-        record that a run puts in force is not there. Gives the mark of the moment after it.
+        job's last number is not `expected`. `pipe` is the fold that includes them, or makes it; it
+        is kept when a snapshot is due, so pass it whenever you have it. `ready` is called inside
+        the transaction, before anything is written; what it raises ends it. Raises DamageError
+        where a record that a run puts in force is not there. Gives the mark of the moment after it.
         """
         for number, run in enumerate(runs, expected + 1):
             if (run.job, run.number) != (job, number):
@@ -361,7 +364,7 @@ class Index:
         # Before the transaction, in which others wait.
         sign = self.trust.sign
         rows = [(_run_key(job, run.number), run.to_bytes()) for run in runs]
-        signed = [(key, data, sign(key, data)) for key, data in rows]
+        signed = [(key, Row(data, sign(key, data))) for key, data in rows]
         heads = {digest: sign(f"record/{digest}", one) for digest, one in records.items()}
         stamps = {digest: self._proved(digest, stamp) for digest, stamp in stamps.items()}
         self.prepare()
@@ -373,10 +376,11 @@ class Index:
             ready()
             self._check_named(runs, records)
             for kind, many in (("blob", blobs), ("stamp", stamps), ("record", records)):
-                for digest, payload in many.items():
-                    self.rows.set(f"{kind}/{digest}", payload, heads.get(digest, b""))
-            for key, data, head in signed:
-                self.rows.set(key, data, head)
+                self.rows.set_many(
+                    (f"{kind}/{digest}", Row(payload, heads.get(digest, b"")))
+                    for digest, payload in many.items()
+                )
+            self.rows.set_many(signed)
             grown = row.grown + sum(len(data) for _, data in rows)
             self._advance(job, row._replace(last=expected + len(runs), grown=grown), pipe)
             return self.mark()
@@ -446,8 +450,9 @@ class Index:
         """Let go of the database; the next use opens it again."""
         self.rows.close()
 
-    def _advance(self, job: str, row: JobRow, pipe: Pipe | None, *, now: bool = False) -> None:
+    def _advance(self, job: str, row: JobRow, pipe: After, *, now: bool = False) -> None:
         if pipe is not None and (now or row.is_due):
+            pipe = pipe if isinstance(pipe, Pipe) else pipe()
             kept = pipe.to_bytes()
             self._set_pipe(_key("pipe", job), kept)
             row = row._replace(snapshot=pipe.number, grown=0, nbytes=len(kept))

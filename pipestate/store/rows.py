@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
@@ -141,10 +141,11 @@ class Rows:
 
     def set(self, key: str, payload: bytes, head: bytes = b"") -> None:
         """Write a row, in a transaction. An equal one is left alone, a damaged one replaced."""
-        rest = head + payload
-        mark = _SIGNED if head else _PLAIN
-        data = mark + _seal(key, mark, rest) + rest
-        self._writing().put(key, data)
+        self.set_many([(key, Row(payload, head))])
+
+    def set_many(self, rows: Iterable[tuple[str, Row]]) -> None:
+        """As `set`, for many."""
+        self._writing().put_many((key, _sealed(key, row)) for key, row in rows)
 
     def delete(self, key: str) -> None:
         """Remove a row, in a transaction, if it is there."""
@@ -304,6 +305,12 @@ def _release_all() -> None:
 def _seal(key: str, mark: bytes, rest: bytes) -> bytes:
     name = key.encode() + (b"\0" if mark == _PLAIN else b"\0" + mark)
     return blake3(name + rest).digest(length=16)
+
+
+def _sealed(key: str, row: Row) -> bytes:
+    rest = row.head + row.payload
+    mark = _SIGNED if row.head else _PLAIN
+    return mark + _seal(key, mark, rest) + rest
 
 
 def _unsealed(key: str, data: bytes) -> Row:

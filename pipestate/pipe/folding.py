@@ -1,0 +1,96 @@
+"""A fold that is moved along: a job as it stands, at a cost of what each run says and no more.
+
+`history` makes of a pipe another one, and copies what differs. Who adds one run after another and
+looks at a step in between would copy the whole job each time; here it is copied when somebody asks
+for the pipe. Pure: the pipes that were given out are never changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..record import Digest, Pipe, Run
+from .history import Draft, fold
+
+_ROOM = 64
+"""Runs that may wait in a small job; in a big one, as many as it has steps."""
+
+
+class Folding:
+    """A job after all the runs that were added.
+
+        add ─── a run waits ─── _Stretch.draft takes it ─── pipe, when asked for
+
+    What counts is that a run waits, which is one step: an interrupt may come at any other.
+    """
+
+    __slots__ = ("_stretch",)
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._stretch = _Stretch(pipe)
+
+    @property
+    def number(self) -> int:
+        """The number of the last run."""
+        waiting, pipe = self._stretch.waiting, self._stretch.pipe
+        return waiting[-1][0].number if waiting else pipe.number
+
+    def add(self, runs: Iterable[Run], *, keep: int) -> None:
+        """Take runs that follow. `keep` is how many records of a step are at hand afterwards."""
+        waiting, pipe = self._stretch.waiting, self._stretch.pipe
+        waiting.extend([(run, keep) for run in runs])
+        if len(waiting) > _ROOM + len(pipe.heads):
+            self.pipe()
+
+    def after(self, runs: Iterable[Run], *, keep: int) -> Pipe:
+        """The pipe as it would be after these, which are not taken."""
+        return fold(self.pipe(), runs, keep=keep)
+
+    def go_on(self, pipe: Pipe) -> None:
+        """Start again from a pipe."""
+        self._stretch = _Stretch(pipe)
+
+    def pipe(self) -> Pipe:
+        """The job as a pipe."""
+        if self._stretch.waiting:
+            self._stretch = _Stretch(self._stretch.end())
+        return self._stretch.pipe
+
+    def head(self, step: str) -> Digest | None:
+        """The record in force for a step."""
+        head: Digest | None = self._stretch.draft().part("heads").get(step)
+        return head
+
+    @property
+    def steps(self) -> int:
+        """How many steps have a record in force."""
+        return len(self._stretch.draft().part("heads"))
+
+
+class _Stretch:
+    """A pipe, and the runs that came since; what they make of it is made again after an interrupt
+    that left it half made."""
+
+    __slots__ = ("_draft", "_is_whole", "_taken", "pipe", "waiting")
+
+    def __init__(self, pipe: Pipe) -> None:
+        self.pipe = pipe
+        self.waiting: list[tuple[Run, int]] = []
+        self._draft, self._taken, self._is_whole = Draft(pipe), 0, True
+
+    def draft(self) -> Draft:
+        """The parts of the pipe after all that waits."""
+        if not self._is_whole:
+            self._draft, self._taken = Draft(self.pipe), 0
+        if self._taken < len(self.waiting):
+            self._is_whole = False
+            for run, keep in self.waiting[self._taken :]:
+                self._draft.take(run, keep)
+            self._taken = len(self.waiting)
+        self._is_whole = True
+        return self._draft
+
+    def end(self) -> Pipe:
+        """The pipe after all that waits; no more can be added."""
+        draft, self._is_whole = self.draft(), False
+        return draft.pipe()
