@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import types
 import warnings
-from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,17 @@ from .cell.source import is_step_name
 from .errors import DamageError, PackError, StoreError, TrustError, UsageError
 from .ledger import Ledger, Make
 from .pipe import graph, pieces, slices, status, why
-from .pipe.graph import Held, Standing
-from .pipe.status import StepStatus, World
-from .record import SET, VALUE, Digest, Meaning, Record, Run, Version
+from .pipe.graph import Held
+from .pipe.status import StepStatus
+from .record import SET, VALUE, Digest, Meaning, Pipe, Record, Run, Version
 from .space import Meter
 from .store import blobs, digests, versions
 from .store.folder import locate, open_store
+from .store.garbage import gc_paused
 from .store.phases import Phase
 from .store.trust import is_distrust
 from .store.versions import Component
+from .worlds import Worlds
 
 Listener = Callable[[Ledger, str], None]
 _listeners: list[Listener] = []
@@ -80,6 +81,7 @@ class Job(MutableMapping[str, Any]):
         self._ledger = ledger
         self._module = types.ModuleType(f"pipestate job {name}")
         self._held: dict[str, Digest] = {}
+        self._told: tuple[Pipe, list[StepStatus]] | None = None
 
     def __repr__(self) -> str:
         return f"Job({self.name!r}, store={str(self._ledger.store.path)!r})"
@@ -89,13 +91,13 @@ class Job(MutableMapping[str, Any]):
     def __getitem__(self, step: str) -> Any:
         while True:
             self._refresh()
-            head = self._ledger.pipe.heads.get(step)
+            head = self._ledger.head_of(step)
             try:
                 return self._value_of(step)
             except DamageError:
                 # Where there is another one since, somebody has reclaimed the room of this one.
                 self._refresh()
-                if self._ledger.pipe.heads.get(step) == head:
+                if self._ledger.head_of(step) == head:
                     raise
 
     def _value_of(self, step: str) -> Any:
@@ -131,7 +133,8 @@ class Job(MutableMapping[str, Any]):
         batch = self._ledger.batch()
         phase = Phase(batch.put, writes=True)
         made = [self._setting(step, value, phase) for step, value in values.items()]
-        self._ledger.commit_all(made, batch=batch)
+        with gc_paused():
+            self._ledger.commit_all(made, batch=batch)
         records = [record for _, record in made]
         flaw = self._meter.heed(self._ledger.store, records, self._max_bytes)
         if flaw:  # the values are kept in any case
@@ -175,11 +178,11 @@ class Job(MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         self._refresh()
-        return len(self._ledger.pipe.heads)
+        return self._ledger.steps
 
     def __contains__(self, step: object) -> bool:
         self._refresh()
-        return step in self._ledger.pipe.heads
+        return self._ledger.head_of(step) is not None  # type: ignore[arg-type]
 
     # --- looking -------------------------------------------------------------------------------
 
@@ -192,17 +195,17 @@ class Job(MutableMapping[str, Any]):
     def status(self) -> list[StepStatus]:
         """One object a step, in order: `name`, `state`, `reason`, `seconds`, `nbytes`, `runs`."""
         self._refresh()
-        self._ledger.read_heads()
-        return self._statuses()
+        pipe = self._ledger.pipe
+        # A pipe never changes: where it is the same one, and its records too, so is what was told.
+        if self._ledger.read_heads() or self._told is None or self._told[0] is not pipe:
+            self._told = pipe, self._statuses()
+        return list(self._told[1])
 
     def _statuses(self, only: frozenset[str] | None = None) -> list[StepStatus]:
-        ledger, givens = self._ledger, self._givens()
-        return status.statuses(
-            ledger.pipe,
-            ledger.record,
-            lambda step, held: world_of(ledger, step, ChainMap(held, givens)),  # type: ignore[arg-type]
-            only=only,
-        )
+        ledger = self._ledger
+        worlds = Worlds(ledger, self._givens())
+        with gc_paused():
+            return status.statuses(ledger.pipe, ledger.record, worlds, only=only)
 
     def history(self) -> list[Run]:
         """One object a run: `number`, `step`, `event`, `reason`, `started`, `seconds`."""
@@ -361,44 +364,6 @@ class _Names(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._names)
-
-
-def world_of(ledger: Ledger, step: str, held: Standing) -> World:
-    """What a step's record is judged against where there is no kernel."""
-    seen = ledger.pipe.seen.get(step)
-    head = ledger.head(step)
-    normal = seen.normal if seen else head.normal if head else ""
-    return World(
-        normal=normal,
-        lookup=lambda path: status.find(held, path, ledger.head),
-        joint=lambda names: _joint(held, tuple(names)),
-        mates=lambda name: _mates(held, name),
-        packages=lambda names: head.packages if head else {},
-        files=lambda record: None,
-        ambient=head.moved if head else {},
-    )
-
-
-def _joint(held: Standing, names: tuple[str, ...]) -> dict[str, Digest]:
-    groups: dict[tuple[str, Digest], list[str]] = {}
-    for name in names:
-        known = held.get(name)
-        if known is not None and len(known.version.names) > 1:
-            groups.setdefault((known.maker, known.version.digest), []).append(name)
-    found = {}
-    for (_, digest), group in groups.items():
-        version = held[group[0]].version
-        if len(group) > 1:
-            some = digests.joint_of(version.names, version.shares, sorted(group))
-            found[",".join(sorted(group))] = some or digest
-    return found
-
-
-def _mates(held: Standing, name: str) -> str:
-    known = held.get(name)
-    if known is None:
-        return ""
-    return ",".join(sorted(mate for mate in known.version.names if held.get(mate) == known))
 
 
 def explain(ledger: Ledger, status: StepStatus) -> str:

@@ -56,8 +56,13 @@ class AccessPath:
     parts: tuple[tuple[str, Key], ...] = ()
 
     def __str__(self) -> str:
-        return self.name + "".join(
-            f".{key!s}" if kind == "attr" else f"[{_quoted(key)}]" for kind, key in self.parts
+        return (
+            self.name
+            if not self.parts
+            else self.name
+            + "".join(
+                f".{key!s}" if kind == "attr" else f"[{_quoted(key)}]" for kind, key in self.parts
+            )
         )
 
     @property
@@ -260,15 +265,19 @@ class Record:
     @property
     def nbytes(self) -> int:
         """Bytes of its blobs, each counted once."""
-        return sum({b.digest: b.nbytes for b in self.blobs}.values())
+        blobs = self.blobs
+        if len(blobs) == 1:
+            return blobs[0].nbytes
+        return sum({b.digest: b.nbytes for b in blobs}.values())
 
     @property
     def blobs(self) -> tuple[Blob, ...]:
         """Every blob that it names."""
-        versions = (*self.outputs, *self.givens, *((self.ambient,) if self.ambient else ()))
-        found = tuple(blob for version in versions for blob in version.blobs)
-        found += tuple(blob for blob in self.files_before.values() if blob is not None)
-        return found + ((self.displays,) if self.displays else ())
+        found: list[Blob] = []
+        for version in (*self.outputs, *self.givens, *((self.ambient,) if self.ambient else ())):
+            found += version.blobs
+        found += [blob for blob in self.files_before.values() if blob is not None]
+        return (*found, self.displays) if self.displays else tuple(found)
 
     def version_of(self, name: str) -> Version | None:
         """The version that it left of `name`, or None."""

@@ -236,3 +236,20 @@ def test_the_store_is_where_it_is_said_to_be(say, cwd):
         "print(os.path.isdir('../other'))"
     )
     assert out.splitlines() == ["1", "None", "True"]
+
+
+def test_a_status_that_is_asked_for_again_is_of_that_moment(say):
+    """What others have set since is in it; what was told before stays, and is the caller's."""
+    out = say(
+        "import subprocess, sys, pipestate as pip\n"
+        "pip.write('j', {'a': 1, 'b': 2})\n"
+        "job = pip.Job('j')\n"
+        "def told(): return [(s.name, s.state, s.runs) for s in job.status()]\n"
+        "first = told()\n"
+        "job.status().clear()\n"
+        "print(told() == first)\n"
+        "other = \"import pipestate as pip; pip.write('j', {'c': 3, 'a': 4})\"\n"
+        "subprocess.run([sys.executable, '-c', other], check=True)\n"
+        "print(told(), len(first))"
+    )
+    assert out == "True\n[('a', 'fresh', 2), ('b', 'fresh', 1), ('c', 'fresh', 1)] 2"

@@ -158,10 +158,11 @@ def judge(record: Record, world: World) -> Reason | None:
 
 
 def _judge_sharing(record: Record, world: World) -> Reason | None:
-    joint = world.joint(whole_names(record.inputs))
-    for names in sorted(joint.keys() | record.joint.keys()):
-        if joint.get(names) != record.joint.get(names):
-            return because("shared", names.replace(",", ", "))
+    joint = world.joint(whole_names(record.inputs)) if record.inputs else {}
+    if joint or record.joint:
+        for names in sorted(joint.keys() | record.joint.keys()):
+            if joint.get(names) != record.joint.get(names):
+                return because("shared", names.replace(",", ", "))
     for name, mates in record.held.items():
         if world.mates(name) != mates:
             return because("shared", (mates or name).replace(",", ", "))
@@ -170,7 +171,7 @@ def _judge_sharing(record: Record, world: World) -> Reason | None:
 
 def whole_names(inputs: Iterable[Input]) -> tuple[str, ...]:
     """The names that a step read as a whole: those whose sharing is part of what it read."""
-    return tuple(sorted({one.path.name for one in inputs if one.path.is_whole}))
+    return tuple(sorted({one.path.name for one in inputs if not one.path.parts}))
 
 
 def judge_input(one: Input, found: Found) -> Reason | None:
@@ -185,11 +186,12 @@ def judge_input(one: Input, found: Found) -> Reason | None:
 
 
 def _judge_world(record: Record, world: World) -> Reason | None:
-    now = world.packages(record.packages) if record.packages else {}
-    for name, version in record.packages.items():
-        if now.get(name) != version:
-            kind = "module" if version.startswith("source:") else "package"
-            return because(kind, name, detail=now.get(name, "not installed"))
+    if record.packages:
+        now = world.packages(record.packages)
+        for name, version in record.packages.items():
+            if now.get(name) != version:
+                kind = "module" if version.startswith("source:") else "package"
+                return because(kind, name, detail=now.get(name, "not installed"))
     return _judge_settings(record, world) or world.files(record)
 
 
@@ -202,7 +204,7 @@ def _judge_settings(record: Record, world: World) -> Reason | None:
             return because(
                 "ambient new" if is_new else kind, in_words(key), maker=world.set_by(key)
             )
-    for key in sorted(world.ambient.keys() - record.moved.keys()):
+    for key in sorted(world.ambient.keys() - record.moved.keys()) if world.ambient else ():
         if not key.startswith("random:"):
             return because("ambient new", in_words(key), maker=world.set_by(key))
     return None
@@ -297,8 +299,8 @@ def statuses(
             if head is not None:
                 graph.leave(held, step, pipe.heads[step], head)
             continue
-        state, reason = _state(pipe, step, head, world(step, held) if head else None)
-        if head is not None and state == "fresh" and not head.is_set:
+        state, reason = _state(pipe, step, head, world, held)
+        if head is not None and state == "fresh" and stale and not head.is_set:
             waiting = (one for one in head.inputs if one.maker in stale)
             waits = next((i.maker for i in waiting if not _is_imported(held, i, record)), None)
             if waits is not None:
@@ -325,15 +327,19 @@ def sources(pipe: Pipe, record: Callable[[Digest], Record], step: str) -> frozen
 
 
 def _state(
-    pipe: Pipe, step: str, head: Record | None, world: World | None
+    pipe: Pipe,
+    step: str,
+    head: Record | None,
+    world: Callable[[str, Standing], World],
+    held: Standing,
 ) -> tuple[State, Reason | None]:
     if step in pipe.failed:
         return "failed", because("failed", step, detail=pipe.failed[step])
-    if head is None or world is None:
+    if head is None:
         return "new", because("new")
     if head.is_set and not head.flaw:
         return "fresh", None
-    reason = judge(head, world)
+    reason = judge(head, world(step, held))
     return ("stale", reason) if reason else ("fresh", None)
 
 
@@ -359,8 +365,12 @@ def _status(
         head.seconds,
         head.nbytes,
         pipe.runs.get(step, 0),
-        tuple(sorted({str(one.path) for one in head.inputs if one.whole != ABSENT})),
+        _read_by(head) if head.inputs else (),
         head.made,
         head.started,
         cause,
     )
+
+
+def _read_by(head: Record) -> tuple[str, ...]:
+    return tuple(sorted({str(one.path) for one in head.inputs if one.whole != ABSENT}))
