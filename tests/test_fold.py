@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipestate.pipe.history import after, fold
+from pipestate.pipe.lines import differing
 from pipestate.record import Meaning, Pipe, Run, Seen
 
 EMPTY = Pipe("j")
@@ -47,6 +48,19 @@ def test_folding_in_two_parts_is_folding_at_once_and_changes_no_pipe(made, cut):
     for run in made:
         one_by_one = after(one_by_one, run)
     assert one_by_one == second
+
+
+@given(st.lists(RUNS, max_size=8), st.integers(0, 8))
+def test_what_has_moved_is_what_differs(made, cut):
+    """Between neighbours, which know it of each other, and between any two."""
+    pipes = [EMPTY]
+    for run in made:
+        pipes.append(after(pipes[-1], run))
+    for then, now in ((pipes[-2:] * 2)[:2], (pipes[min(cut, len(made))], pipes[-1])):
+        for part in ("heads", "seen"):
+            old, new = getattr(then, part), getattr(now, part)
+            found = differing(old, new)
+            assert sorted(found) == sorted(k for k in {**old, **new} if old.get(k) != new.get(k))
 
 
 @given(st.lists(RUNS, max_size=8))
