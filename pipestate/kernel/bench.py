@@ -160,10 +160,11 @@ class Bench:
         is_asked: bool = True,
     ) -> Task:
         """A step's cell with what its text says."""
-        names = cell_names.analyse(transformed)
+        text = cell_source.without_mark(transformed)
+        names = cell_names.analyse(text)
         if line.stdin is not None:
             names = replace(names, reads=names.reads | {AccessPath(STEP_VALUE + line.stdin)})
-        normal = cell_source.normal(transformed)
+        normal = cell_source.normal(text)
         sets = "" if line.setup else patched.what(transformed, names, self.space)
         line = replace(line, setup=True) if sets else line
         return Task(line, source, transformed, names, normal, cell_id, is_asked, sets)
