@@ -461,6 +461,16 @@ class TestPackages:
         if name in sys.modules:
             assert not packages.is_project_module(sys.modules[name])
 
+    @pytest.mark.parametrize("name", ["__main__", "__mp_main__"])
+    def test_what_the_process_runs_is_no_project_module(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        """By either of its names, though it has a file of the user's."""
+        module = types.ModuleType("__main__")
+        module.__file__ = str(folder / "script.py")
+        monkeypatch.setitem(sys.modules, name, module)
+        assert not packages.is_project_module(name)
+
     def test_a_module_made_by_hand_is_no_project_module(self) -> None:
         """There is no file to follow."""
         assert not packages.is_project_module(types.ModuleType("by_hand"))

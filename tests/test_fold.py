@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipestate.pipe.folding import Folding
 from pipestate.pipe.history import Draft, after, fold
+from pipestate.pipe.lines import differing
 from pipestate.record import Meaning, Pipe, Run, Seen
 
 EMPTY = Pipe("j")
@@ -72,6 +73,19 @@ def test_a_fold_that_is_moved_along_is_the_fold(made, looks, interrupted):
     assert folding.after(made, keep=20) == fold(fold(EMPTY, made), made)
     assert folding.pipe() == fold(EMPTY, made)
     assert all(then == pipe for then, pipe in given_out)
+
+
+@given(st.lists(RUNS, max_size=8), st.integers(0, 8))
+def test_what_has_moved_is_what_differs(made, cut):
+    """Between neighbours, which know it of each other, and between any two."""
+    pipes = [EMPTY]
+    for run in made:
+        pipes.append(after(pipes[-1], run))
+    for then, now in ((pipes[-2:] * 2)[:2], (pipes[min(cut, len(made))], pipes[-1])):
+        for part in ("heads", "seen"):
+            old, new = getattr(then, part), getattr(now, part)
+            found = differing(old, new)
+            assert sorted(found) == sorted(k for k in {**old, **new} if old.get(k) != new.get(k))
 
 
 @given(st.lists(RUNS, max_size=8))

@@ -231,3 +231,34 @@ def test_so_does_each_way_to_set_one(job, cell):
 def test_what_is_kept_anyway_does_not(job, cell):
     """Objects and classes of the notebook, settings of the process, the project's own modules."""
     assert "--setup" not in job.run(f"%%step a\n{cell}").text
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        ("helpers.PAIR = (1, 3)", "((1, 3), (1, [2]), 'x', [], 5)"),
+        ("helpers.NEST[1].append(3)", "((1, 2), (1, [2, 3]), 'x', [], 5)"),
+        ("helpers.LONG = 'y' * 4000", "((1, 2), (1, [2]), 'y', [], 5)"),
+        ("helpers.Box.all.append(3)", "((1, 2), (1, [2]), 'x', [3], 5)"),
+        ("helpers.Box.most = 6", "((1, 2), (1, [2]), 'x', [], 6)"),
+        ("del helpers.PAIR; helpers.PAIR = (4,)", "((4,), (1, [2]), 'x', [], 5)"),
+        ("helpers.PAIR = [1]; helpers.PAIR.append(2)", "([1, 2], (1, [2]), 'x', [], 5)"),
+    ],
+)
+def test_what_never_moved_before_counts_when_it_does(nb, cwd, change, value):
+    """However often it was looked at; in a kernel that has looked, and in a new one."""
+    (cwd / "helpers.py").write_text(
+        "PAIR = (1, 2)\nNEST = (1, [2])\nLONG = 'x' * 4000\n"
+        "class Box:\n    all = []\n    most = 5\n"
+        "def look():\n    return PAIR, NEST, LONG[0], Box.all, Box.most\n",
+        encoding="utf-8",
+    )
+    nb.load("job")
+    read = "%%step b\nseen = helpers.look()\nseen"
+    first = "((1, 2), (1, [2]), 'x', [], 5)"
+    cells = ["import helpers", "%%step a\nn = 1", read, "%%step a\nn = 2", f"{read}, 1"]
+    assert nb.run(*cells).value == f"({first}, 1)"
+    nb.run(f"%%step a\n{change}")
+    assert nb.run(read).value == value
+    again(nb)
+    assert nb.run(f"{read}, 2").value == f"({value}, 2)"

@@ -101,17 +101,22 @@ def visible(ns: Mapping[Any, Any]) -> dict[str, Any]:
     # Most names of a long session are IPython's `_i1`, `_i2`, ...: each is judged once.
     try:
         found = {name: value for name, value in ns.items() if name not in _hidden}
+        if _shown.issuperset(found):
+            return found
         "".join(found)  # tells at once whether all are strings
     except TypeError:  # `globals()[3] = 4` is nobody's
         return visible({name: value for name, value in ns.items() if isinstance(name, str)})
-    odd = [name for name in found if name[:1] == "_" or name in IPYTHON_NAMES]
-    for name in filter(is_hidden, odd):
-        _hidden.add(name)
-        del found[name]
+    for name in found.keys() - _shown:
+        if is_hidden(name):
+            _hidden.add(name)
+            del found[name]
+        else:
+            _shown.add(name)
     return found
 
 
 _hidden: set[str] = set()
+_shown: set[str] = set()
 
 
 @functools.lru_cache(maxsize=1024)

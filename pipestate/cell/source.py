@@ -71,6 +71,12 @@ def split_cell(raw: str) -> tuple[str, str] | None:
     return found["line"] or "", body
 
 
+def without_mark(transformed: str) -> str:
+    """A body with a line that is empty, and no comment, where its `%%step` line stood: so the text
+    is the same whether a cell has it or a record, and is read once."""
+    return transformed[1:] if transformed.startswith("#\n") else transformed
+
+
 def is_step_name(name: str) -> bool:
     """Letters of any alphabet, digits, `_`, `-`, `.`; no leading `-`, which is an option's."""
     return (

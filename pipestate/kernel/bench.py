@@ -32,11 +32,14 @@ from ..space import Meter
 from ..store.leases import Lease
 from ..store.phases import Phase
 from . import modules, modulestate, notebooks, patched, surroundings
+from .grounds import Glance, Grounds
 from .namespace import Namespace
 from .outlook import Direction, Outlook, Site
 from .trial import Task
 
 Mode = Literal["manual", "lazy"]
+Packages = Callable[[Iterable[str]], Mapping[str, str]]
+"""Gives the stamps of modules."""
 T = TypeVar("T")
 
 
@@ -107,6 +110,7 @@ class Memory:
     gone: dict[str, str] = field(default_factory=dict)
     """The names whose values went with a store that was deleted or replaced, and their steps."""
     lines: Lines = field(default_factory=Lines)
+    grounds: Grounds = field(default_factory=Grounds)
     said: deque[Text] = field(default_factory=lambda: deque(maxlen=1000))
     """What plain cells have said in this kernel, the last of them."""
     unloadable: dict[tuple[str, Digest], str] = field(default_factory=dict)
@@ -119,6 +123,7 @@ class Memory:
             known.clear()
         self.site = self.sited = self.made_for = None
         self.makers, self.lines = Makers(), Lines()
+        self.grounds.clear()
 
 
 @dataclass(slots=True)
@@ -155,10 +160,11 @@ class Bench:
         is_asked: bool = True,
     ) -> Task:
         """A step's cell with what its text says."""
-        names = cell_names.analyse(transformed)
+        text = cell_source.without_mark(transformed)
+        names = cell_names.analyse(text)
         if line.stdin is not None:
             names = replace(names, reads=names.reads | {AccessPath(STEP_VALUE + line.stdin)})
-        normal = cell_source.normal(transformed)
+        normal = cell_source.normal(text)
         sets = "" if line.setup else patched.what(transformed, names, self.space)
         line = replace(line, setup=True) if sets else line
         return Task(line, source, transformed, names, normal, cell_id, is_asked, sets)
@@ -167,7 +173,7 @@ class Bench:
         """A step of the job from the source last seen for it."""
         seen = self.ledger.pipe.seen[step]
         known = self.memory.tasks.get(step)
-        if known is None or known[0] != seen:
+        if known is None or (known[0] is not seen and known[0] != seen):
             line = cell_source.parse_line(seen.options)
             transformed = self.shell.transform_cell(seen.source)
             task = self.task(line, seen.source, transformed, seen.cell_id, is_asked=False)
@@ -318,7 +324,11 @@ class Bench:
             self.ledger.record,
         )
 
-    def world(self, task: Task, outlook: Outlook) -> World:
+    def glance(self, site: Site) -> Glance:
+        """A look at a job's steps as they are at this moment."""
+        return self.memory.grounds.glance(self.space, site, self.settings.direction)
+
+    def world(self, task: Task, outlook: Outlook, packages: Packages = modules.stamps) -> World:
         """What a task's records are judged against."""
         now = outlook.site.layers
         at = now.place_of(task.step)
@@ -329,14 +339,16 @@ class Bench:
             lookup=outlook.lookup,
             joint=outlook.joint,
             mates=outlook.mates,
-            packages=modules.stamps,
+            packages=packages,
             files=lambda record: surroundings.judge_files(record, above, below),
             ambient={key: setting.digest for key, setting in settings.items()},
             plain=outlook.plain,
             set_by=lambda key: settings[key].step if key in settings else "",
         )
 
-    def verdict(self, task: Task, outlook: Outlook) -> Reason | tuple[Digest, Record]:
+    def verdict(
+        self, task: Task, outlook: Outlook, packages: Packages = modules.stamps
+    ) -> Reason | tuple[Digest, Record]:
         """The record to restore, or why the body runs."""
         line = task.line
         for kind, is_so in (
@@ -347,7 +359,7 @@ class Bench:
             if is_so:
                 return because(kind)
         first: Reason | None = None
-        world = self.world(task, outlook)
+        world = self.world(task, outlook, packages)
         for digest, record in self.ledger.candidates(task.step):
             reason = judge(record, world)
             if reason is None:

@@ -58,9 +58,10 @@ def next_stale(
 
     Those in `done` have been seen to.
     """
+    glance, pipe = bench.glance(site), bench.ledger.pipe
     for step in steps:
         head = bench.ledger.head(step)
-        if step in done or step not in bench.ledger.pipe.seen or (head and head.is_set):
+        if step in done or step not in pipe.seen or (head and head.is_set):
             continue
         task = bench.task_of(step)
         if task.line.setup:
@@ -71,11 +72,14 @@ def next_stale(
                 raise UsageError(str(reason), f"run {step} until it is done")
             if task.line.always:
                 continue
-        verdict = bench.verdict(task, bench.outlook(task, site))
-        pipe = bench.ledger.pipe
+        if step not in pipe.failed and glance.is_fresh(task, head):
+            continue
+        outlook = bench.outlook(task, site)
+        verdict = bench.verdict(task, outlook, glance.packages)
         is_in_force = step not in pipe.failed and not isinstance(verdict, Reason)
         if isinstance(verdict, Reason) or not (is_in_force and verdict[0] == pipe.heads.get(step)):
             return step, verdict
+        glance.note(task, verdict[1], outlook)
     return None
 
 

@@ -38,7 +38,14 @@ _CODE: Final = (
     *(types.GenericAlias, typing.TypeVar, typing.ParamSpec),
     *(type(functools.lru_cache(len)), type(__future__.annotations)),
 )
+_PARTS: Final = (
+    *(property, classmethod, staticmethod, functools.cached_property),
+    *(types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType),
+)
+"""Types of what classes are made of, beside functions."""
 _IN_PLACE: Final = (dict, list, set, bytearray)
+_SMALL: Final = 2**10
+"""Bytes of an immutable value up to which it is remembered, and so kept from being freed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +79,17 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-class _Bounded(io.RawIOBase):
+class _Bounded:
     """Bytes that are written, up to the bound."""
+
+    __slots__ = ("nbytes", "parts")
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
         self.nbytes = 0
 
-    def writable(self) -> bool:
-        return True
-
     def write(self, data: Any, /) -> int:
-        part = bytes(memoryview(data)[: BOUND + 1])
+        part = data if type(data) is bytes else bytes(memoryview(data)[: BOUND + 1])
         self.nbytes += len(part)
         if self.nbytes > BOUND:
             raise OverflowError
@@ -91,12 +97,34 @@ class _Bounded(io.RawIOBase):
         return len(part)
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a module or a class held when all of it was looked at.
+
+    While it holds the same objects under the same names, `settled` is what the immutable ones among
+    them give, and only the `classes` and those called `open` can have changed. `held` keeps the
+    others alive, so that no new object gets the id of one of them.
+    """
+
+    names: list[str]
+    ids: list[int]
+    settled: dict[str, object]
+    open: tuple[str, ...]
+    classes: tuple[tuple[str, type], ...]
+    held: tuple[object, ...]
+
+
 # The process has one set of modules: which of them are the project's, as far as they were looked
-# at, and what their globals were right after their import.
+# at, what they and their classes held then, and what their globals were right after their import.
 _looked_at: set[str] = set()
 _project: list[str] = []
+_looks: dict[str, _Look] = {}
 _born: dict[str, object] = {}
 _loaders: list[Callable[[Iterable[str]], None]] = []
+
+
+Taken = dict[int, tuple[object, bytes | None]]
+"""Objects with their bytes, by id, as they are at one moment."""
 
 
 def load_with(load: Callable[[Iterable[str]], None]) -> None:
@@ -108,10 +136,11 @@ def take() -> dict[str, object]:
     """The globals of the project's modules by `module.name`; costs nothing where there are none."""
     _look()
     found: dict[str, object] = {}
+    known: Taken = {}
     for name in _project:
         module = sys.modules.get(name)
         if isinstance(module, types.ModuleType):
-            found |= {f"{name}.{key}": taken for key, taken in _globals(module)}
+            _take_globals(name, module, found, known)
     return found
 
 
@@ -123,34 +152,99 @@ def _look() -> None:
         _looked_at.clear()
         _looked_at.update(sys.modules)
         _project[:] = dict.fromkeys(name for name in _project if name in sys.modules)
+        _looks.clear()
 
 
-def _globals(module: types.ModuleType) -> Iterable[tuple[str, object]]:
-    for key, value in list(vars(module).items()):
+def _take_globals(
+    name: str, module: types.ModuleType, found: dict[str, object], known: Taken
+) -> None:
+    """Add what a module holds that counts."""
+    now = vars(module).copy()
+    look = _looked(f"{name}.", now, _is_immutable)
+    found.update(look.settled)
+    for key in look.open:
+        value = now[key]
         if type(value) in _ATOMS:
-            if not key.startswith("__"):
-                yield key, value
-        elif not key.startswith("__") and not issubclass(type(value), _CODE):
-            data = _bytes_of(value)
-            if data is not None:
-                yield key, Pickled(data)
-        elif isinstance(value, type) and value.__module__ == module.__name__:
-            yield from _attributes(key, value)
+            found[f"{name}.{key}"] = value
+        elif not issubclass(type(value), _CODE):
+            _take_bytes(f"{name}.{key}", value, found, known)
+        elif issubclass(type(value), type) and value.__module__ == module.__name__:
+            _take_attributes(f"{name}.{key}:", value, found, known)
+    for key, owner in look.classes:
+        if owner.__module__ == module.__name__:
+            _take_attributes(f"{name}.{key}:", owner, found, known)
 
 
-def _attributes(name: str, owner: type) -> Iterable[tuple[str, object]]:
-    """What a class holds that its instances share and may change."""
+def _take_attributes(prefix: str, owner: type, found: dict[str, object], known: Taken) -> None:
+    """Add what a class holds that its instances share and may change."""
     if isinstance(owner, enum.EnumMeta):
         return
-    for key, value in list(vars(owner).items()):
-        if key.startswith("__"):
-            continue
+    now = vars(owner).copy()
+    look = _looked(prefix, now, _is_atom)
+    found.update(look.settled)
+    for key in look.open:
+        value = now[key]
         if type(value) in _ATOMS:
-            yield f"{name}:{key}", value
+            found[prefix + key] = value
         elif type(value) in _IN_PLACE:
-            data = _bytes_of(value)
-            if data is not None:
-                yield f"{name}:{key}", Pickled(data)
+            _take_bytes(prefix + key, value, found, known)
+
+
+def _is_code(value: object) -> bool:
+    return issubclass(type(value), _CODE) or type(value) in _PARTS
+
+
+def _looked(prefix: str, now: dict[str, Any], is_settled: Callable[[object], bool]) -> _Look:
+    """A look at what somebody holds: the last one, while they are the same objects. `is_settled`
+    tells which of them count and can never change."""
+    known, ids = _looks.get(prefix), list(map(id, now.values()))
+    if known is not None and known.ids == ids and known.names == list(now):
+        return known
+    settled: dict[str, object] = {}
+    classes = {key: value for key, value in now.items() if issubclass(type(value), type)}
+    is_open, held = [], []
+    for key, value in now.items():
+        counts_not = key.startswith("__") or _is_code(value)
+        if counts_not or (is_settled(value) and _is_taken(value, settled, prefix + key)):
+            held.append(value)
+        else:
+            is_open.append(key)
+    _looks[prefix] = _Look(
+        list(now), ids, settled, tuple(is_open), tuple(classes.items()), tuple(held)
+    )
+    return _looks[prefix]
+
+
+def _is_taken(value: object, settled: dict[str, object], key: str) -> bool:
+    """Whether an object is small enough to be held on to: then what it gives is taken once."""
+    if _is_atom(value):
+        if sys.getsizeof(value) > _SMALL:
+            return False
+        settled[key] = value
+        return True
+    data = _bytes_of(value)
+    if data is None or len(data) > _SMALL:
+        return False
+    settled[key] = Pickled(data)
+    return True
+
+
+def _is_atom(value: object) -> bool:
+    return type(value) in _ATOMS
+
+
+def _is_immutable(value: Any, depth: int = 3) -> bool:
+    if type(value) in (tuple, frozenset):
+        return depth > 0 and all(_is_immutable(item, depth - 1) for item in value)
+    return type(value) in _ATOMS
+
+
+def _take_bytes(key: str, value: object, found: dict[str, object], known: Taken) -> None:
+    if id(value) not in known:  # what modules import from each other they all hold
+        known[id(value)] = value, _bytes_of(value)
+    data = known[id(value)][1]
+    if data is not None:
+        found[key] = Pickled(data)
 
 
 def _bytes_of(value: object) -> bytes | None:
@@ -169,7 +263,7 @@ def note_born(names: Iterable[str]) -> None:
         if isinstance(module, types.ModuleType) and packages.is_project_module(module):
             for key in [key for key in _born if key.rpartition(".")[0] == name]:
                 del _born[key]
-            _born.update((f"{name}.{key}", taken) for key, taken in _globals(module))
+            _take_globals(name, module, _born, {})
 
 
 def born(key: str, default: object) -> object:

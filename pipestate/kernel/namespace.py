@@ -16,6 +16,7 @@ import functools
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -114,9 +115,9 @@ class Namespace:
         found: dict[int, str] = {}
         names = visible(self.ns) if now is None else now
         kinds = {kind for kind in set(map(type, names.values())) if may_be_own(kind)}
-        own = [(name, one) for name, one in names.items() if type(one) in kinds and is_own(one)]
-        for name, value in own:
-            if id(value) not in found or value.__name__ == name:
+        may_be = compress(names.items(), map(kinds.__contains__, map(type, names.values())))
+        for name, value in may_be if kinds else ():
+            if is_own(value) and (id(value) not in found or value.__name__ == name):
                 found[id(value)] = name
         for (name, digest), value in self.earlier.items():
             found.setdefault(id(value), f"{name}{EARLIER}{digest}")

@@ -21,6 +21,8 @@ from importlib import import_module
 from typing import Final
 
 _OWN: Final = __name__.partition(".")[0]
+_MAIN: Final = ("__main__", "__mp_main__")
+"""What the process runs, and the other name that `multiprocessing` gives to that."""
 
 
 def versions(modules: Iterable[str]) -> dict[str, str]:
@@ -39,7 +41,8 @@ def versions(modules: Iterable[str]) -> dict[str, str]:
 def is_project_module(name_or_module: str | types.ModuleType) -> bool:
     """Whether a module's code is the user's own: its file is neither installed nor Python's.
 
-    `__main__`, pipestate itself, and what is built in, frozen or not to be found are not.
+    `__main__` by either name, pipestate itself, and what is built in, frozen or not to be found
+    are not.
     """
     if isinstance(name_or_module, types.ModuleType):
         name, module = name_or_module.__name__, name_or_module
@@ -51,7 +54,7 @@ def is_project_module(name_or_module: str | types.ModuleType) -> bool:
         if not isinstance(loaded, types.ModuleType):
             return _is_project_place(_place_of_name(name.partition(".")[0]))
         module = loaded
-    if name == "__main__" or name.partition(".")[0] == _OWN:
+    if name in _MAIN or name.partition(".")[0] == _OWN:
         return False
     return _is_project_place(_place(module))
 
@@ -89,7 +92,7 @@ def _is_project_place(place: str) -> bool:
 
 def _place_of_name(root: str) -> str:
     """The place of a module that is not imported; not remembered, for it may be written yet."""
-    if root in ("", "__main__", _OWN) or root in sys.builtin_module_names:
+    if root in ("", *_MAIN, _OWN) or root in sys.builtin_module_names:
         return ""
     try:
         spec = importlib.util.find_spec(root)  # of a top-level name: imports nothing

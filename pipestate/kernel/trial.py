@@ -12,7 +12,9 @@ import io
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from itertools import compress, filterfalse, repeat
+from operator import is_not
+from typing import Any, Final
 
 from ..cell.lookers import DYNAMIC_NAMES
 from ..cell.names import Names, visible
@@ -131,9 +133,8 @@ def outcome(
     """
     space, task = trial.outlook.space, trial.task
     now = visible(space.ns)
-    rebound = {n for n, v in now.items() if n not in trial.objects or trial.objects[n] is not v}
-    bound = frozenset(rebound | (task.names.binds & now.keys()))
-    gone = frozenset((trial.objects.keys() | task.names.deletes) - now.keys())
+    bound = frozenset((*_rebound(trial.objects, now), *(task.names.binds & now.keys())))
+    gone = frozenset(filterfalse(now.__contains__, (*trial.objects, *task.names.deletes)))
     statements.note(task.names, space, bound)
     touched = {n for n in trial.placed.keys() & now.keys() if _is_changeable(trial, n)}
     lost = lost_digest(trial, files)
@@ -168,6 +169,15 @@ def outcome(
         if name != VALUE and _has_moved(trial, name, version)
     )
     return Outcome(tuple(kept), moved, bound, gone, _flaws(kept))
+
+
+def _rebound(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[str]:
+    """The names that have another object now, or have had none: of thousands, mostly one or two."""
+    objects = map(before.get, now, repeat(_NONE))
+    return compress(now, map(is_not, now.values(), objects))
+
+
+_NONE: Final = object()
 
 
 def _is_changeable(trial: Trial, name: str) -> bool:

@@ -11,8 +11,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from ..record import Meaning, Pipe, Run, no_record
+from . import lines
 
 _EXECUTED = ("ran", "failed", "set")
+
+LOOKED_AT: Final = frozenset({"heads", "seen"})
+"""The parts of which somebody asks what has moved."""
 
 KEPT: Final = 20
 """How many records of a step are at hand to be restored, where nobody says otherwise."""
@@ -35,11 +39,13 @@ def fold(pipe: Pipe, runs: Iterable[Run], *, keep: int = KEPT) -> Pipe:
 
 
 class Draft:
-    """The parts of the next pipe: `_changed` are those that differ, copied at the first change."""
+    """The parts of the next pipe: `_changed` are those that differ, copied at the first change, and
+    `_moved` the keys in which these may."""
 
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
         self._changed: dict[str, Any] = {}
+        self._moved: dict[str, set[str]] = {}
         # Steps that run for the first time stand at the end. Until somebody asks for the order,
         # they wait in `_last`, so that many of them cost no copy of it each.
         self._last: list[str] = []
@@ -48,6 +54,8 @@ class Draft:
     def pipe(self) -> Pipe:
         """The next pipe, which has the parts from then on: the draft is at its end."""
         self._order()
+        for name in LOOKED_AT & self._moved.keys():
+            lines.note(getattr(self._pipe, name), self._changed[name], self._moved[name])
         return dataclasses.replace(self._pipe, **self._changed)
 
     def take(self, run: Run, keep: int) -> None:
@@ -83,7 +91,9 @@ class Draft:
             for name, known in self.part("meanings").items()
         }
         self._update("meanings", doubtful)
-        self._changed.update(seen={}, imports={}, failed={})
+        for name in ("seen", "imports", "failed"):
+            self._changed[name] = {}
+            self._moved.pop(name, None)
 
     def _keep(self, run: Run, most: int) -> None:
         """Records before a forced run or a `set` come back only when somebody asks for them."""
@@ -166,6 +176,9 @@ class Draft:
             return
         if name not in self._changed:
             part = self._changed[name] = dict(part)
+            self._moved[name] = set()
+        if name in self._moved:
+            self._moved[name].update(news)
         for key, value in news.items():
             if value is None:
                 del part[key]

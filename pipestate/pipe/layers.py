@@ -246,7 +246,12 @@ def makers(
     changed = [step for step, mark in marks.items() if mark != known.marks.get(step)]
     if not changed:
         return known if known.order == order else replace(known, order=order)
-    place_of = {step: at for at, step in enumerate(order)}
+    few = len(changed) < 16  # then to look for them costs less than a table of all
+    place_of = (
+        {step: at for at, step in enumerate(order)}
+        if not few
+        else {step: order.index(step) for step in changed}
+    )
     now, places = dict(known.touches), dict(known.places)
     for step in changed:
         at = place_of[step]
