@@ -15,6 +15,7 @@ import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import filterfalse
 from typing import Any, Final
 
 from ..record import IMPORTED, AccessPath
@@ -98,9 +99,11 @@ def is_displayed(name: str) -> bool:
 
 def visible(ns: Mapping[Any, Any]) -> dict[str, Any]:
     """The user's own names and their objects, as they are now."""
-    # Most names of a long session are IPython's `_i1`, `_i2`, ...: each is judged once.
+    # Most names of a long session are IPython's `_i1`, `_i2`, ...: each is judged once, and this
+    # goes over all of them at each cell, so it does so in C.
     try:
-        found = {name: value for name, value in ns.items() if name not in _hidden}
+        names = list(filterfalse(_hidden.__contains__, ns))
+        found = dict(zip(names, map(ns.__getitem__, names), strict=True))
         if _shown.issuperset(found):
             return found
         "".join(found)  # tells at once whether all are strings
