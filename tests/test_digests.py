@@ -229,13 +229,27 @@ def test_a_bytearray_and_an_array_over_it_are_one() -> None:
     assert len({digest(value) for value in (one, other, apart)}) == 3
 
 
-def test_padding_between_fields_is_no_content() -> None:
-    """An aligned structure has bytes that belong to no field."""
-    kind = np.dtype([("a", "i1"), ("b", "f8")], align=True)
-    one, other = np.zeros(3, kind), np.zeros(3, kind)
-    other.view("u1")[:] = 255
-    other["a"], other["b"] = 0, 0
+LAYOUTS = {
+    "aligned": np.dtype([("a", "i1"), ("b", "f8")], align=True),
+    "odd": np.dtype({"names": "ab", "formats": ["i2", "S3"], "offsets": [5, 1], "itemsize": 11}),
+    "overlapping": np.dtype({"names": "ab", "formats": ["i4", "u1"], "offsets": [4, 5]}),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("step", [1, 2])
+def test_padding_between_fields_is_no_content(layout: str, step: int) -> None:
+    """A structure may have bytes that belong to no field; all others count."""
+    kind = LAYOUTS[layout]
+    one, other = np.zeros(6, kind)[::step], np.zeros(6, kind)[::step]
+    other.base.view("u1")[:] = 255
+    for name in "ab":
+        other[name] = one[name]
     assert digest(one) == digest(other)
+    for name in "ab":
+        changed = one.copy()
+        changed[name][-1] = 1
+        assert digest(changed) != digest(other.copy())
 
 
 def test_a_frame_is_its_columns_however_they_lie() -> None:

@@ -143,11 +143,10 @@ def walk_content(
     numpy = sys.modules["numpy"]
     dtype = array.dtype
     walk.emit(text(repr((dtype_text(dtype), array.shape))))
-    packed = _packed(dtype)
-    if packed is not None:
-        is_passing |= packed != dtype
-        array, dtype = array.astype(packed, copy=False), packed
-    if dtype.names is not None and packed is None:
+    gaps = _gaps(dtype)
+    if gaps and array.size:
+        array, is_passing = _without(gaps, array), True
+    if dtype.names is not None and gaps is None:
         fields = [numpy.ascontiguousarray(array[name]) for name in dtype.names]
         walk.push([_Field(field) for field in fields], parent=parent)
     elif dtype.hasobject or dtype.kind == "T":
@@ -161,17 +160,39 @@ def walk_content(
         walk.content(memoryview(flat), is_passing=is_passing)
 
 
-def _packed(dtype: Any) -> Any:
-    """A structure's type without what lies between its fields, which is whatever was there; None
-    for one whose fields are no plain numbers or bytes, and for no structure."""
+def _gaps(dtype: Any) -> list[slice] | None:
+    """What lies between the fields of a structure, which is whatever was there; None for one whose
+    fields are no plain numbers or bytes, and for no structure."""
     if dtype.names is None or dtype.hasobject:
         return None
-    fields = [(name, dtype[name]) for name in dtype.names]
+    fields = sorted(
+        ((dtype.fields[name][1], dtype[name]) for name in dtype.names), key=lambda field: field[0]
+    )
     if any(
         one.names is not None or one.subdtype is not None or one.kind == "T" for _, one in fields
     ):
         return None
-    return sys.modules["numpy"].dtype(fields)
+    gaps, at = [], 0
+    for start, one in [*fields, (dtype.itemsize, None)]:
+        if start > at:
+            gaps.append(slice(at, start))
+        at = max(at, start + (one.itemsize if one is not None else 0))
+    return gaps
+
+
+def _without(gaps: list[slice], array: Any) -> Any:
+    """The bytes of structures with nothing in the gaps: a copy, which costs a third of one without
+    the gaps."""
+    numpy, itemsize = sys.modules["numpy"], array.dtype.itemsize
+    found = numpy.ascontiguousarray(array).reshape(-1).view("u1").copy()
+    mask = numpy.full(itemsize, 0xFF, "u1")
+    for gap in gaps:
+        mask[gap] = 0
+    word = "u1" if itemsize % 8 else "u8"
+    words, mask = found.view(word).reshape(array.size, -1), mask.view(word)
+    for at in numpy.flatnonzero(mask != ~mask.dtype.type(0)):
+        words[:, at] &= mask[at]
+    return found
 
 
 class _Field:

@@ -123,15 +123,16 @@ class Blobs:
         view = flat(data)
         with told(self.path):
             sample = _sample(view) if view.nbytes >= BIG else b""
+            found: Digest | None = None
             if digest is None and (not sample or sample in self._samples):
-                digest = _digest(view)
+                digest = found = _digest(view)
             if digest is not None and self._stands(Blob(digest, view.nbytes)):
                 if self.durable:  # who wrote it may not have waited for the disk
                     self._sync(digest)
                 return Blob(digest, view.nbytes)
             if sample:
                 self._samples.add(sample)
-            return Blob(self._write(view, ready), view.nbytes)
+            return Blob(self._write(view, ready, found), view.nbytes)
 
     def map(self, blob: Blob) -> memoryview:
         """The bytes of a blob as writable memory; writing to it never reaches the file.
@@ -280,11 +281,16 @@ class Blobs:
         folders.sync(file)
         folders.sync(os.path.dirname(file))
 
-    def _write(self, view: memoryview, ready: Callable[[], None] | None) -> Digest:
+    def _write(
+        self, view: memoryview, ready: Callable[[], None] | None, found: Digest | None
+    ) -> Digest:
+        """Write a new file; `found` is the digest, where it was just taken of these very bytes."""
         temporary, fd = self._temporary()
         try:
             try:
-                name = _write_hashing(fd, view)
+                name = _write_hashing(fd, view) if found is None else found
+                if found is not None:
+                    _write_all(fd, view)
                 if self.durable:
                     os.fsync(fd)
                 if ready is not None:
