@@ -77,12 +77,12 @@ def _row_writer(item: _Writer | None, writers: list[_Writer | None]) -> _Writer 
 def _noun_writer(cls: type) -> _Writer:
     hints = typing.get_type_hints(cls)
     fields = [(name, default, _writer(hints[name])) for name, default in _defaults(cls)]
-    items = [operator.attrgetter(name) for name, *_ in fields]
+    get = operator.attrgetter(*(name for name, *_ in fields))
+    items = get if len(fields) > 1 else lambda noun: (get(noun),)
 
     def write(noun: Any) -> dict[str, Any]:
         found = {}
-        for get, (name, default, writer) in zip(items, fields, strict=True):
-            item = get(noun)
+        for item, (name, default, writer) in zip(items(noun), fields, strict=True):
             if item is not default and item != default:
                 found[name] = item if writer is None else writer(item)
         return found

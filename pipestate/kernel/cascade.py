@@ -59,8 +59,9 @@ def next_stale(
     Those in `done` have been seen to.
     """
     glance, pipe = bench.glance(site), bench.ledger.pipe
+    heads, record = pipe.heads, bench.ledger.record
     for step in steps:
-        head = bench.ledger.head(step)
+        head = record(heads[step]) if step in heads else None
         if step in done or step not in pipe.seen or (head and head.is_set):
             continue
         task = bench.task_of(step)
