@@ -71,6 +71,16 @@ def test_a_run_is_a_table_from_its_json() -> None:
     ]
 
 
+def test_the_pages_show_the_figures_that_are_kept() -> None:
+    """All of them on their own page, those that have a goal in the README."""
+    docs = Path(__file__).parent.parent / "docs"
+    told = json.loads((docs / "benchmarks.json").read_text(encoding="utf-8"))
+    assert table.markdown(told) in (docs / "benchmarks.md").read_text(encoding="utf-8")
+    (goals,) = table.goals(picture.rows_of(told))
+    assert goals in (docs.parent / "README.md").read_text(encoding="utf-8")
+    assert not told["small"]
+
+
 @pytest.mark.parametrize("ending", ["svg", "png"])
 def test_a_run_is_drawn_again_from_its_json(tmp_path: Path, ending: str) -> None:
     """Bars in one file and lines in another, from the same rows."""
