@@ -97,6 +97,19 @@ def test_a_job_is_a_mutable_mapping(say):
     ]
 
 
+def test_a_class_of_a_module_that_nobody_has_loaded_yet_stays_that_class(say):
+    """numpy loads `numpy.rec` when it is asked for; to copy its classes would break them."""
+    pytest.importorskip("numpy")
+    out = say(
+        "import sys, numpy as np, pipestate as pip\n"
+        "a = np.array([(1, 2.0)], [('a', 'u1'), ('b', 'f8')]).view(np.recarray)\n"
+        "pip.write('j', {'a': a, 'cls': np.recarray})\n"
+        "found = pip.read('j')\n"
+        "print(type(found['a']) is found['cls'] is np.recarray, found['a']['a'], found['a'].b)"
+    )
+    assert out == "True [1] [2.]"
+
+
 def test_a_value_that_cannot_be_kept_changes_nothing(say):
     """One line names its type."""
     out = say(

@@ -12,13 +12,13 @@ import sys
 import types
 from typing import Any
 
-from . import rebuild
+from . import origins, rebuild
 
 
 def is_importable(obj: Any) -> bool:
     """Whether a function is what its module has under its name."""
     name = getattr(obj, "__module__", None)
-    module = sys.modules.get(name or "")
+    module = origins.module_named(name)
     if module is None or name == "__main__":
         return False
     found: Any = module

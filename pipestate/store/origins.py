@@ -8,6 +8,7 @@ else) is told by its content. pipestate itself counts as installed, wherever it 
 from __future__ import annotations
 
 import functools
+import importlib
 import sys
 import sysconfig
 from pathlib import Path
@@ -44,10 +45,31 @@ def _library_folders() -> tuple[Path, ...]:
     return tuple(found | {folder.resolve() for folder in found})
 
 
+def module_named(name: str | None) -> ModuleType | None:
+    """The module that a class or function says it is from.
+
+    Some libraries load parts of themselves only when somebody asks (`numpy.rec`): where such a part
+    is named, it is loaded, as pickle does.
+    """
+    found = sys.modules.get(name) if name else None
+    if found is None and name and "." in name and name not in _missing:
+        root = sys.modules.get(name.partition(".")[0])
+        file = getattr(root, "__file__", None)
+        if isinstance(file, str) and is_installed(file):
+            try:
+                found = importlib.import_module(name)
+            except Exception:  # noqa: BLE001 - there is no such part, or it does not load here
+                _missing.add(name)
+    return found if isinstance(found, ModuleType) else None
+
+
+_missing: set[str] = set()
+
+
 def importable(obj: object, module: str | None, qualname: str | None) -> bool:
     """Whether `module.qualname` is this very object, so that a name is enough to find it again."""
-    found: object = sys.modules.get(module) if module else None
-    if not isinstance(found, ModuleType) or not qualname:
+    found: object = module_named(module)
+    if found is None or not qualname:
         return False
     for part in qualname.split("."):
         # A module may answer any name (`__getattr__`); the identity below is what counts.

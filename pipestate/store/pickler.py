@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import cloudpickle
 
-from . import functions, memory, rebuild, reductions
+from . import functions, memory, origins, rebuild, reductions
 from .memory import Census, Holder, Region
 
 SMALL: Final = 4096
@@ -125,6 +125,7 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no t
     # --- code ---
 
     def _class(self, cls: type) -> Any:
+        origins.module_named(cls.__module__)  # cloudpickle copies a class whose module is not there
         made = super().reducer_override(cls)
         if made is NotImplemented or len(made) < 6:
             return made
