@@ -56,13 +56,10 @@ class AccessPath:
     parts: tuple[tuple[str, Key], ...] = ()
 
     def __str__(self) -> str:
-        return (
-            self.name
-            if not self.parts
-            else self.name
-            + "".join(
-                f".{key!s}" if kind == "attr" else f"[{_quoted(key)}]" for kind, key in self.parts
-            )
+        if not self.parts:  # most are whole names, and there are many
+            return self.name
+        return self.name + "".join(
+            f".{key!s}" if kind == "attr" else f"[{_quoted(key)}]" for kind, key in self.parts
         )
 
     @property

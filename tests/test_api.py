@@ -110,6 +110,24 @@ def test_a_class_of_a_module_that_nobody_has_loaded_yet_stays_that_class(say):
     assert out == "True [1] [2.]"
 
 
+def test_threads_may_share_a_job(say):
+    """Each run counts once, whichever thread hears of it first."""
+    out = say(
+        "import sys, threading, pipestate\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "job = pipestate.Job('j')\n"
+        "def work(name):\n"
+        "    for value in range(40):\n"
+        "        job[name] = value\n"
+        "        assert name in job and job[name] == value and len(job)\n"
+        "threads = [threading.Thread(target=work, args=(f's{n}',)) for n in range(6)]\n"
+        "for one in threads: one.start()\n"
+        "for one in threads: one.join()\n"
+        "print([{s.runs for s in each.status()} for each in (job, pipestate.Job('j'))])"
+    )
+    assert out == "[{40}, {40}]"
+
+
 def test_a_value_that_cannot_be_kept_changes_nothing(say):
     """One line names its type."""
     out = say(

@@ -7,6 +7,7 @@ for the pipe. Pure: the pipes that were given out are never changed.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 
 from ..record import Digest, Pipe, Run
@@ -21,26 +22,30 @@ class Folding:
 
         add ─── a run waits ─── _Stretch.draft takes it ─── pipe, when asked for
 
-    What counts is that a run waits, which is one step: an interrupt may come at any other.
+    What counts is that a run waits, which is one step: an interrupt may come at any other. Threads
+    may share it, and each may bring runs that another has brought already.
     """
 
-    __slots__ = ("_stretch",)
+    __slots__ = ("_lock", "_stretch")
 
     def __init__(self, pipe: Pipe) -> None:
         self._stretch = _Stretch(pipe)
+        self._lock = threading.RLock()
 
     @property
     def number(self) -> int:
         """The number of the last run."""
-        waiting, pipe = self._stretch.waiting, self._stretch.pipe
-        return waiting[-1][0].number if waiting else pipe.number
+        with self._lock:
+            waiting, pipe = self._stretch.waiting, self._stretch.pipe
+            return waiting[-1][0].number if waiting else pipe.number
 
     def add(self, runs: Iterable[Run], *, keep: int) -> None:
         """Take runs that follow. `keep` is how many records of a step are at hand afterwards."""
-        waiting, pipe = self._stretch.waiting, self._stretch.pipe
-        waiting.extend([(run, keep) for run in runs])
-        if len(waiting) > _ROOM + len(pipe.heads):
-            self.pipe()
+        with self._lock:
+            last, stretch = self.number, self._stretch
+            stretch.waiting.extend([(run, keep) for run in runs if run.number > last])
+            if len(stretch.waiting) > _ROOM + len(stretch.pipe.heads):
+                self.pipe()
 
     def after(self, runs: Iterable[Run], *, keep: int) -> Pipe:
         """The pipe as it would be after these, which are not taken."""
@@ -48,23 +53,27 @@ class Folding:
 
     def go_on(self, pipe: Pipe) -> None:
         """Start again from a pipe."""
-        self._stretch = _Stretch(pipe)
+        with self._lock:
+            self._stretch = _Stretch(pipe)
 
     def pipe(self) -> Pipe:
         """The job as a pipe."""
-        if self._stretch.waiting:
-            self._stretch = _Stretch(self._stretch.end())
-        return self._stretch.pipe
+        with self._lock:
+            if self._stretch.waiting:
+                self._stretch = _Stretch(self._stretch.end())
+            return self._stretch.pipe
 
     def head(self, step: str) -> Digest | None:
         """The record in force for a step."""
-        head: Digest | None = self._stretch.draft().part("heads").get(step)
-        return head
+        with self._lock:
+            head: Digest | None = self._stretch.draft().part("heads").get(step)
+            return head
 
     @property
     def steps(self) -> int:
         """How many steps have a record in force."""
-        return len(self._stretch.draft().part("heads"))
+        with self._lock:
+            return len(self._stretch.draft().part("heads"))
 
 
 class _Stretch:

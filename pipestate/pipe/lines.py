@@ -50,7 +50,7 @@ def differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The keys that have another value now, or are new, or gone."""
     if then is now:
         return []
-    for one, other, keys in _noted:
+    for one, other, keys in tuple(_noted):  # another thread may note one meanwhile
         if one is then and other is now:
             return [key for key in keys if then.get(key) != now.get(key)]
     # Nearly all are the very objects that they were, and none is None.
