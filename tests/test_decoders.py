@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -233,8 +234,8 @@ def test_a_store_with_any_bytes_in_a_row_is_read_or_refused(whole, data):
             payload = rows.get(key) or b""
             draws = st.binary(max_size=80) | harmed(payload)
             draws |= grafted(payload) if payload[:1] in (b"{", b"[") else st.nothing()
-            with rows.transaction():
-                rows.set(key, data.draw(draws), data.draw(st.just(b"") | st.just(b"h" * HEAD)))
+            heads = st.just(b"") | st.just(b"h" * HEAD)
+            rows.transact(partial(rows.set, key, data.draw(draws), data.draw(heads)))
         rows.close()
         use(whole)
     finally:
@@ -266,8 +267,9 @@ def test_a_row_of_a_job_with_any_numbers_ends(tmp_path, numbers):
     store = open_store(tmp_path / "store")
     pipes = [commit(store, b"%d" % number)[0] for number in range(3)]
     store.index.trim("j", pipes[0], pipes[2])
-    with store.index.rows.transaction():
-        store.index.rows.set("job/j", b"".join(n.to_bytes(8, "little") for n in numbers))
+    store.index.rows.transact(
+        partial(store.index.rows.set, "job/j", b"".join(n.to_bytes(8, "little") for n in numbers))
+    )
     store.close()
     use(store.path)
     job = Job("j", store=store.path)

@@ -368,12 +368,11 @@ def test_a_commit_that_fails_midway_leaves_nothing(store):
     for error in (KeyboardInterrupt, ZeroDivisionError):
 
         def half(error: type[BaseException] = error) -> None:
-            with store.index.rows.transaction():
-                store.index.rows.set("blob/" + "1" * 40, b"half")
-                raise error
+            store.index.rows.set("blob/" + "1" * 40, b"half")
+            raise error
 
         with pytest.raises(error):
-            half()
+            store.index.rows.transact(half)
     assert raw_rows(store) == rows
     assert commit(store, b"b")[0].number == 2
 

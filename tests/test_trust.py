@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -73,8 +74,7 @@ def unsigned(store: Store, prefix: str = "") -> None:
     rows = store.index.rows
     for key in rows.keys(prefix):
         payload = rows.get(key)
-        with rows.transaction():
-            rows.set(key, payload or b"")
+        rows.transact(partial(rows.set, key, payload or b""))
     store.close()
 
 
@@ -83,8 +83,9 @@ def forged(store: Store) -> None:
     rows = store.index.rows
     for key in [key for key in rows.keys("") if key.partition("/")[0] in ("run", "record")]:
         row = rows.row(key)
-        with rows.transaction():
-            rows.set(key, row.payload, row.head[:32] + bytes(len(row.head) - 32))
+        rows.transact(
+            partial(rows.set, key, row.payload, row.head[:32] + bytes(len(row.head) - 32))
+        )
     store.close()
 
 
@@ -191,8 +192,9 @@ def test_missing_trust_is_a_trust_error_at_every_door(room, stranger):
             look()
     pipestate.set("j", "a", 1)
     store = open_store(room / "store")
-    with store.index.rows.transaction():
-        store.index.rows.delete(f"record/{store.index.run('j', 2).record}")
+    store.index.rows.transact(
+        partial(store.index.rows.delete, f"record/{store.index.run('j', 2).record}")
+    )
     for look in (lambda: pipestate.get("j", "a"), lambda: Job("j").names["a"]):
         with pytest.raises(DamageError, match="missing"):
             look()
@@ -313,8 +315,7 @@ def test_trimming_a_log_signs_nothing_of_a_strangers_that_could_run(room, strang
 def resealed(store: Store, key: str, change) -> None:
     """Another payload under the head that was there, with a seal that is right."""
     row = store.index.rows.row(key)
-    with store.index.rows.transaction():
-        store.index.rows.set(key, change(row.payload), row.head)
+    store.index.rows.transact(partial(store.index.rows.set, key, change(row.payload), row.head))
     store.close()
 
 
@@ -336,8 +337,9 @@ def test_a_run_of_one_job_is_none_of_another(room):
     store = open_store(room / "store")
     rows = store.index.rows
     row = rows.row("run/k/000000000001")
-    with rows.transaction():
-        rows.set("run/j/000000000001", row.payload.replace(b'"k"', b'"j"'), row.head)
+    rows.transact(
+        partial(rows.set, "run/j/000000000001", row.payload.replace(b'"k"', b'"j"'), row.head)
+    )
     store.close()
     with pytest.raises(StoreError):
         Job("j").names["a"]
@@ -355,8 +357,9 @@ def test_a_planted_stamp_does_not_hide_a_changed_file(room):
     now = file.stat()
     stamp = struct.pack("<qqqQ", now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino)
     for proof in (b"", b"p" * 16):
-        with store.index.rows.transaction():
-            store.index.rows.set(f"stamp/{blob.digest}", proof + stamp)
+        store.index.rows.transact(
+            partial(store.index.rows.set, f"stamp/{blob.digest}", proof + stamp)
+        )
         with pytest.raises(StoreError):
             open_store(room / "store").map(blob)
     store.close()
@@ -394,8 +397,7 @@ def test_nothing_of_a_stranger_runs_in_a_notebook(nb, cwd, is_signed):
         store = open_store(cwd / ".pipestate")
         key = "run/j/000000000003"
         for one in (key, f"record/{store.index.run('j', 3).record}"):
-            with store.index.rows.transaction():
-                store.index.rows.set(one, store.index.rows.get(one))
+            store.index.rows.transact(partial(store.index.rows.set, one, store.index.rows.get(one)))
         store.close()
     nb.kill()
     nb.load("j")

@@ -1,6 +1,6 @@
 """The database that the rows are in, as diskcache keeps it: SQLite in WAL mode, nothing unpickled.
 
-`rows` and this are the only modules that know diskcache.
+This is the only module that knows diskcache.
 """
 
 from __future__ import annotations
@@ -138,6 +138,24 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         looks before it writes, and in several statements."""
         now, raw = time.time(), diskcache.core.MODE_RAW
         self._con.executemany(_PUT, ((key, now, now, raw, value) for key, value in rows))
+
+    def begin(self) -> None:
+        """Begin a transaction. Cache's own is a context manager, and one that an interrupt has left
+        half entered rolls back whenever the collector finds it."""
+        self._con.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """End the transaction: all of it is there."""
+        self._con.execute("COMMIT")
+
+    def roll_back(self) -> None:
+        """End the transaction, where one is open: nothing of it is there."""
+        if self._con.in_transaction:
+            self._con.execute("ROLLBACK")
+
+    def delete(self, key: str) -> None:
+        """Remove a row, if it is there; inside a transaction."""
+        self._con.execute("DELETE FROM Cache WHERE key = ? AND raw = 1", (key,))
 
     def mark(self) -> tuple[int, int]:
         """The number of this thread's connection, and SQLite's of what others have committed since

@@ -126,7 +126,7 @@ class Index:
 
     `prepare` is called before each commit: it makes the store's folder, or refuses a newer one.
 
-    commit -> Rows.transaction -> _advance
+    commit -> Rows.transact -> _advance
     tail -> job, snapshot, base, runs
     judged -> record, Trust.flaw
     """
@@ -369,7 +369,8 @@ class Index:
         stamps = {digest: self._proved(digest, stamp) for digest, stamp in stamps.items()}
         self.prepare()
         self.rows.make()
-        with self.rows.transaction():
+
+        def write() -> Mark:
             row = self.standing(job)
             if row.last != expected:
                 raise Moved(job, row.last)
@@ -384,6 +385,8 @@ class Index:
             grown = row.grown + sum(len(data) for _, data in rows)
             self._advance(job, row._replace(last=expected + len(runs), grown=grown), pipe)
             return self.mark()
+
+        return self.rows.transact(write)
 
     def _check_named(self, runs: Sequence[Run], records: Mapping[Digest, bytes]) -> None:
         """A record may have been swept between the look at it and the commit that restores it."""
@@ -408,8 +411,7 @@ class Index:
         with contextlib.suppress(StoreError):
             proved = self._proved(digest, stamp)
             if len(proved) > len(stamp):
-                with self.rows.transaction():
-                    self.rows.set(f"stamp/{digest}", proved)
+                self.rows.transact(lambda: self.rows.set(f"stamp/{digest}", proved))
 
     def _proved(self, digest: Digest, stamp: bytes) -> bytes:
         return self.trust.prove(f"stamp/{digest}", stamp) + stamp
@@ -420,7 +422,8 @@ class Index:
 
         `pipe` is the job as it stands; raises Moved when it has moved on since.
         """
-        with self.rows.transaction():
+
+        def write() -> None:
             row = self.job(job)
             if row.last != pipe.number:
                 raise Moved(job, row.last)
@@ -431,11 +434,14 @@ class Index:
             self._set_pipe(_key("base", job), base.to_bytes())
             self._advance(job, row._replace(first=base.number + 1), pipe, now=True)
 
+        self.rows.transact(write)
+
     def drop_job(self, job: str) -> None:
         """Forget a job and its runs. Nothing happens when there is none."""
         if job not in self.jobs():
             return
-        with self.rows.transaction():
+
+        def write() -> None:
             row = self.job(job)
             for number in range(row.first, row.last + 1):
                 self.rows.delete(_run_key(job, number))
@@ -445,6 +451,8 @@ class Index:
             self.rows.set(_key("job", job), _JOB.pack(*gone))
             self._set_pipe(_key("base", job), Pipe(job, gone.last).to_bytes())
             self._list([one for one in self.jobs() if one != job])
+
+        self.rows.transact(write)
 
     def close(self) -> None:
         """Let go of the database; the next use opens it again."""

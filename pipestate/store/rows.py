@@ -17,12 +17,11 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
-import diskcache
 from blake3 import blake3
 
 from ..errors import DamageError, FormatError, StoreError
@@ -59,7 +58,7 @@ class Rows:
     deleted or replaced under it, it goes by what is there now.
 
     get -> _asked -> _cache -> _connect
-    transaction -> set, delete (only inside of it)
+    transact -> set, delete (only inside of it)
     """
 
     path: Path
@@ -151,62 +150,57 @@ class Rows:
         """Remove a row, in a transaction, if it is there."""
         self._writing().delete(key)
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """All that is set in the block is visible at its end, or, after any error, none of it.
+    def transact(self, write: Callable[[], T]) -> T:
+        """What `write` gives. All that it sets is visible when it ends, or, after any error, none.
 
-        Holds off every other writer of the store. Raises StoreError; blocks are not nested.
+        Holds off every other writer of the store. Raises StoreError, and RuntimeError in another
+        transaction. It is no context manager: an interrupt on the way into a block, or out of it,
+        would leave the transaction open behind everybody's back.
         """
         with self._lock, told(self.path):
-            is_frozen = isinstance(self._open.get("cache"), Frozen)  # it says when to look again
-            if self._open.get("is_closed") and not is_frozen:
-                self.close()  # the disk was read-only when it was opened, and it would stay so
-            cache = self._cache()
-            if cache is None:
-                raise StoreError(f"there is no store at {self.path}")
-            if isinstance(cache, Frozen):
-                raise read_only(self.path)
-            if self.is_writing:
-                raise RuntimeError("a transaction inside a transaction")
-            begun: list[Any] = []
+            cache = self._writable()
             try:
                 if self.durable:
                     cache.reset("sqlite_synchronous", 2, update=False)
-                with self._begun(cache, begun):
-                    self._open["writing"] = True
-                    self._open["count"] = self._open.get("count", 0) + 1
-                    yield
-            except StoreError:
-                raise
-            except BaseException:
-                # A COMMIT that failed, or an interrupt on the way in, leaves a transaction open,
-                # and the next one would then be no transaction: closing rolls it back. What
-                # diskcache has begun is ended first: later it would complain of a closed database.
+                self._begin(cache)
+                self._open["writing"] = True
+                self._open["count"] = self._open.get("count", 0) + 1
+                answer = write()
+                cache.commit()
+            except BaseException as error:
                 with contextlib.suppress(sqlite3.Error):
-                    for one in begun:
-                        one.gen.close()
-                self.close()
+                    cache.roll_back()
+                if not isinstance(error, StoreError):
+                    self.close()  # a COMMIT that failed may leave it unable to begin another
                 raise
             finally:
                 self._open.pop("writing", None)
+            return answer
 
-    def _begun(self, cache: Any, begun: list[Any]) -> contextlib.ExitStack:
-        """A transaction that has begun, once no other process is in one; it is noted in `begun`."""
-        stack = contextlib.ExitStack()
+    def _writable(self) -> Database:
+        is_frozen = isinstance(self._open.get("cache"), Frozen)  # it says when to look again
+        if self._open.get("is_closed") and not is_frozen:
+            self.close()  # the disk was read-only when it was opened, and it would stay so
+        cache = self._cache()
+        if cache is None:
+            raise StoreError(f"there is no store at {self.path}")
+        if isinstance(cache, Frozen):
+            raise read_only(self.path)
+        if self.is_writing:
+            raise RuntimeError("a transaction inside a transaction")
+        return cache
+
+    def _begin(self, cache: Database) -> None:
+        """Begin a transaction once no other process is in one."""
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
             try:
-                begun[:] = [cache.transact()]
-                stack.enter_context(begun[0])
-            except diskcache.Timeout as error:
-                # diskcache says Timeout whatever kept a transaction from beginning.
-                reason = error.__context__
-                if not isinstance(reason, sqlite3.Error) or "locked" not in str(reason):
-                    raise reason or error from error
+                return cache.begin()
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
                 if time.monotonic() > deadline:
                     raise busy(self.path) from error
-            else:
-                return stack
 
     @property
     def is_writing(self) -> bool:
@@ -229,10 +223,11 @@ class Rows:
         if cache is not None:
             cache.close()
 
-    def _writing(self) -> Any:
+    def _writing(self) -> Database:
         if not self.is_writing:
             raise RuntimeError("rows are written in a transaction")
-        return self._open["cache"]
+        cache: Database = self._open["cache"]
+        return cache
 
     def _cache(self) -> Database | None:
         try:

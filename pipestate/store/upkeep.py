@@ -48,7 +48,8 @@ def sweep(
     index = store.index
     if not index.rows.is_there:
         return Swept()
-    with index.rows.transaction():
+
+    def remove() -> Swept:
         records = wanted_records(index) if wanted is None else wanted()
         keep = {blob.digest for one in records for blob in _blobs_of(index, one)}
         dead = [one for one in _suffixes(index, "record") if one not in records]
@@ -60,7 +61,9 @@ def sweep(
                 for name in names:
                     index.rows.delete(f"{kind}/{name}")
         count, freed = store.blobs.sweep(keep, dry_run=dry_run)
-    return Swept(len(dead), len(rows) + count, nbytes + freed)
+        return Swept(len(dead), len(rows) + count, nbytes + freed)
+
+    return index.rows.transact(remove)
 
 
 def size(store: Store) -> int:

@@ -96,8 +96,7 @@ def rows(path: Path) -> list[Callable[[bytes], object]]:
         key = keys[data[0] % len(keys)] if data else keys[0]
         known = Rows(path / "index")
         head = b"h" * HEAD if data[:1] >= b"\x80" else b""
-        with known.transaction():
-            known.set(key, data[1:], head)
+        known.transact(lambda: known.set(key, data[1:], head))
         known.close()
         try:
             use(path)
