@@ -8,6 +8,7 @@ their source, into a module of the job.
 from __future__ import annotations
 
 import contextlib
+import threading
 import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
@@ -81,6 +82,7 @@ class Job(MutableMapping[str, Any]):
         self._ledger = ledger
         self._module = types.ModuleType(f"pipestate job {name}")
         self._held: dict[str, Digest] = {}
+        self._lock = threading.RLock()  # held while a definition is run: there is one of a version
         self._told: tuple[Pipe, list[StepStatus]] | None = None
 
     def __repr__(self) -> str:
@@ -305,23 +307,25 @@ class Job(MutableMapping[str, Any]):
 
     def _needed(self, name: str, digest: Digest) -> Any:
         """A definition that a value needs, as it was when the value was kept."""
-        known = self._meant(name)
-        if digest and (known is None or known.names[name] != digest):
-            earlier = self._ledger.definition(name, digest)
-            if earlier is not None:
-                return self._load(earlier)[name]
-        return self._need(name)
+        with self._lock:
+            known = self._meant(name)
+            if digest and (known is None or known.names[name] != digest):
+                earlier = self._ledger.definition(name, digest)
+                if earlier is not None:
+                    return self._load(earlier)[name]
+            return self._need(name)
 
     def _need(self, name: str) -> Any:
         """What a name means, one object for one version: other values refer to it by its name."""
         space = vars(self._module)
-        version = self._meant(name)
-        if version is None:
-            raise StoreError(f"`{name}`, which a kept value needs, is not in the store")
-        if self._held.get(name) != version.digest or name not in space:
-            self._held[name] = version.digest
-            space[name] = self._load_meant(name, version)
-        return space[name]
+        with self._lock:
+            version = self._meant(name)
+            if version is None:
+                raise StoreError(f"`{name}`, which a kept value needs, is not in the store")
+            if self._held.get(name) != version.digest or name not in space:
+                self._held[name] = version.digest
+                space[name] = self._load_meant(name, version)
+            return space[name]
 
     def _meant(self, name: str) -> Version | None:
         meaning = self._ledger.pipe.meanings.get(name)

@@ -24,7 +24,10 @@ Make = Callable[[Digest | None], Run]
 
 @dataclass(slots=True)
 class Ledger:
-    """The runs of one job, and its state after them."""
+    """The runs of one job, and its state after them; threads may share it.
+
+    What the fold, the mark and the news say belongs together: they change under the store's lock.
+    """
 
     store: Store
     job: str
@@ -53,7 +56,8 @@ class Ledger:
     @property
     def pipe(self) -> Pipe:
         """The job as it stands. Costs a copy of what was changed since somebody asked last."""
-        return self._folding.pipe()
+        with self.store.index.lock:
+            return self._folding.pipe()
 
     def _fold(self, pipe: Pipe, runs: Sequence[Run]) -> None:
         self._folding = Folding(history.fold(pipe, runs, keep=self.keep_runs) if runs else pipe)
@@ -63,6 +67,10 @@ class Ledger:
 
         Where the store was deleted or replaced, what was known of it is forgotten: `is_anew`.
         """
+        with self.store.index.lock:
+            self._look()
+
+    def _look(self) -> None:
         stands = self.store.identity()
         is_other = stands is not None and stands != self.stood
         if is_other and self._folding.number:
@@ -110,15 +118,17 @@ class Ledger:
 
     def reread(self) -> None:
         """Forget what is remembered of the store, for some of it was removed: fold it anew."""
-        self.refresh()
-        self.records.clear()
-        known = self.pipe
-        self._fold(*salvage.tail(self.store.index, self.job))
-        self._note_jump(known)
+        with self.store.index.lock:
+            self._look()
+            self.records.clear()
+            known = self.pipe
+            self._fold(*salvage.tail(self.store.index, self.job))
+            self._note_jump(known)
 
     def take_news(self) -> list[Run]:
         """The runs of others that were taken up since the last call, here or while committing."""
-        news, self.news = self.news, []
+        with self.store.index.lock:
+            news, self.news = self.news, []
         return news
 
     def record(self, digest: Digest) -> Record:
@@ -140,9 +150,10 @@ class Ledger:
     def _hold(self, digest: Digest, record: Record) -> None:
         """Remember a record; the oldest are forgotten, lest a server that never ends grow with all
         that it ever set."""
-        self.records[digest] = record
-        if len(self.records) > 1000 + (1 + self.keep_runs) * self.steps:
-            del self.records[next(iter(self.records))]
+        with self.store.index.lock:
+            self.records[digest] = record
+            if len(self.records) > 1000 + (1 + self.keep_runs) * self.steps:
+                del self.records[next(iter(self.records))]
 
     def runs(self) -> list[Run]:
         """The kept runs of the job, as far as they can be read."""
@@ -160,12 +171,14 @@ class Ledger:
 
     def head_of(self, step: str) -> Digest | None:
         """The digest of the record in force for a step; asking costs the same in every job."""
-        return self._folding.head(step)
+        with self.store.index.lock:
+            return self._folding.head(step)
 
     @property
     def steps(self) -> int:
         """How many steps have a record in force."""
-        return self._folding.steps
+        with self.store.index.lock:
+            return self._folding.steps
 
     def batch(self) -> Batch:
         """A unit of work: blobs are put into it, `commit` makes them visible together."""
@@ -196,9 +209,18 @@ class Ledger:
         batch = batch or self.batch()
         kept = [batch.record(record) if record is not None else None for _, record in entries]
         made = [make(digest) for (make, _), digest in zip(entries, kept, strict=True)]
+        with self.store.index.lock:
+            runs = self._add(made, kept, batch)
+            for digest, (_, record) in zip(kept, entries, strict=True):
+                if digest is not None and record is not None:
+                    self._hold(digest, record)
+        return runs
+
+    def _add(self, made: list[Run], kept: list[Digest | None], batch: Batch) -> list[Run]:
+        """Commit runs, after whatever others have added by then, and take them up."""
         while True:
             if self.store.identity() not in (None, self.stood):
-                self.refresh()
+                self._look()
             if self.is_anew:
                 both = zip(made, kept, strict=True)
                 made = [_here(run, digest, self.pipe) for run, digest in both]
@@ -210,15 +232,12 @@ class Ledger:
             try:
                 mark = batch.commit(*runs, pipe=after)
             except Moved:
-                self.refresh()
+                self._look()
                 continue
             if not self.stood:  # it has just been made
                 self.stood = self.store.identity() or ()
             after.stand()
             self.mark = mark  # last: after an interrupt in between, the runs are looked for
-            for digest, (_, record) in zip(kept, entries, strict=True):
-                if digest is not None and record is not None:
-                    self._hold(digest, record)
             return runs
 
     def definition(self, name: str, digest: Digest) -> Version | None:

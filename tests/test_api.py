@@ -111,7 +111,7 @@ def test_a_class_of_a_module_that_nobody_has_loaded_yet_stays_that_class(say):
 
 
 def test_threads_may_share_a_job(say):
-    """Each run counts once, whichever thread hears of it first."""
+    """Each run counts once, whichever thread hears of it first, and each reads what it has set."""
     out = say(
         "import sys, threading, pipestate\n"
         "sys.setswitchinterval(1e-6)\n"
@@ -119,7 +119,7 @@ def test_threads_may_share_a_job(say):
         "def work(name):\n"
         "    for value in range(40):\n"
         "        job[name] = value\n"
-        "        name in job, len(job)\n"
+        "        assert name in job and job[name] == value and len(job)\n"
         "threads = [threading.Thread(target=work, args=(f's{n}',)) for n in range(6)]\n"
         "for one in threads: one.start()\n"
         "for one in threads: one.join()\n"

@@ -7,7 +7,6 @@ for the pipe. Pure: the pipes that were given out are never changed.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 
 from ..record import Digest, Pipe, Run
@@ -22,30 +21,26 @@ class Folding:
 
         add ─── a run waits ─── _Stretch.draft takes it ─── pipe, when asked for
 
-    What counts is that a run waits, which is one step: an interrupt may come at any other. Threads
-    may share it, and each may bring runs that another has brought already.
+    What counts is that a run waits, which is one step: an interrupt may come at any other.
     """
 
-    __slots__ = ("_lock", "_stretch")
+    __slots__ = ("_stretch",)
 
     def __init__(self, pipe: Pipe) -> None:
         self._stretch = _Stretch(pipe)
-        self._lock = threading.RLock()
 
     @property
     def number(self) -> int:
         """The number of the last run."""
-        with self._lock:
-            waiting, pipe = self._stretch.waiting, self._stretch.pipe
-            return waiting[-1][0].number if waiting else pipe.number
+        waiting, pipe = self._stretch.waiting, self._stretch.pipe
+        return waiting[-1][0].number if waiting else pipe.number
 
     def add(self, runs: Iterable[Run], *, keep: int) -> None:
         """Take runs that follow. `keep` is how many records of a step are at hand afterwards."""
-        with self._lock:
-            last, stretch = self.number, self._stretch
-            stretch.waiting.extend([(run, keep) for run in runs if run.number > last])
-            if len(stretch.waiting) > _ROOM + len(stretch.pipe.heads):
-                self.pipe()
+        waiting, pipe = self._stretch.waiting, self._stretch.pipe
+        waiting.extend([(run, keep) for run in runs])
+        if len(waiting) > _ROOM + len(pipe.heads):
+            self.pipe()
 
     def after(self, runs: Iterable[Run], *, keep: int) -> Pipe:
         """The pipe as it would be after these, which are not taken."""
@@ -53,27 +48,23 @@ class Folding:
 
     def go_on(self, pipe: Pipe) -> None:
         """Start again from a pipe."""
-        with self._lock:
-            self._stretch = _Stretch(pipe)
+        self._stretch = _Stretch(pipe)
 
     def pipe(self) -> Pipe:
         """The job as a pipe."""
-        with self._lock:
-            if self._stretch.waiting:
-                self._stretch = _Stretch(self._stretch.end())
-            return self._stretch.pipe
+        if self._stretch.waiting:
+            self._stretch = _Stretch(self._stretch.end())
+        return self._stretch.pipe
 
     def head(self, step: str) -> Digest | None:
         """The record in force for a step."""
-        with self._lock:
-            head: Digest | None = self._stretch.draft().part("heads").get(step)
-            return head
+        head: Digest | None = self._stretch.draft().part("heads").get(step)
+        return head
 
     @property
     def steps(self) -> int:
         """How many steps have a record in force."""
-        with self._lock:
-            return len(self._stretch.draft().part("heads"))
+        return len(self._stretch.draft().part("heads"))
 
 
 class _Stretch:

@@ -26,6 +26,7 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
@@ -134,6 +135,12 @@ class Index:
     rows: Rows
     trust: Trust
     prepare: Callable[[], None] = _nothing
+
+    @property
+    def lock(self) -> threading.RLock:
+        """What to hold, too, while something is changed that threads share and that stands for what
+        is in the index: with a second lock, two threads could wait for each other."""
+        return self.rows.lock
 
     # --- reading
 

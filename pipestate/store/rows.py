@@ -64,7 +64,8 @@ class Rows:
     path: Path
     durable: bool = False
     _open: dict[str, Any] = field(default_factory=dict, repr=False)
-    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    """Held by a thread that uses the database; a fork waits until none does."""
 
     @property
     def is_there(self) -> bool:
@@ -117,7 +118,7 @@ class Rows:
 
         Asked again where others wrote meanwhile to one that was opened as if nobody could.
         """
-        with self._lock, told(self.path):
+        with self.lock, told(self.path):
             while True:
                 cache = self._cache()
                 if cache is None:
@@ -134,7 +135,7 @@ class Rows:
     def mark(self) -> tuple[int, ...] | None:
         """What differs once anybody has committed; None where there is no database. A mark taken in
         a transaction is that of the moment after it."""
-        with self._lock, told(self.path):
+        with self.lock, told(self.path):
             cache = self._cache()
             return None if cache is None else (self._open.get("count", 0), *cache.mark())
 
@@ -157,7 +158,7 @@ class Rows:
         transaction. It is no context manager: an interrupt on the way into a block, or out of it,
         would leave the transaction open behind everybody's back.
         """
-        with self._lock, told(self.path):
+        with self.lock, told(self.path):
             cache = self._writable()
             try:
                 if self.durable:
@@ -209,7 +210,7 @@ class Rows:
 
     def close(self) -> None:
         """Let go of the database; the next use opens it again."""
-        with self._lock:
+        with self.lock:
             cache = self._open.pop("cache", None)
             self._open.pop("inode", None)
             self._open.pop("is_closed", None)
@@ -241,7 +242,7 @@ class Rows:
         return self._connect()
 
     def _connect(self) -> Database:
-        with self._lock, told(self.path):
+        with self.lock, told(self.path):
             self.close()
             folder = str(self.path)
             if os.path.expandvars(folder) != folder:
@@ -259,7 +260,7 @@ class Rows:
             file = f"{folder}/cache.db"
             is_closed = not os.access(file, os.W_OK)
             self._open.update(cache=cache, inode=os.stat(file).st_ino, is_closed=is_closed)
-            _hold_at_fork(self._lock)
+            _hold_at_fork(self.lock)
             return cache
 
 
