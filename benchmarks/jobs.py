@@ -6,11 +6,12 @@ to one transaction of the database; the values themselves are not there, and nob
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from blake3 import blake3
 
@@ -34,6 +35,8 @@ from pipestate.store.rows import Rows
 from .notebooks import environment
 from .rounds import Row, fresh, seconds
 
+T = TypeVar("T")
+
 AT_ONCE = 2000
 """How many runs are made at a time; the folded pipe is kept as often."""
 
@@ -41,14 +44,9 @@ AT_ONCE = 2000
 class Together(Rows):
     """Rows whose transactions are parts of one, while one is open."""
 
-    @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transact(self, write: Callable[[], T]) -> T:
         """A transaction, or the one that is open."""
-        if self.is_writing:
-            yield
-        else:
-            with super().transaction():
-                yield
+        return write() if self.is_writing else super().transact(write)
 
 
 def make(folder: Path, job: str, *, steps: int, runs: int, upstream: int = 1) -> None:
@@ -61,19 +59,21 @@ def make(folder: Path, job: str, *, steps: int, runs: int, upstream: int = 1) ->
     index.trust.keys.make()
     index.rows.make()
     pipe, numbers = Pipe(job), iter(range(1, runs + 1))
+
+    def some() -> Pipe:
+        pending, after = list[Run](), pipe
+        for number in itertools.islice(numbers, AT_ONCE):
+            round_, at = divmod(number - 1, steps)
+            commit = _Commit(store, job, number, at, round_, is_first=at % upstream == 0)
+            pending.append(commit.run)
+            is_last = len(pending) == AT_ONCE or number == runs
+            if is_last:
+                after = history.fold(pipe, pending)
+            commit.do(after if is_last else None)
+        return after
+
     while pipe.number < runs:
-        pending: list[Run] = []
-        with index.rows.transaction():
-            for number in numbers:
-                round_, at = divmod(number - 1, steps)
-                commit = _Commit(store, job, number, at, round_, is_first=at % upstream == 0)
-                pending.append(commit.run)
-                is_last = len(pending) == AT_ONCE or number == runs
-                if is_last:
-                    pipe = history.fold(pipe, pending)
-                commit.do(pipe if is_last else None)
-                if is_last:
-                    break
+        pipe = index.rows.transact(some)
     store.close()
 
 

@@ -1,6 +1,6 @@
 """The five functions of the package: `get`, `set`, `read`, `write`, `jobs`.
 
-Each is a `Job` for one call. What it takes to open one is kept from call to call.
+Each is one word to a `Job`, which is kept from call to call.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .job import Job, check_job
-from .ledger import Ledger
-from .store.folder import locate, open_store
+from .store.folder import locate, open_store, state
 
 
 def get(job: str, step: str, default: Any = None, *, store: str | Path | None = None) -> Any:
@@ -55,24 +54,22 @@ def jobs(*, store: str | Path | None = None) -> list[str]:
     return open_store(locate(store)).index.found_jobs()
 
 
-_MOST_LEDGERS = 16
+_MOST = 16
+"""How many jobs a thread keeps at hand."""
+
 _here = threading.local()
 
 
 def _job(name: str, store: str | Path | None) -> Job:
-    check_job(name)
-    return Job.over(_ledger(name, store))
-
-
-def _ledger(name: str, store: str | Path | None) -> Ledger:
-    """A ledger that this thread keeps from call to call: to open one is to fold all that happened
+    """A job that this thread keeps from call to call: to open one is to fold all that happened
     since the last snapshot, a hundred times what there is to do otherwise."""
-    known: OrderedDict[object, Ledger] = vars(_here).setdefault("ledgers", OrderedDict())
-    place = open_store(locate(store))
-    mark = (name, place.path, place.state())
+    check_job(name)
+    known: OrderedDict[object, Job] = vars(_here).setdefault("jobs", OrderedDict())
+    path = locate(store)
+    mark = (name, path, state(path))
     if mark not in known:
-        known[mark] = Ledger.open(place, name)
+        known[mark] = Job(name, path)
     known.move_to_end(mark)
-    while len(known) > _MOST_LEDGERS:
+    while len(known) > _MOST:
         known.popitem(last=False)
     return known[mark]

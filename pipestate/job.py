@@ -67,19 +67,8 @@ class Job(MutableMapping[str, Any]):
         max_bytes: int = 0,
     ) -> None:
         check_job(name)
-        self._begin(name, Ledger.open(open_store(locate(store), verification=verification), name))
-        self._max_bytes = max_bytes
-
-    @classmethod
-    def over(cls, ledger: Ledger) -> Job:
-        """The job of a ledger that is open already."""
-        self = cls.__new__(cls)
-        self._begin(ledger.job, ledger)
-        return self
-
-    def _begin(self, name: str, ledger: Ledger) -> None:
-        self.name, self._max_bytes, self._meter = name, 0, Meter()
-        self._ledger = ledger
+        self.name, self._max_bytes, self._meter = name, max_bytes, Meter()
+        self._ledger = Ledger.open(open_store(locate(store), verification=verification), name)
         self._module = types.ModuleType(f"pipestate job {name}")
         self._held: dict[str, Digest] = {}
         self._lock = threading.RLock()  # held while a definition is run: there is one of a version

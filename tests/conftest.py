@@ -15,6 +15,7 @@ taken; no kernel ever serves two tests.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -406,11 +407,11 @@ class Notebook:
         """
         control = self._kernel.client
         control.control_channel.send(control.session.msg("shutdown_request", {"restart": True}))
-        try:
-            # ipykernel, leaving, may wait 10 s in one thread for another that has left already.
+        # ipykernel, leaving, may wait 10 s in one thread for another that has left already; now
+        # and then it waits for ever, and is killed, as Jupyter does sooner.
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._kernel.process.wait(timeout=30)
-        finally:
-            self._kernel.kill()
+        self._kernel.kill()
         self.env.update(env or {})
         take = self._kernels.start if from_start else self._kernels.take
         self._kernel = take(self.cwd, self.env)

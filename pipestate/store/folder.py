@@ -49,11 +49,11 @@ def locate(store: str | Path | None = None, start: Path | None = None) -> Path:
     in `start` (the working directory) or above it, else a new one there. Makes nothing."""
     if store is None:
         store = os.environ.get("PIPESTATE_STORE") or None
-    here = Path.cwd() if start is None else Path(start).absolute()
     if store is not None:
-        return here / Path(store).expanduser()
+        return folders.absolute(store, start)
+    here = folders.absolute(".", start)
     for folder in (here, *here.parents):
-        if (folder / ".pipestate").is_dir():
+        if os.path.isdir(f"{folder}/.pipestate"):
             return folder / ".pipestate"
     return here / ".pipestate"
 
@@ -68,7 +68,7 @@ def open_store(
     states. `strict`: anything else is an error, and files are hashed at every use. `off`: all is.
     Raises FormatError, and touches nothing, when a newer pipestate wrote the store.
     """
-    path = Path(path).expanduser().absolute()
+    path = folders.absolute(path)
     _check_format(path)
     trust = Trust(Keys(keys_folder()), verification)
     rows = _rows(path, durable)
@@ -125,23 +125,28 @@ class Store:
         """Make the folder, if it is not there. Raises StoreError where that cannot be."""
         _make_folder(self.path, durable=self.blobs.durable)
 
-    def state(self) -> tuple[object, ...]:
-        """What differs where this is another store than it was, or the user's keys have changed."""
-        return (self.identity(), *map(_state_of, self.index.trust.keys.files))
-
     def identity(self) -> tuple[int, ...] | None:
         """What differs where another store stands here, or none: then (); None where the folder
         cannot be looked into. Costs one look at a file."""
-        try:
-            return _seen(os.stat(f"{self.path}/format"))
-        except (FileNotFoundError, NotADirectoryError):
-            return ()
-        except OSError:
-            return None
+        return _identity(self.path)
 
     def close(self) -> None:
         """Let go of the database; the next use opens it again."""
         self.index.close()
+
+
+def state(path: Path) -> tuple[object, ...]:
+    """What differs where another store stands in a folder, or the user's keys have changed."""
+    return (_identity(path), *map(_state_of, Keys(keys_folder()).files))
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    try:
+        return _seen(os.stat(f"{path}/format"))
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except OSError:
+        return None
 
 
 def _state_of(path: str) -> tuple[int, ...]:

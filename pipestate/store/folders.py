@@ -1,8 +1,28 @@
-"""Folders that are there after a power cut: a folder's own name is in the folder above it."""
+"""Folders: where they are, and that they are there after a power cut, for a folder's own name is in
+the folder above it."""
 
 from __future__ import annotations
 
+import functools
 import os
+from pathlib import Path
+
+
+def absolute(path: str | Path, here: str | Path | None = None) -> Path:
+    """A path as the user gave it, seen from `here` (the working directory).
+
+    The same few are asked for at every call of a server, and making a path takes longer than most
+    of what is done with it.
+    """
+    text = os.fspath(path)
+    if text.startswith("~"):
+        text = os.path.expanduser(text)
+    return _joined("" if os.path.isabs(text) else os.path.abspath(here or os.getcwd()), text)
+
+
+@functools.lru_cache(maxsize=256)
+def _joined(here: str, text: str) -> Path:
+    return Path(here, text)
 
 
 def make(folder: str, *, durable: bool) -> None:

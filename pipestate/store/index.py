@@ -74,10 +74,12 @@ class JobRow(NamedTuple):
 
     @property
     def is_due(self) -> bool:
-        """Whether to keep the pipe anew: so rarely that all the snapshots together cost about what
-        the runs cost, and so often that no opening folds more than 256 runs."""
+        """Whether to keep the pipe anew: so rarely that all the snapshots together cost less than
+        the runs, and so often that to fold what came since takes no longer than to read one. To
+        fold a run takes as long as to read some 3,000 bytes of a snapshot."""
         since = self.last - self.snapshot
-        return since >= 256 or (since >= 16 and self.grown >= self.nbytes // 4)
+        is_long = since >= max(256, self.nbytes // 3000)
+        return is_long or (since >= 16 and self.grown >= self.nbytes // 4)
 
 
 def digest_of(record: bytes) -> Digest:
@@ -403,9 +405,10 @@ class Index:
             for digest in (run.record, *run.heads.values())
             if digest and digest not in records and not digest.startswith(NO_RECORD)
         }
-        gone = named - {
-            key.removeprefix("record/") for key in self.rows.there([f"record/{d}" for d in named])
-        }
+        if not named:
+            return
+        there = self.rows.there([f"record/{digest}" for digest in named])
+        gone = named - {key.removeprefix("record/") for key in there}
         if gone:
             raise DamageError(f"record {min(gone)[:12]} is missing from the store")
 

@@ -231,6 +231,8 @@ class Rows:
         return cache
 
     def _cache(self) -> Database | None:
+        if self.is_writing:
+            return self._writing()
         try:
             inode = os.stat(f"{self.path}/cache.db").st_ino
         except FileNotFoundError:

@@ -30,6 +30,7 @@ from typing import Final
 from blake3 import blake3
 
 from ..errors import StoreError, TrustError, UsageError
+from . import folders
 from .blobs import Verification
 
 HEAD: Final = 32 + 16 + 64
@@ -53,9 +54,9 @@ def keys_folder() -> Path:
     """Where the user's keys are: `$PIPESTATE_KEYS`, else `pipestate` in the user's data folder."""
     said = os.environ.get("PIPESTATE_KEYS")
     if said:
-        return Path(said).expanduser().absolute()
+        return folders.absolute(said)
     home = "~/Library/Application Support" if sys.platform == "darwin" else "~/.local/share"
-    return Path(os.environ.get("XDG_DATA_HOME") or home).expanduser() / "pipestate"
+    return folders.absolute(f"{os.environ.get('XDG_DATA_HOME') or home}/pipestate")
 
 
 def is_distrust(flaw: str) -> bool:
