@@ -123,8 +123,8 @@ class Job(MutableMapping[str, Any]):
         self._refresh()
         batch = self._ledger.batch()
         phase = Phase(batch.put, writes=True)
-        made = [self._setting(step, value, phase) for step, value in values.items()]
         with gc_paused():
+            made = [self._setting(step, value, phase) for step, value in values.items()]
             self._ledger.commit_all(made, batch=batch)
         records = [record for _, record in made]
         flaw = self._meter.heed(self._ledger.store, records, self._max_bytes)

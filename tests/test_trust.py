@@ -23,7 +23,7 @@ from pipestate.pipe.history import fold
 from pipestate.record import Pipe
 from pipestate.store import upkeep
 from pipestate.store.folder import Store, open_store
-from pipestate.store.trust import Keys, keys_folder
+from pipestate.store.trust import Keys, Trust, keys_folder
 
 
 @pytest.fixture
@@ -83,9 +83,8 @@ def forged(store: Store) -> None:
     rows = store.index.rows
     for key in [key for key in rows.keys("") if key.partition("/")[0] in ("run", "record")]:
         row = rows.row(key)
-        rows.transact(
-            partial(rows.set, key, row.payload, row.head[:32] + bytes(len(row.head) - 32))
-        )
+        head = row.head[:32] + bytes(16 + 64) + row.head[112:]
+        rows.transact(partial(rows.set, key, row.payload, head))
     store.close()
 
 
@@ -328,6 +327,22 @@ def test_a_changed_run_under_the_users_signature_is_forged(room):
     assert "forged" in line
     with pytest.raises(StoreError, match="forged"):
         Job("j").names["a"]
+
+
+def test_rows_that_were_signed_together_are_checked_each_by_itself(tmp_path):
+    """Others check a row by what its own head says, however many were signed with it; nothing of
+    the head can be changed, and no row has that of another."""
+    mine, theirs = (Trust(Keys(tmp_path / who)) for who in ("mine", "theirs"))
+    rows = [(f"record/{number}", b"%d" % number) for number in range(19)]
+    heads = mine.sign(rows)
+    Keys(tmp_path / "theirs").add(heads[0][:32].hex())
+    assert not any(theirs.flaw(*row, head) for row, head in zip(rows, heads, strict=True))
+    assert all(theirs.flaw(*row, head) for row, head in zip(rows, heads[1:], strict=False))
+    for at in (0, 50, 112, 113, 114, len(heads[3]) - 1):
+        changed = heads[3][:at] + bytes([heads[3][at] ^ 1]) + heads[3][at + 1 :]
+        assert theirs.flaw(*rows[3], changed)
+    for size in range(0, len(heads[3]), 16):
+        assert theirs.flaw(*rows[3], heads[3][:size])
 
 
 def test_a_run_of_one_job_is_none_of_another(room):

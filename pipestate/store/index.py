@@ -371,10 +371,7 @@ class Index:
             if (run.job, run.number) != (job, number):
                 raise ValueError(f"run {run.number} of {run.job!r} is not {number} of {job!r}")
         # Before the transaction, in which others wait.
-        sign = self.trust.sign
-        rows = [(_run_key(job, run.number), run.to_bytes()) for run in runs]
-        signed = [(key, Row(data, sign(key, data))) for key, data in rows]
-        heads = {digest: sign(f"record/{digest}", one) for digest, one in records.items()}
+        signed, grown = self._signed(job, runs, records)
         stamps = {digest: self._proved(digest, stamp) for digest, stamp in stamps.items()}
         self.prepare()
         self.rows.make()
@@ -385,17 +382,24 @@ class Index:
                 raise Moved(job, row.last)
             ready()
             self._check_named(runs, records)
-            for kind, many in (("blob", blobs), ("stamp", stamps), ("record", records)):
-                self.rows.set_many(
-                    (f"{kind}/{digest}", Row(payload, heads.get(digest, b"")))
-                    for digest, payload in many.items()
-                )
+            for kind, many in (("blob", blobs), ("stamp", stamps)):
+                self.rows.set_many((f"{kind}/{name}", Row(data)) for name, data in many.items())
             self.rows.set_many(signed)
-            grown = row.grown + sum(len(data) for _, data in rows)
-            self._advance(job, row._replace(last=expected + len(runs), grown=grown), pipe)
+            row = row._replace(last=expected + len(runs), grown=row.grown + grown)
+            self._advance(job, row, pipe)
             return self.mark()
 
         return self.rows.transact(write)
+
+    def _signed(
+        self, job: str, runs: Sequence[Run], records: Mapping[Digest, bytes]
+    ) -> tuple[list[tuple[str, Row]], int]:
+        """The rows of records and runs, and how many bytes the runs have."""
+        logged = [(_run_key(job, run.number), run.to_bytes()) for run in runs]
+        rows = [*((f"record/{digest}", data) for digest, data in records.items()), *logged]
+        heads = self.trust.sign(rows)
+        signed = [(key, Row(data, head)) for (key, data), head in zip(rows, heads, strict=True)]
+        return signed, sum(len(data) for _, data in logged)
 
     def _check_named(self, runs: Sequence[Run], records: Mapping[Digest, bytes]) -> None:
         """A record may have been swept between the look at it and the commit that restores it."""
@@ -493,7 +497,7 @@ class Index:
             self._list([*jobs, job])
 
     def _set_pipe(self, key: str, data: bytes) -> None:
-        self.rows.set(key, data, self.trust.sign(key, data))
+        self.rows.set(key, data, *self.trust.sign([(key, data)]))
 
     def _list(self, jobs: list[str]) -> None:
         self.rows.set("jobs", json.dumps(jobs).encode())

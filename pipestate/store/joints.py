@@ -146,6 +146,8 @@ def _digest(names: Mapping[str, str], links: Mapping[tuple[str, str], Sequence[L
 
 def _links(one: Stream, other: Stream) -> list[Link]:
     """The entry points of two names, as the side sees them from which there are fewer."""
+    if not (one.mutables and other.mutables) and not one.lazy and not other.lazy:
+        return []
     small, large = sorted((one.mutables, other.mutables), key=len)
     shared = [key for key in small if key in large]
     if not shared and not one.lazy and not other.lazy:

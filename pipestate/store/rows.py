@@ -28,7 +28,7 @@ from ..errors import DamageError, FormatError, StoreError
 from . import database, folders
 from .database import Database, Frozen
 from .faults import busy, damaged, read_only, told
-from .trust import HEAD
+from .trust import head_size
 
 T = TypeVar("T")
 
@@ -320,4 +320,5 @@ def _unsealed(key: str, data: bytes) -> Row:
         )
     if _seal(key, mark, rest) != data[1:_START]:
         raise DamageError(f"row {key[:60]!r} of the index is damaged")
-    return Row(rest) if mark == _PLAIN else Row(rest[HEAD:], rest[:HEAD])
+    size = 0 if mark == _PLAIN else head_size(rest)
+    return Row(rest[size:], rest[:size])

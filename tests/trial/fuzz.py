@@ -95,7 +95,7 @@ def rows(path: Path) -> list[Callable[[bytes], object]]:
     def sealed(data: bytes) -> None:
         key = keys[data[0] % len(keys)] if data else keys[0]
         known = Rows(path / "index")
-        head = b"h" * HEAD if data[:1] >= b"\x80" else b""
+        head = bytes(HEAD) if data[:1] >= b"\x80" else b""
         known.transact(lambda: known.set(key, data[1:], head))
         known.close()
         try:
