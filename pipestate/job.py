@@ -13,12 +13,12 @@ import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from .cell.source import is_step_name
 from .errors import DamageError, PackError, StoreError, TrustError, UsageError
 from .ledger import Ledger, Make
-from .pipe import graph, pieces, slices, status, why
+from .pipe import graph, pieces, slices, status, told, why
 from .pipe.graph import Held
 from .pipe.status import StepStatus
 from .record import SET, VALUE, Digest, Meaning, Pipe, Record, Run, Version
@@ -30,6 +30,10 @@ from .store.phases import Phase
 from .store.trust import is_distrust
 from .store.versions import Component
 from .worlds import Worlds
+
+MANY: Final = 500
+"""Where so many records had to be read to tell of a job, what was told is kept for the next process
+that asks."""
 
 Listener = Callable[[Ledger, str], None]
 _listeners: list[Listener] = []
@@ -186,11 +190,25 @@ class Job(MutableMapping[str, Any]):
     def status(self) -> list[StepStatus]:
         """One object a step, in order: `name`, `state`, `reason`, `seconds`, `nbytes`, `runs`."""
         self._refresh()
+        found = self._known_statuses()
+        if found is None:
+            read, found = self._ledger.read_heads(), self._statuses()
+            self._told = self._ledger.pipe, found
+            if read >= MANY:
+                self._ledger.store.index.tell(
+                    self.name, told.mark(self._ledger.pipe), told.to_bytes(found)
+                )
+        return list(found)
+
+    def _known_statuses(self) -> list[StepStatus] | None:
+        """What was told of the job as it stands, here or in another process; None where nothing
+        was. A pipe never changes, and neither do its records."""
         pipe = self._ledger.pipe
-        # A pipe never changes: where it is the same one, and its records too, so is what was told.
-        if self._ledger.read_heads() or self._told is None or self._told[0] is not pipe:
-            self._told = pipe, self._statuses()
-        return list(self._told[1])
+        if self._told is None or self._told[0] is not pipe:
+            is_big = len(pipe.order) >= MANY
+            known = self._ledger.store.index.told(self.name, told.mark(pipe)) if is_big else None
+            self._told = None if known is None else (pipe, told.from_bytes(known))
+        return self._told and self._told[1]
 
     def _statuses(self, only: frozenset[str] | None = None) -> list[StepStatus]:
         ledger = self._ledger
@@ -205,9 +223,12 @@ class Job(MutableMapping[str, Any]):
     def why(self, step: str) -> str:
         """Why a step is fresh or stale: a sentence that names what changed, from where and when."""
         self._refresh()
-        self._ledger.read_heads()
-        only = status.sources(self._ledger.pipe, self._ledger.record, step)
-        for one in self._statuses(only):
+        found = self._known_statuses()
+        if found is None:
+            self._ledger.read_heads()
+            only = status.sources(self._ledger.pipe, self._ledger.record, step)
+            found = self._statuses(only)
+        for one in found:
             if one.name == step:
                 return explain(self._ledger, one)
         raise UsageError(

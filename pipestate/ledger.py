@@ -139,13 +139,13 @@ class Ledger:
             self._hold(digest, record)
         return record
 
-    def read_heads(self) -> bool:
+    def read_heads(self) -> int:
         """Read all records in force that are not in memory, for who is going to look at each; says
-        whether there were any."""
+        how many there were."""
         heads = {*self.pipe.heads.values()} - self.records.keys()
         for digest, record in salvage.records(self.store, self.pipe, sorted(heads)).items():
             self._hold(digest, record)
-        return bool(heads)
+        return len(heads)
 
     def _hold(self, digest: Digest, record: Record) -> None:
         """Remember a record; the oldest are forgotten, lest a server that never ends grow with all

@@ -128,6 +128,16 @@ def test_threads_may_share_a_job(say):
     assert out == "[{40}, {40}]"
 
 
+def test_a_job_that_begins_with_several_steps_is_listed_too(say):
+    """Beside others, in the order in which they began."""
+    out = say(
+        "import pipestate as pip\n"
+        "pip.set('one', 'a', 1)\npip.write('two', {'a': 1, 'b': 2})\npip.set('three', 'a', 1)\n"
+        "print(pip.jobs())"
+    )
+    assert out == "['one', 'two', 'three']"
+
+
 def test_a_value_that_cannot_be_kept_changes_nothing(say):
     """One line names its type."""
     out = say(

@@ -488,9 +488,9 @@ def test_no_row_can_make_python_unpickle_or_open_a_file(broken, change):
 def test_a_row_of_a_newer_format_is_a_format_error(broken):
     """Damage and the future are told apart."""
     pipe, _ = commit(broken, b"one")
-    newer = "CAST(x'03' || substr(value, 2) AS BLOB)"
+    newer = "CAST(x'04' || substr(value, 2) AS BLOB)"
     edit(broken, f"UPDATE Cache SET value = {newer} WHERE key LIKE 'record/%'")
-    with pytest.raises(FormatError, match="format 03"):
+    with pytest.raises(FormatError, match="format 04"):
         broken.index.record(pipe.heads["s"])
 
 

@@ -11,14 +11,15 @@ Nothing here knows values, files of blobs, or what a run means. The keys of the 
     record/<digest>       Record.to_bytes(); the digest is that of these bytes
     blob/<digest>         a small blob
     stamp/<digest>        the state of a blob's file when its content was last proved
+    told/<job>            what this user's processes were told of a job, and of which state of it
     jobs                  the names of the jobs, as JSON
 
 A job that is dropped leaves its row, so that its numbers go on: a pipe that somebody still holds
 never fits a new job of that name.
 
-Runs, pipes and records are signed, and a stamp carries a keyed hash (see `trust`). Blobs are named
-by digest in records; the rows `job` and `jobs` only say what there is, and can be made again from
-the keys of the others.
+Runs, pipes and records are signed, stamps and what was told carry a keyed hash (see `trust`). Blobs
+are named by digest in records; the rows `job` and `jobs` only say what there is, and can be made
+again from the keys of the others.
 """
 
 from __future__ import annotations
@@ -330,6 +331,19 @@ class Index:
             if self.trust.is_proved(f"stamp/{digest}", data[PROOF:], data[:PROOF])
         }
 
+    def told(self, job: str, mark: Digest) -> bytes | None:
+        """What `tell` noted of this state of a job, where a process of this user's did, and trusted
+        the same keys."""
+        key = _key("told", job)
+        with contextlib.suppress(StoreError):  # what is damaged is worked out anew
+            data = self.rows.get(key) or b""
+            if self.trust.is_proved(key, self._about(mark) + data[PROOF:], data[:PROOF]):
+                return data[PROOF:]
+        return None
+
+    def _about(self, mark: Digest) -> bytes:
+        return bytes.fromhex(mark) + self.trust.state()
+
     def _many(self, kind: str, digests: Sequence[Digest]) -> dict[Digest, bytes]:
         found = self.rows.get_many([kind + digest for digest in digests])
         return {key.removeprefix(kind): data for key, data in found.items()}
@@ -385,6 +399,8 @@ class Index:
             for kind, many in (("blob", blobs), ("stamp", stamps)):
                 self.rows.set_many((f"{kind}/{name}", Row(data)) for name, data in many.items())
             self.rows.set_many(signed)
+            if row.last < row.first:  # it has no runs, or none that are kept
+                self._enlist(job)
             row = row._replace(last=expected + len(runs), grown=row.grown + grown)
             self._advance(job, row, pipe)
             return self.mark()
@@ -417,15 +433,20 @@ class Index:
             raise DamageError(f"record {min(gone)[:12]} is missing from the store")
 
     def remember(self, digest: Digest, stamp: bytes) -> None:
-        """Note the state in which a blob's file was proved. It saves time only: never an error, and
-        nothing inside a transaction."""
-        if self.rows.is_writing:
-            return
-        # The store may be full or read-only, and whoever reads from it can do without.
-        with contextlib.suppress(StoreError):
-            proved = self._proved(digest, stamp)
-            if len(proved) > len(stamp):
-                self.rows.transact(lambda: self.rows.set(f"stamp/{digest}", proved))
+        """Note the state in which a blob's file was proved."""
+        self._note(f"stamp/{digest}", self._proved(digest, stamp))
+
+    def tell(self, job: str, mark: Digest, data: bytes) -> None:
+        """Note what was told of a job, for this user's other processes."""
+        key = _key("told", job)
+        self._note(key, self.trust.prove(key, self._about(mark) + data) + data)
+
+    def _note(self, key: str, proved: bytes) -> None:
+        """It saves time only: never an error, and nothing inside a transaction."""
+        if not self.rows.is_writing:
+            # The store may be full or read-only, and whoever reads from it can do without.
+            with contextlib.suppress(StoreError):
+                self.rows.transact(lambda: self.rows.set(key, proved))
 
     def _proved(self, digest: Digest, stamp: bytes) -> bytes:
         return self.trust.prove(f"stamp/{digest}", stamp) + stamp
@@ -459,7 +480,8 @@ class Index:
             row = self.job(job)
             for number in range(row.first, row.last + 1):
                 self.rows.delete(_run_key(job, number))
-            self.rows.delete(_key("pipe", job))
+            for kind in ("pipe", "told"):
+                self.rows.delete(_key(kind, job))
             # One number is skipped, so that not even the last pipe fits what comes next.
             gone = JobRow(last=row.last + 1, first=row.last + 2, snapshot=row.last + 1)
             self.rows.set(_key("job", job), _JOB.pack(*gone))
@@ -479,8 +501,6 @@ class Index:
             self._set_pipe(_key("pipe", job), kept)
             row = row._replace(snapshot=pipe.number, grown=0, nbytes=len(kept))
         self.rows.set(_key("job", job), _JOB.pack(*row))
-        if row.last == row.first:
-            self._enlist(job)
 
     def _no_base(self, job: str) -> Pipe:
         """The base where there is no row of one: nothing, or, after runs were trimmed, damage."""

@@ -4,7 +4,7 @@
 is read as it stands. This does not know what a row means.
 
 A value is one byte of row format, 16 bytes of BLAKE3 over the key and all that follows (and, in
-format 2, the format), and the payload; in format 2 a head stands before the payload (`trust` says
+format 3, the format), and the payload; in format 3 a head stands before the payload (`trust` says
 what it holds). A row that was cut, altered or put under another key is a DamageError, never an
 answer; another format byte is a FormatError.
 """
@@ -39,7 +39,7 @@ WAIT_SECONDS: Final = 5.0
 """How long it waits at a stretch, inside SQLite, where an interrupt is not seen."""
 
 _PLAIN = b"\x01"
-_SIGNED = b"\x02"
+_SIGNED = b"\x03"
 _START = 1 + 16
 
 
@@ -315,7 +315,7 @@ def _unsealed(key: str, data: bytes) -> Row:
     mark, rest = data[:1], data[_START:]
     if mark not in (_PLAIN, _SIGNED):
         raise FormatError(
-            f"row {key[:60]!r} has format {mark.hex() or 'none'}, this pipestate reads 01 and 02",
+            f"row {key[:60]!r} has format {mark.hex() or 'none'}, this pipestate reads 01 and 03",
             "a newer pipestate may have written it",
         )
     if _seal(key, mark, rest) != data[1:_START]:

@@ -260,9 +260,7 @@ class Trust:
         if own is not None and public == own.public:
             is_true = hmac.compare_digest(_hash(said, own.for_hashes), proof)
             return "" if is_true else _FORGED_OWN
-        if not self._others:
-            self._others.append(self.keys.trusted())
-        if public.hex() not in self._others[0]:
+        if public.hex() not in self._trusted():
             return _STRANGE.format(short(public.hex()))
         return "" if _is_signed(_among(said, head), signature, public) else _FORGED
 
@@ -275,6 +273,15 @@ class Trust:
         """Whether `prove` gave it."""
         mine = self.prove(key, payload)
         return bool(mine) and hmac.compare_digest(mine, proof)
+
+    def state(self) -> bytes:
+        """What differs where other keys are trusted, or otherwise."""
+        return _said(self.verification, "".join(sorted(self._trusted())).encode())
+
+    def _trusted(self) -> Mapping[str, str]:
+        if not self._others:
+            self._others.append(self.keys.trusted())
+        return self._others[0]
 
     def _mine(self) -> Secret | None:
         if not self._own and (own := self.keys.mine()) is not None:

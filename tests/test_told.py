@@ -1,0 +1,124 @@
+"""What was told of a big job is there for the next process, and only while it is still true."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipestate.job import MANY, Job
+from pipestate.pipe import status, told
+from pipestate.pipe.status import StepStatus, because
+from pipestate.store.folder import open_store
+from pipestate.store.trust import Keys, keys_folder
+
+NOTED = "told/j"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A store with a job of many steps, and what was told of it."""
+    path = tmp_path / "store"
+    Job("j", store=path).update({f"s{number}": number for number in range(MANY)})
+    Job("j", store=path).status()
+    return path
+
+
+def noted(store: Path) -> bytes | None:
+    """What the store has of what was told."""
+    return open_store(store).index.rows.get(NOTED)
+
+
+def without_records(store: Path) -> None:
+    """Nothing of the job can be judged any more."""
+    rows = open_store(store).index.rows
+    for key in rows.keys("record/"):
+        rows.transact(partial(rows.delete, key))
+
+
+def states(store: Path) -> set[str]:
+    """What a process that opens the job is told of its steps."""
+    return {one.state for one in Job("j", store=store).status()}
+
+
+TEXT = st.text(max_size=5)
+REASONS = st.none() | st.builds(
+    because, st.sampled_from(["new", "input", "waits", "failed", "package"]), TEXT, detail=TEXT
+)
+
+
+def a_status(cause: status.Reason | None, name: str, number: float) -> StepStatus:
+    """A status as one might be told it."""
+    made, seconds = (name, "é"), abs(number)
+    return StepStatus(
+        name, "stale", str(cause or ""), seconds, 3, 4, ("df['a']",), made, seconds, cause
+    )
+
+
+@given(
+    st.lists(st.builds(a_status, REASONS, TEXT, st.floats(allow_nan=False, allow_infinity=False)))
+)
+def test_what_is_noted_is_what_was_told(found):
+    """Every field, and the sentence of every reason."""
+    assert told.from_bytes(told.to_bytes(found)) == found
+
+
+def test_the_next_process_reads_no_record(store):
+    """It is told what the last one was told."""
+    first = Job("j", store=store).status()
+    without_records(store)
+    assert Job("j", store=store).status() == first
+    assert Job("j", store=store).why("s3") == "s3 is fresh"
+
+
+def test_after_a_change_it_is_told_anew(store):
+    """A step that was set since, in its place."""
+    job = Job("j", store=store)
+    job["s3"], job["more"] = "other", 1
+    assert [(one.name, one.runs) for one in Job("j", store=store).status()][3 :: MANY - 3] == [
+        ("s3", 2),
+        ("more", 1),
+    ]
+
+
+def test_a_small_job_leaves_nothing(tmp_path):
+    """To look at it writes nothing."""
+    job = Job("j", store=tmp_path)
+    job.update({f"s{number}": number for number in range(MANY // 2)})
+    Job("j", store=tmp_path).status()
+    assert noted(tmp_path) is None
+
+
+def test_what_somebody_else_has_noted_is_not_believed(store, tmp_path, monkeypatch):
+    """It is told from the records, whoever else has written what into the row."""
+    mine = str(keys_folder())
+    monkeypatch.setenv("PIPESTATE_KEYS", str(tmp_path / "others"))
+    assert states(store) == {"stale"}  # signed by a key that this user does not trust
+    monkeypatch.setenv("PIPESTATE_KEYS", mine)
+    assert states(store) == {"fresh"}
+
+
+def test_what_is_damaged_is_told_anew(store):
+    """A row that is cut or altered is none."""
+    rows, data = open_store(store).index.rows, noted(store)
+    assert data is not None
+    for harm in (b"", data[:10], data[:-5], data.replace(b"fresh", b"stale", 1)):
+        rows.transact(partial(rows.set, NOTED, harm))
+        assert states(store) == {"fresh"}
+
+
+def test_when_other_keys_are_trusted_it_is_told_anew(store):
+    """Whether a record may be believed hangs on them."""
+    without_records(store)
+    assert states(store) == {"fresh"}
+    Keys(keys_folder()).add("ab" * 32)
+    assert states(store) == {"stale"}
+
+
+def test_a_job_that_is_dropped_leaves_nothing_that_was_told(store):
+    """Its row goes with it."""
+    open_store(store).index.drop_job("j")
+    assert noted(store) is None
