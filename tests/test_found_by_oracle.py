@@ -561,3 +561,14 @@ def test_equal_versions_of_two_steps_are_loaded_as_one_component(play: Player) -
     last = "d: box = [ys]\nys.append(1)"
     again = ("e: xs = box[0]", "c: zs[0].append(0)", last, "f: zs = [xs, ys]")
     assert play(*first, last, *again, "zs[0] is zs[1], xs is ys") == "(True, True)"
+
+
+def test_a_draw_before_a_seed_depends_on_what_it_found_also_where_it_leaves_the_same(
+    play: Player,
+) -> None:
+    """Run for another's sake it found what its first run had left, and so was thought to draw
+    nothing."""
+    seed, draw = "s0: import random\nrandom.seed(0)", "s1: ws = [random.random()]\nrandom.seed(5)"
+    first = play(seed, draw, "ws")
+    again = play(seed, draw, "s0: import random", "s2: x = 1", seed, draw, "ws")
+    assert again == first == "[0.8444218515250481]"

@@ -439,7 +439,7 @@ def _circumstances(
         seconds=seconds,
         displays=put(displays.to_bytes(shown.messages)) if shown.messages else None,
         ambient=surroundings.keep(left, phase),
-        moved=surroundings.inputs(bench.counting(task, running.settings), changed),
+        moved=surroundings.inputs(bench.counting(task, running.settings), changed, left),
         packages=modules.stamps(used),
         files_read=read,
         files_written=touched.states_written(),

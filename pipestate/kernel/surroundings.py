@@ -117,10 +117,16 @@ def keep(changed: Mapping[str, object], phase: Phase) -> Version | None:
     )
 
 
-def inputs(settings: Settings, changed: Mapping[str, object]) -> dict[str, Digest]:
-    """The ambient inputs of a run: a random state where the run moved it, the rest always."""
+def inputs(
+    settings: Settings, changed: Mapping[str, object], left: Mapping[str, object]
+) -> dict[str, Digest]:
+    """The ambient inputs of a run: a random state where the run moved it, the rest always.
+
+    One that seeds may have drawn first, also where it found the very state that it leaves, so all
+    that it leaves counts.
+    """
     found = {k: s.digest for k, s in settings.items() if not k.startswith(RANDOM)}
-    for key in changed:
+    for key in (*changed, *left):
         if key.startswith(RANDOM):
             found[key] = settings[key].digest if key in settings else ABSENT
     return found
