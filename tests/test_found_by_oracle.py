@@ -572,3 +572,15 @@ def test_a_draw_before_a_seed_depends_on_what_it_found_also_where_it_leaves_the_
     first = play(seed, draw, "ws")
     again = play(seed, draw, "s0: import random", "s2: x = 1", seed, draw, "ws")
     assert again == first == "[0.8444218515250481]"
+
+
+def test_a_draw_from_a_state_that_the_step_seeds_again_depends_on_who_had_seeded_it(
+    play: Player,
+) -> None:
+    """Another generator, which it does not use, is no input of it."""
+    draw = "b: import random\nws = [random.random()]\nrandom.seed(5)"
+    play("a: import random\nrandom.seed(5)", draw)
+    assert play("a: import random\nrandom.seed(0)", draw, "ws") == "[0.8444218515250481]"
+    play("a: import random, numpy\nrandom.seed(0)\nnumpy.random.seed(1)", draw)
+    play("a: import random, numpy\nrandom.seed(0)\nnumpy.random.seed(2)")
+    assert "fresh" in play("%pipe why b")

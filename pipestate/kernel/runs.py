@@ -434,12 +434,13 @@ def _circumstances(
     used = bench.modules_of(task)
     modules.watch(used)
     left = surroundings.outputs(changed, running.settings, seeds=bench.may_seed(task, changed))
+    drawn = surroundings.drawn(changed, left, used)
     return Circumstances(
         started=running.started,
         seconds=seconds,
         displays=put(displays.to_bytes(shown.messages)) if shown.messages else None,
         ambient=surroundings.keep(left, phase),
-        moved=surroundings.inputs(bench.counting(task, running.settings), changed, left),
+        moved=surroundings.inputs(bench.counting(task, running.settings), drawn),
         packages=modules.stamps(used),
         files_read=read,
         files_written=touched.states_written(),

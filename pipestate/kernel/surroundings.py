@@ -117,19 +117,21 @@ def keep(changed: Mapping[str, object], phase: Phase) -> Version | None:
     )
 
 
-def inputs(
-    settings: Settings, changed: Mapping[str, object], left: Mapping[str, object]
-) -> dict[str, Digest]:
-    """The ambient inputs of a run: a random state where the run moved it, the rest always.
-
-    One that seeds may have drawn first, also where it found the very state that it leaves, so all
-    that it leaves counts.
-    """
+def inputs(settings: Settings, drawn: Iterable[str]) -> dict[str, Digest]:
+    """The ambient inputs of a run: the random states that it drew from, the rest always."""
     found = {k: s.digest for k, s in settings.items() if not k.startswith(RANDOM)}
-    for key in (*changed, *left):
-        if key.startswith(RANDOM):
-            found[key] = settings[key].digest if key in settings else ABSENT
+    for key in drawn:
+        found[key] = settings[key].digest if key in settings else ABSENT
     return found
+
+
+def drawn(changed: Iterable[str], left: Iterable[str], used: Iterable[str]) -> set[str]:
+    """The random states that a run may have drawn from: those that it moved, and of those that it
+    leaves, which it may have drawn from and then set to what they were, those of modules that it
+    uses."""
+    roots = {name.partition(".")[0] for name in used}
+    own = {RANDOM + ("python" if root == "random" else root) for root in roots}
+    return {key for key in changed if key.startswith(RANDOM)} | (own & {*left})
 
 
 def outputs(changed: Mapping[str, object], settings: Settings, *, seeds: bool) -> dict[str, object]:
