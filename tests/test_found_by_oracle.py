@@ -584,3 +584,13 @@ def test_a_draw_from_a_state_that_the_step_seeds_again_depends_on_who_had_seeded
     play("a: import random, numpy\nrandom.seed(0)\nnumpy.random.seed(1)", draw)
     play("a: import random, numpy\nrandom.seed(0)\nnumpy.random.seed(2)")
     assert "fresh" in play("%pipe why b")
+
+
+def test_names_that_mean_equal_versions_of_two_steps_share_what_those_share(play: Player) -> None:
+    """Of three names that hold one list, two are those of a step that ran for another's sake."""
+    lists = "a: qs = [[4], [1]]\nws = qs[0]"
+    play(lists, "b: n = 0\nqs.append(ws)", f"{lists}\nn = max([2, 2])")
+    play("c: del n\nxs = ws", "d: xs, xs = ws, xs", "b: qs.append(ws)")
+    shown = play("e: qs[0].append(0)", "xs, qs, xs is ws is qs[0] is qs[2]")
+    assert shown == "([4, 0], [[4, 0], [1], [4, 0]], True)"
+    assert "fresh" in play("%pipe why e")

@@ -19,7 +19,7 @@ from ..errors import DamageError, PipeStateError, StoreError
 from ..ledger import Ledger
 from ..pipe.places import Row
 from ..record import AccessPath, Digest, Given, Input, Version
-from ..store import versions
+from ..store import digests, versions
 from ..store.phases import Phase
 from .bindings import DORMANT, Binding
 from .namespace import Namespace
@@ -157,7 +157,7 @@ def _make_room(
     aside: dict[str, Binding | None] = {}
     own: dict[str, Binding | None] = {}
     carried: set[str] = set()
-    misplaced = _misplaced(space, wanted, is_asked=task.is_asked)
+    misplaced = _misplaced(space, wanted, phase, is_asked=task.is_asked)
     space.verify([name for name in misplaced if name in space.suspects], phase)
     for name in misplaced:
         now, want = space.bindings.get(name), wanted[name]
@@ -236,7 +236,7 @@ def _mates(placed: Mapping[str, Binding], name: str) -> str:
 
 
 def _misplaced(
-    space: Namespace, wanted: Mapping[str, Binding | None], *, is_asked: bool
+    space: Namespace, wanted: Mapping[str, Binding | None], phase: Phase, *, is_asked: bool
 ) -> list[str]:
     """The names that are not what they should be, and all that share objects with what they
     should be: a component is loaded as one, or what is shared would come apart.
@@ -250,7 +250,7 @@ def _misplaced(
         or _is_other(now := space.bindings.get(name), want)
         or (not is_asked and _is_lookalike(now, want))
     }
-    found |= _apart(space, wanted)
+    found |= _apart(space, wanted, phase)
     components = [(want.maker, want.version) for name in found if (want := wanted[name])]
     return sorted(
         name
@@ -259,21 +259,32 @@ def _misplaced(
     )
 
 
-def _apart(space: Namespace, wanted: Mapping[str, Binding | None]) -> set[str]:
-    """The names of one component that mean equal versions of several steps, and would be loaded
-    each with those of its own."""
-    groups: dict[tuple[str, Digest], dict[str, Binding]] = {}
+def _apart(space: Namespace, wanted: Mapping[str, Binding | None], phase: Phase) -> set[str]:
+    """The names of one component that mean equal versions of several steps, each with objects of
+    its own."""
+    groups: dict[tuple[str, Digest], tuple[Version, dict[str, Binding]]] = {}
     for name, want in wanted.items():
         now = space.bindings.get(name)
         if now is not None and want is not None and want.version is not None:
-            groups.setdefault((want.maker, want.version.digest), {})[name] = now
+            key = (want.maker, want.version.digest)
+            groups.setdefault(key, (want.version, {}))[1][name] = now
     return {
         name
-        for group in groups.values()
+        for version, group in groups.values()
         if len({(now.maker, now.record) for now in group.values()}) > 1
-        and not all(map(space.is_current, group))
+        and not _is_one(space, sorted(group), version, phase)
         for name in group
     }
+
+
+def _is_one(space: Namespace, names: list[str], version: Version, phase: Phase) -> bool:
+    """Whether names are in memory, and share there what a version of them shares."""
+    if not all(map(space.is_current, names)):
+        return False
+    if version.kind == "lost":
+        return True  # whoever asks has seen to it that what is in memory is what can be had
+    found = [now.digest for _, now in space.look(names, phase)]
+    return found == [digests.joint_of(version.names, version.shares, names)]
 
 
 def _lend(space: Namespace, wanted: Mapping[str, Binding | None]) -> dict[str, Binding | None]:
