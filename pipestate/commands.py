@@ -19,6 +19,7 @@ from .errors import TrustError, UsageError
 from .ledger import Ledger
 from .pipe import slices
 from .pipe.status import StepStatus
+from .store import upkeep
 from .store.folder import Store
 from .store.trust import Keys, keys_folder
 
@@ -296,7 +297,7 @@ def _keys(keys: Keys, store: Store | None) -> Iterable[str]:
     yield f"your key          {mine}"
     for key, name in trusted.items():
         yield f"trusted           {key}  {name}".rstrip()
-    for key, count in store.index.signers().items() if store is not None else ():
+    for key, count in upkeep.signers(store.index).items() if store is not None else ():
         if key not in (mine, *trusted):
             yield f"{'not trusted' if key else 'not signed':<17} {key}  {count} rows of this store"
 

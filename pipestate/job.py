@@ -195,7 +195,7 @@ class Job(MutableMapping[str, Any]):
             read, found = self._ledger.read_heads(), self._statuses()
             self._told = self._ledger.pipe, found
             if read >= MANY:
-                self._ledger.store.index.tell(
+                self._ledger.store.index.notes.tell(
                     self.name, told.mark(self._ledger.pipe), told.to_bytes(found)
                 )
         return list(found)
@@ -205,8 +205,8 @@ class Job(MutableMapping[str, Any]):
         was. A pipe never changes, and neither do its records."""
         pipe = self._ledger.pipe
         if self._told is None or self._told[0] is not pipe:
-            is_big = len(pipe.order) >= MANY
-            known = self._ledger.store.index.told(self.name, told.mark(pipe)) if is_big else None
+            is_big, notes = len(pipe.order) >= MANY, self._ledger.store.index.notes
+            known = notes.told(self.name, told.mark(pipe)) if is_big else None
             self._told = None if known is None else (pipe, told.from_bytes(known))
         return self._told and self._told[1]
 

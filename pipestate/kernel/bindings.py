@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ..record import Digest, Text, Version
@@ -48,6 +48,10 @@ class Origin:
     kin: frozenset[str] = frozenset()
     stood: Mapping[str, Digest] = field(default_factory=dict)
     texts: tuple[Text, ...] = ()
+
+
+NOWHERE: Final = Origin()
+"""Where a value comes from of which nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,31 @@ class Binding:
         made = () if self.maker else self.origin.texts
         return (*made, *(self.amended.texts if self.amended is not None else ()))
 
+    @classmethod
+    def made(cls, value: object, origin: Origin, known: Binding | None) -> Binding:
+        """What a name means that a plain cell made; of its own object, what was `known`."""
+        if known is not None and known.obj is value:
+            return replace(known, origin=origin)
+        return cls(obj=value, origin=origin)
+
+    def amended_by(
+        self, name: str, by: Mapping[str, bool], said: Mapping[Text, bool]
+    ) -> Amendment | None:
+        """What is known of a change in place by some of the cells `by` (whether each wrote
+        visibly); None for an object that is as the plain cell left it which made it, as far as can
+        be told."""
+        known, version = self.amended, self.version
+        writers = frozenset(cell for cell, wrote in by.items() if wrote)
+        texts = tuple(text for text, wrote in said.items() if wrote) or tuple(said)
+        if known is not None:
+            cells = known.cells | (writers or frozenset(by))
+            return replace(known, cells=cells, texts=(*known.texts, *texts))
+        if self.maker or self.record:
+            stood = {name: version.names[name]} if self.maker and version is not None else {}
+            return Amendment(writers or frozenset(by), self.record, version, texts, stood)
+        others = writers - {"", self.cell}
+        return Amendment(others, texts=texts) if others else None
+
     def means(self, maker: str, version: Version) -> bool:
         """Whether it is this step's version, as the step left it."""
         return (
@@ -106,6 +135,14 @@ class Binding:
             and self.version.digest == version.digest
             and self.version.names.keys() == version.names.keys()
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Junk:
+    """What a failed attempt at a step left under a name: plain cells see it, no step does."""
+
+    step: str
+    value: Any
 
 
 class Bindings(dict[str, Binding]):
@@ -139,6 +176,27 @@ class Bindings(dict[str, Binding]):
         super().clear()
         self.plain.clear()
         self.flawed.clear()
+
+    def take_givens(self, givens: Iterable[Version], record: Digest) -> None:
+        """What plain cells made is kept with this record now, where a name still means that."""
+        for version in givens:
+            for name in version.names:
+                known = self.get(name)
+                if known is None or known.record or known.version is None:
+                    continue
+                if known.version.digest == version.digest:
+                    self[name] = replace(known, record=record, version=version)
+
+    def stood(self, names: Iterable[str]) -> dict[str, Digest]:
+        """The digests of the steps' versions that `names` mean, or that they were made from."""
+        found: dict[str, Digest] = {}
+        for name in names:
+            binding = self.get(name)
+            if binding is not None and not binding.maker:
+                found.update(binding.origin.stood)
+            elif binding is not None and binding.version is not None and not binding.amended:
+                found[name] = binding.version.names[name]
+        return found
 
     def _forget(self, name: str) -> None:
         self.plain.discard(name)

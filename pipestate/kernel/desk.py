@@ -23,7 +23,7 @@ from ..pipe.status import StepStatus
 from ..record import VALUE
 from ..store import upkeep
 from ..store.folder import locate, open_store
-from . import badges, notebooks, pages
+from . import answers, badges, notebooks, pages
 from .bench import Doors, Settings, Told
 from .cascade import Planned
 from .hooks import is_step_line, run_body
@@ -183,12 +183,13 @@ class KernelDesk:
 
     def statuses(self) -> list[StepStatus]:
         """Every step with its state; a step whose cell was deleted says so."""
+        self.session.refresh()
         seen, gone = self.session.ledger.pipe.seen, self._pages.gone
         return [
             replace(one, reason="; ".join(filter(None, (DELETED, one.reason))))
             if one.name in seen and seen[one.name].cell_id in gone
             else one
-            for one in self.session.statuses()
+            for one in answers.statuses(self.session.bench)
         ]
 
     def load(self, names: Sequence[str]) -> Sequence[str]:
@@ -201,7 +202,8 @@ class KernelDesk:
 
     def plan(self, steps: Sequence[str]) -> Sequence[Planned]:
         """What bringing steps up to date would do."""
-        return self.session.plan(steps)
+        self.session.refresh()
+        return answers.plan(self.session.bench, steps)
 
     def run(self, steps: Sequence[str]) -> Sequence[str]:
         """Bring steps up to date, with a line that follows the progress."""
@@ -245,11 +247,11 @@ class KernelDesk:
 
     def imports(self) -> dict[str, str]:
         """The imports of the job, and those of this kernel that are not kept yet."""
-        return self.session.imports()
+        return answers.imports(self.session.bench)
 
     def code(self, name: str) -> str:
         """The smallest program that makes what a name means."""
-        return self.session.code(name)
+        return answers.code(self.session.bench, name)
 
     def configure(self, trait: str, value: str) -> None:
         """Set a trait."""

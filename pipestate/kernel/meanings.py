@@ -15,8 +15,7 @@ from ..record import VALUE, Digest, Version
 from ..store import digests
 from ..store.phases import Phase
 from . import together
-from .bindings import DORMANT, Amendment, Binding
-from .namespace import Junk
+from .bindings import DORMANT, Amendment, Binding, Junk
 from .trial import Outcome, Trial, as_they_were
 
 

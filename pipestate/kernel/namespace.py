@@ -26,20 +26,10 @@ from ..record import Digest, Text, Version
 from ..store import digests, versions
 from ..store.phases import Phase, Put
 from ..store.versions import Component, Fetch, Source
-from .bindings import DORMANT, Amendment, Binding, Bindings, Origin, Plain, is_light
+from .bindings import DORMANT, NOWHERE, Binding, Bindings, Junk, Origin, Plain, is_light
 from .looks import is_own, is_same, look, may_be_own, without
 
 _NOTHING: Final[Mapping[str, Any]] = types.MappingProxyType({})
-NOWHERE: Final = Origin()
-"""Where a value comes from of which nothing is known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Junk:
-    """What a failed attempt at a step left under a name: plain cells see it, no step does."""
-
-    step: str
-    value: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,27 +401,6 @@ class Namespace:
 
     # --- plain cells ---------------------------------------------------------------------------
 
-    def take_givens(self, givens: Iterable[Version], record: Digest) -> None:
-        """What plain cells made is kept with this record now, where a name still means that."""
-        for version in givens:
-            for name in version.names:
-                known = self.bindings.get(name)
-                if known is None or known.record or known.version is None:
-                    continue
-                if known.version.digest == version.digest:
-                    self.bindings[name] = replace(known, record=record, version=version)
-
-    def stood(self, names: Iterable[str]) -> dict[str, Digest]:
-        """The digests of the steps' versions that `names` mean, or that they were made from."""
-        found: dict[str, Digest] = {}
-        for name in names:
-            binding = self.bindings.get(name)
-            if binding is not None and not binding.maker:
-                found.update(binding.origin.stood)
-            elif binding is not None and binding.version is not None and not binding.amended:
-                found[name] = binding.version.names[name]
-        return found
-
     def notice(
         self,
         names: Iterable[str],
@@ -460,7 +429,7 @@ class Namespace:
                     self._forget(name)
                     known = binding if name in same else None
                     self.ns[name] = value = same.get(name, value)
-                    self.bindings[name] = _made(value, origin, known)
+                    self.bindings[name] = Binding.made(value, origin, known)
                     changed.append(name)
                 elif origin.cell and binding.cell == origin.cell:
                     self.plain.named[name] = max((text.at for text in origin.texts), default=0.0)
@@ -509,7 +478,7 @@ class Namespace:
                 by, said = self._clear(name)
                 if is_same(binding.looks or binding.version, version, name):
                     continue
-                amended, origin = _amendment(name, binding, by, said), binding.origin
+                amended, origin = binding.amended_by(name, by, said), binding.origin
                 if amended is None:  # the cells that worked on it had a part in making it
                     more = tuple(text for text, wrote in said.items() if wrote)
                     origin = replace(origin, texts=(*origin.texts, *more))
@@ -529,29 +498,3 @@ class Namespace:
             if version is not None:
                 found |= {m for m in version.names if self.is_current(m)}
         return found
-
-
-def _made(value: object, origin: Origin, known: Binding | None) -> Binding:
-    """What a name means that a plain cell made; what was `known` of it, if that is its object."""
-    if known is not None and known.obj is value:
-        return replace(known, origin=origin)
-    return Binding(obj=value, origin=origin)
-
-
-def _amendment(
-    name: str, binding: Binding, by: Mapping[str, bool], said: Mapping[Text, bool]
-) -> Amendment | None:
-    """What is known of a change in place by some of the cells `by` (whether each wrote visibly);
-    None for an object that is as the plain cell left it which made it, as far as can be told."""
-    known = binding.amended
-    writers = frozenset(cell for cell, wrote in by.items() if wrote)
-    texts = tuple(text for text, wrote in said.items() if wrote) or tuple(said)
-    if known is not None:
-        cells = known.cells | (writers or frozenset(by))
-        return replace(known, cells=cells, texts=(*known.texts, *texts))
-    if binding.maker or binding.record:
-        cells, version = writers or frozenset(by), binding.version
-        stood = {name: version.names[name]} if binding.maker and version is not None else {}
-        return Amendment(cells, binding.record, version, texts, stood)
-    others = writers - {"", binding.cell}
-    return Amendment(others, texts=texts) if others else None

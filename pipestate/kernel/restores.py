@@ -86,7 +86,7 @@ def restore(bench: Bench, task: Task, digest: Digest, record: Record) -> None:
         raise
     except StoreError as error:  # full or closed: what was kept is there all the same
         bench.tell(f"that {task.step} was restored could not be written down: {error}")
-    bench.space.take_givens(record.givens, digest)
+    bench.space.bindings.take_givens(record.givens, digest)
     bench.space.clear_junk(task.step)
     for name, binding in changes.items():
         if binding is None:

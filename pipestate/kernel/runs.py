@@ -387,7 +387,7 @@ def _keep(
     )
     bench.remember(task)
     meanings.adopt(before, result, changes, run.record or "")
-    bench.space.take_givens(before.givens, run.record or "")
+    bench.space.bindings.take_givens(before.givens, run.record or "")
     bench.space.settle()
     if task.line.setup:
         bench.memory.set_up.add(task.step)

@@ -26,8 +26,8 @@ from ..cell.names import Names
 from ..cell.source import StepLine
 from ..errors import DamageError, StoreError, UsageError
 from ..ledger import Ledger
-from ..pipe import graph, pieces, slices, status
-from ..pipe.status import Reason, StepStatus, World, because
+from ..pipe import graph
+from ..pipe.status import Reason, because
 from ..record import Blob, Digest, Meaning, Record, Run, Text
 from . import (
     absences,
@@ -47,7 +47,6 @@ from .absences import Absence
 from .bench import Bench, Doors, Settings
 from .bindings import Binding, Origin
 from .namespace import Namespace, Past
-from .outlook import Site
 from .restores import Unders
 from .runs import Running
 from .trial import Task
@@ -376,7 +375,7 @@ class Session:
         self.bench.memory.said.append(said)
         space.plain.begin(plain.cell, now)
         read = graph.reach({path.name for path in names.reads}, self.bench.reads_of)
-        origin = Origin(plain.cell, reached, space.stood(read), (said,))
+        origin = Origin(plain.cell, reached, space.bindings.stood(read), (said,))
         same = redefined.kept(self.bench, plain.text, names) if names.definitions else {}
         changed = space.notice(may, origin, names.binds, same)
         worked_on = names.writes | names.binds | names.may_bind
@@ -448,62 +447,6 @@ class Session:
         self.bench.memory.cells.pop(step, None)
         self.space.clear_junk(step)
         news.take_up(self.bench, run.meanings)
-
-    def statuses(self) -> list[StepStatus]:
-        """Every step with its state, judged with what this kernel holds."""
-        self.refresh()
-        site = self.bench.whole()
-        return status.statuses(
-            self.ledger.pipe, self.ledger.record, lambda step, _: self._world_of(step, site)
-        )
-
-    def _world_of(self, step: str, site: Site) -> World:
-        if step in self.ledger.pipe.seen:
-            task = self.bench.task_of(step)
-        else:
-            head = self.ledger.head(step)
-            task = Task(StepLine(step), "", "", Names(), head.normal if head else "")
-        return self.bench.world(task, self.bench.outlook(task, site))
-
-    def imports(self) -> dict[str, str]:
-        """The import statements that the job remembers, by the name that each binds."""
-        made = {
-            name: version.source
-            for record in self.bench.records(self.ledger.pipe.order)
-            for version in record.outputs
-            if version.kind == "import"
-            for name in version.names
-        }
-        return {**self.ledger.pipe.imports, **runs.new_imports(self.bench), **made}
-
-    def code(self, name: str) -> str:
-        """The smallest program that makes what a name means."""
-        order = self.ledger.pipe.order
-        steps = [step for step in order if step in self.ledger.pipe.seen]
-        text = lambda step: self.bench.task_of(step).transformed  # noqa: E731
-        record, pipe, said = self.ledger.head, self.ledger.pipe, self.bench.memory.said
-        found = pieces.pieces(steps, record, text, pipe.seen, said, self._last_texts(name))
-        return slices.code(found, [name])
-
-    def _last_texts(self, name: str) -> list[Text]:
-        """What the plain cells said that have a part in what a name means."""
-        bindings, phase = self.space.bindings, self.bench.phase()
-        texts: set[Text] = set()
-        waiting, seen = [name], set[str]()
-        while waiting:
-            one = waiting.pop()
-            if one in seen or one not in bindings:
-                continue
-            seen.add(one)
-            self.space.verify([one], phase)
-            for text in bindings[one].texts:
-                texts.add(text)
-                waiting.extend(cell_names.analyse(text.text).mentions)
-        return sorted(texts, key=lambda text: text.at)
-
-    def plan(self, steps: Iterable[str]) -> list[cascade.Planned]:
-        """What bringing steps up to date would do."""
-        return cascade.plan(self.bench, steps, self.statuses())
 
     def run_steps(
         self, steps: Iterable[str], progress: Callable[[str, int, int], None]

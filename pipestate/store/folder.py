@@ -73,7 +73,7 @@ def open_store(
     trust = Trust(Keys(keys_folder()), verification)
     rows = _rows(path, durable)
     index = Index(rows, trust, lambda: _make_folder(path, durable=durable))
-    blobs = Blobs(path / "blobs", durable, verification, index.stamps, index.remember)
+    blobs = Blobs(path / "blobs", durable, verification, index.notes.stamps, index.notes.remember)
     return Store(path, blobs, index)
 
 

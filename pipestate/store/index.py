@@ -10,14 +10,13 @@ Nothing here knows values, files of blobs, or what a run means. The keys of the 
     base/<job>            Pipe.to_bytes() before the first run that is kept, where some were trimmed
     record/<digest>       Record.to_bytes(); the digest is that of these bytes
     blob/<digest>         a small blob
-    stamp/<digest>        the state of a blob's file when its content was last proved
-    told/<job>            what this user's processes were told of a job, and of which state of it
+    stamp, told           see `notes`
     jobs                  the names of the jobs, as JSON
 
 A job that is dropped leaves its row, so that its numbers go on: a pipe that somebody still holds
 never fits a new job of that name.
 
-Runs, pipes and records are signed, stamps and what was told carry a keyed hash (see `trust`). Blobs
+Runs, pipes and records are signed, notes carry a keyed hash (see `trust`). Blobs
 are named by digest in records; the rows `job` and `jobs` only say what there is, and can be made
 again from the keys of the others.
 """
@@ -26,21 +25,21 @@ from __future__ import annotations
 
 import contextlib
 import json
-import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
-from urllib.parse import quote, unquote
+from typing import Any, Final
+from urllib.parse import unquote
 
 from blake3 import blake3
 
 from ..errors import DamageError, FormatError, StoreError
 from ..record import NO_RECORD, Digest, Meaning, Pipe, Record, Run, no_record
-from .rows import Row, Rows
-from .trust import PROOF, Trust
+from .notes import Notes
+from .rows import Row, Rows, key_of
+from .standing import NEVER, JobRow
+from .trust import Trust
 
-_JOB = struct.Struct("<5Q")
 SIGNED: Final = frozenset(("run", "pipe", "base", "record"))
 """The kinds of rows that are signed."""
 
@@ -49,9 +48,6 @@ Mark = tuple[int, ...] | None
 After = Pipe | Callable[[], Pipe] | None
 """A job as runs leave it, or who makes it when it is wanted: most commits do not keep it."""
 
-_NEVER = 1 << 62
-"""No job has so many runs."""
-
 
 class Moved(StoreError):  # noqa: N818 (an answer to look again by, more than a fault)
     """Somebody else has committed to the job since: nothing was written. `last` is its number."""
@@ -59,28 +55,6 @@ class Moved(StoreError):  # noqa: N818 (an answer to look again by, more than a 
     def __init__(self, job: str, last: int) -> None:
         super().__init__(f"job {job!r} has moved on to run {last}", "look again and commit anew")
         self.last = last
-
-
-class JobRow(NamedTuple):
-    """Where a job stands: runs `first` to `last` are kept, the snapshot is at number `snapshot`.
-
-    `grown` bytes of runs came since the snapshot, which had `nbytes`.
-    """
-
-    last: int = 0
-    first: int = 1
-    snapshot: int = 0
-    grown: int = 0
-    nbytes: int = 0
-
-    @property
-    def is_due(self) -> bool:
-        """Whether to keep the pipe anew: so rarely that all the snapshots together cost less than
-        the runs, and so often that to fold what came since takes no longer than to read one. To
-        fold a run takes as long as to read some 3,000 bytes of a snapshot."""
-        since = self.last - self.snapshot
-        is_long = since >= max(256, self.nbytes // 3000)
-        return is_long or (since >= 16 and self.grown >= self.nbytes // 4)
 
 
 def digest_of(record: bytes) -> Digest:
@@ -145,6 +119,11 @@ class Index:
         is in the index: with a second lock, two threads could wait for each other."""
         return self.rows.lock
 
+    @property
+    def notes(self) -> Notes:
+        """What this user's processes have noted beside it."""
+        return Notes(self.rows, self.trust)
+
     # --- reading
 
     def jobs(self) -> list[str]:
@@ -175,34 +154,29 @@ class Index:
         except (DamageError, FormatError):
             numbers, base = self.numbers(job), 0
             with contextlib.suppress(DamageError, FormatError):
-                kept = self._pipe(_key("base", job))
+                kept = self._pipe(key_of("base", job))
                 base = kept.number if kept else 0
             first, last = min(numbers, default=base + 1), max(numbers, default=base)
             # No snapshot, so that one is kept before long.
-            return JobRow(last, first, grown=_NEVER)
+            return JobRow(last, first, grown=NEVER)
 
     def numbers(self, job: str) -> list[int]:
         """The numbers of the runs that there are rows of, in order. Goes over all rows."""
-        prefix = _key("run", job) + "/"
+        prefix = key_of("run", job) + "/"
         keys = (key.removeprefix(prefix) for key in self.rows.keys(prefix))
         found = (int(key) for key in keys if len(key) < 20 and key.isascii() and key.isdecimal())
-        return sorted(number for number in found if 0 < number < _NEVER)
+        return sorted(number for number in found if 0 < number < NEVER)
 
     def job(self, job: str) -> JobRow:
         """Where the job stands; the row of a new one where there is none."""
-        data = self.rows.get(_key("job", job))
+        data = self.rows.get(key_of("job", job))
         if data is None:
             if job not in self.jobs():
                 return JobRow()
-            data = self.rows.get(_key("job", job))  # it may have been made between the two looks
+            data = self.rows.get(key_of("job", job))  # it may have been made between the two looks
             if data is None:
                 raise DamageError(f"the row of job {job!r} is missing from the store")
-        if len(data) != _JOB.size:
-            raise FormatError("a job row of another length than this pipestate writes")
-        row = JobRow(*_JOB.unpack(data))
-        if not (0 < row.first <= row.last + 1 < _NEVER and row.snapshot <= row.last):
-            raise DamageError(f"the row of job {job!r} makes no sense")
-        return row
+        return JobRow.from_bytes(data, job)
 
     def runs(self, job: str, since: int = 0) -> list[Run]:
         """The kept runs of a job with a number above `since`, in order, as far as they are trusted:
@@ -230,7 +204,7 @@ class Index:
     def snapshot(self, job: str) -> Pipe | None:
         """The pipe as it was folded at some number not long ago, or None; None too where it is not
         trusted, for the runs tell the same."""
-        key = _key("pipe", job)
+        key = key_of("pipe", job)
         row = self.rows.row(key)
         if row is None or self.trust.flaw(key, row.payload, row.head):
             return None
@@ -239,7 +213,7 @@ class Index:
     def base(self, job: str) -> Pipe:
         """The pipe before the first run that is kept, as far as it is trusted: what history and
         checkout start from."""
-        key = _key("base", job)
+        key = key_of("base", job)
         row = self.rows.row(key)
         if row is None:
             return self._no_base(job)
@@ -250,7 +224,7 @@ class Index:
     def has_snapshot(self, job: str) -> bool:
         """Whether there is a row of a snapshot, whatever is in it."""
         try:
-            return self.rows.row(_key("pipe", job)) is not None
+            return self.rows.row(key_of("pipe", job)) is not None
         except StoreError:
             return True
 
@@ -260,8 +234,8 @@ class Index:
         Never fold them: what this user commits is signed in this user's name.
         """
         row = self.standing(job)
-        yield self._pipe(_key("base", job)) or self._no_base(job)
-        snapshot = self._pipe(_key("pipe", job))
+        yield self._pipe(key_of("base", job)) or self._no_base(job)
+        snapshot = self._pipe(key_of("pipe", job))
         if snapshot is not None:
             yield snapshot
         yield from self._runs(job, row.first, row.last, _as_it_is) or ()
@@ -319,45 +293,9 @@ class Index:
         """Those of the small blobs that are there; their content is for the caller to verify."""
         return self._many("blob/", digests)
 
-    def stamps(self, digests: Sequence[Digest]) -> dict[Digest, bytes]:
-        """What this user's processes gave `remember` for the files of blobs."""
-        try:
-            found = self._many("stamp/", digests)
-        except StoreError:
-            return {}  # a damaged stamp proves nothing: the file is hashed, and stamped again
-        return {
-            digest: data[PROOF:]
-            for digest, data in found.items()
-            if self.trust.is_proved(f"stamp/{digest}", data[PROOF:], data[:PROOF])
-        }
-
-    def told(self, job: str, mark: Digest) -> bytes | None:
-        """What `tell` noted of this state of a job, where a process of this user's did, and trusted
-        the same keys."""
-        key = _key("told", job)
-        with contextlib.suppress(StoreError):  # what is damaged is worked out anew
-            data = self.rows.get(key) or b""
-            if self.trust.is_proved(key, self._about(mark) + data[PROOF:], data[:PROOF]):
-                return data[PROOF:]
-        return None
-
-    def _about(self, mark: Digest) -> bytes:
-        return bytes.fromhex(mark) + self.trust.state()
-
     def _many(self, kind: str, digests: Sequence[Digest]) -> dict[Digest, bytes]:
         found = self.rows.get_many([kind + digest for digest in digests])
         return {key.removeprefix(kind): data for key, data in found.items()}
-
-    def signers(self) -> dict[str, int]:
-        """The public keys that say they signed rows, each with how many. Goes over all rows."""
-        found: dict[str, int] = {}
-        for key in self.rows.keys(""):
-            if key.partition("/")[0] in SIGNED:
-                with contextlib.suppress(DamageError, FormatError):
-                    row = self.rows.row(key)
-                    name = row.head[:32].hex() if row else ""
-                    found[name] = found.get(name, 0) + 1
-        return found
 
     # --- writing
 
@@ -386,7 +324,7 @@ class Index:
                 raise ValueError(f"run {run.number} of {run.job!r} is not {number} of {job!r}")
         # Before the transaction, in which others wait.
         signed, grown = self._signed(job, runs, records)
-        stamps = {digest: self._proved(digest, stamp) for digest, stamp in stamps.items()}
+        proved = {digest: self.notes.proved(digest, stamp) for digest, stamp in stamps.items()}
         self.prepare()
         self.rows.make()
 
@@ -396,7 +334,7 @@ class Index:
                 raise Moved(job, row.last)
             ready()
             self._check_named(runs, records)
-            for kind, many in (("blob", blobs), ("stamp", stamps)):
+            for kind, many in (("blob", blobs), ("stamp", proved)):
                 self.rows.set_many((f"{kind}/{name}", Row(data)) for name, data in many.items())
             self.rows.set_many(signed)
             if row.last < row.first:  # it has no runs, or none that are kept
@@ -432,25 +370,6 @@ class Index:
         if gone:
             raise DamageError(f"record {min(gone)[:12]} is missing from the store")
 
-    def remember(self, digest: Digest, stamp: bytes) -> None:
-        """Note the state in which a blob's file was proved."""
-        self._note(f"stamp/{digest}", self._proved(digest, stamp))
-
-    def tell(self, job: str, mark: Digest, data: bytes) -> None:
-        """Note what was told of a job, for this user's other processes."""
-        key = _key("told", job)
-        self._note(key, self.trust.prove(key, self._about(mark) + data) + data)
-
-    def _note(self, key: str, proved: bytes) -> None:
-        """It saves time only: never an error, and nothing inside a transaction."""
-        if not self.rows.is_writing:
-            # The store may be full or read-only, and whoever reads from it can do without.
-            with contextlib.suppress(StoreError):
-                self.rows.transact(lambda: self.rows.set(key, proved))
-
-    def _proved(self, digest: Digest, stamp: bytes) -> bytes:
-        return self.trust.prove(f"stamp/{digest}", stamp) + stamp
-
     def trim(self, job: str, base: Pipe, pipe: Pipe) -> None:
         """Forget the runs up to `base.number`; history then begins after `base`. With a base where
         history begins already, only the base is replaced.
@@ -466,7 +385,7 @@ class Index:
                 return
             for number in range(row.first, base.number + 1):
                 self.rows.delete(_run_key(job, number))
-            self._set_pipe(_key("base", job), base.to_bytes())
+            self._set_pipe(key_of("base", job), base.to_bytes())
             self._advance(job, row._replace(first=base.number + 1), pipe, now=True)
 
         self.rows.transact(write)
@@ -481,11 +400,11 @@ class Index:
             for number in range(row.first, row.last + 1):
                 self.rows.delete(_run_key(job, number))
             for kind in ("pipe", "told"):
-                self.rows.delete(_key(kind, job))
+                self.rows.delete(key_of(kind, job))
             # One number is skipped, so that not even the last pipe fits what comes next.
             gone = JobRow(last=row.last + 1, first=row.last + 2, snapshot=row.last + 1)
-            self.rows.set(_key("job", job), _JOB.pack(*gone))
-            self._set_pipe(_key("base", job), Pipe(job, gone.last).to_bytes())
+            self.rows.set(key_of("job", job), gone.to_bytes())
+            self._set_pipe(key_of("base", job), Pipe(job, gone.last).to_bytes())
             self._list([one for one in self.jobs() if one != job])
 
         self.rows.transact(write)
@@ -498,9 +417,9 @@ class Index:
         if pipe is not None and (now or row.is_due):
             pipe = pipe if isinstance(pipe, Pipe) else pipe()
             kept = pipe.to_bytes()
-            self._set_pipe(_key("pipe", job), kept)
+            self._set_pipe(key_of("pipe", job), kept)
             row = row._replace(snapshot=pipe.number, grown=0, nbytes=len(kept))
-        self.rows.set(_key("job", job), _JOB.pack(*row))
+        self.rows.set(key_of("job", job), row.to_bytes())
 
     def _no_base(self, job: str) -> Pipe:
         """The base where there is no row of one: nothing, or, after runs were trimmed, damage."""
@@ -560,13 +479,5 @@ def _whole(digest: Digest, row: Row | None) -> Row:
     return row
 
 
-def _key(kind: str, job: str) -> str:
-    """A row of a job. Names are kept as they are where that is plain, else percent-quoted; the
-    quoted form always has a percent sign and the plain one never, so two jobs never meet."""
-    if job.isprintable() and "%" not in job and "/" not in job:
-        return f"{kind}/{job}"
-    return f"{kind}/{quote(job, safe='', errors='surrogatepass')}"
-
-
 def _run_key(job: str, number: int) -> str:
-    return f"{_key('run', job)}/{number:012}"
+    return f"{key_of('run', job)}/{number:012}"

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
+from urllib.parse import quote
 
 from blake3 import blake3
 
@@ -48,6 +49,15 @@ class Row(NamedTuple):
 
     payload: bytes
     head: bytes = b""
+
+
+def key_of(kind: str, name: str) -> str:
+    """The key of a row that is named after something. Names are kept as they are where that is
+    plain, else percent-quoted; the quoted form always has a percent sign and the plain one never,
+    so two names never meet."""
+    if name.isprintable() and "%" not in name and "/" not in name:
+        return f"{kind}/{name}"
+    return f"{kind}/{quote(name, safe='', errors='surrogatepass')}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,13 +12,14 @@ records without their blobs, which the next one takes, and `verify` does not min
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from ..errors import DamageError, StoreError, TrustError
+from ..errors import DamageError, FormatError, StoreError, TrustError
 from ..record import NO_RECORD, Blob, Digest, Pipe, Run
 from . import salvage
 from .folder import Store
@@ -152,6 +153,18 @@ def check(store: Store, blob: Blob) -> None:
         store.map(blob)
     else:
         store.blobs.check(blob)
+
+
+def signers(index: Index) -> dict[str, int]:
+    """The public keys that say they signed rows, each with how many. Goes over all rows."""
+    found: dict[str, int] = {}
+    for key in index.rows.keys(""):
+        if key.partition("/")[0] in SIGNED:
+            with contextlib.suppress(DamageError, FormatError):
+                row = index.rows.row(key)
+                name = row.head[:32].hex() if row else ""
+                found[name] = found.get(name, 0) + 1
+    return found
 
 
 class _Problems:

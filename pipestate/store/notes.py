@@ -1,0 +1,76 @@
+"""What a user's processes note beside the index, to save time.
+
+Each note is under a keyed hash, so that only they believe it. One that is lost, damaged or somebody
+else's is worked out anew.
+
+    stamp/<digest>        the state of a blob's file when its content was last proved
+    told/<job>            what was told of a job, in a state of it that has a mark
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import StoreError
+from ..record import Digest
+from .rows import Rows, key_of
+from .trust import PROOF, Trust
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """The notes in these rows.
+
+    proved, remember -> stamps       files of blobs
+    tell -> told                     a job
+    """
+
+    rows: Rows
+    trust: Trust
+
+    def stamps(self, digests: Sequence[Digest]) -> dict[Digest, bytes]:
+        """What was given to `remember`, or stood with a commit, for the files of blobs."""
+        try:
+            found = self.rows.get_many([f"stamp/{digest}" for digest in digests])
+        except StoreError:
+            return {}  # a damaged stamp proves nothing: the file is hashed, and stamped again
+        return {
+            key.removeprefix("stamp/"): data[PROOF:]
+            for key, data in found.items()
+            if self.trust.is_proved(key, data[PROOF:], data[:PROOF])
+        }
+
+    def proved(self, digest: Digest, stamp: bytes) -> bytes:
+        """The payload of a stamp's row."""
+        return self.trust.prove(f"stamp/{digest}", stamp) + stamp
+
+    def remember(self, digest: Digest, stamp: bytes) -> None:
+        """Note the state in which a blob's file was proved."""
+        self._note(f"stamp/{digest}", self.proved(digest, stamp), stamp)
+
+    def told(self, job: str, mark: Digest) -> bytes | None:
+        """What `tell` noted of this state of a job, where a process of this user's did, and trusted
+        the same keys."""
+        key = key_of("told", job)
+        with contextlib.suppress(StoreError):
+            data = self.rows.get(key) or b""
+            if self.trust.is_proved(key, self._about(mark) + data[PROOF:], data[:PROOF]):
+                return data[PROOF:]
+        return None
+
+    def tell(self, job: str, mark: Digest, data: bytes) -> None:
+        """Note what was told of a job."""
+        key = key_of("told", job)
+        self._note(key, self.trust.prove(key, self._about(mark) + data) + data, data)
+
+    def _about(self, mark: Digest) -> bytes:
+        return bytes.fromhex(mark) + self.trust.state()
+
+    def _note(self, key: str, proved: bytes, bare: bytes) -> None:
+        """Never an error, nothing inside a transaction, and nothing where there is no key."""
+        if not self.rows.is_writing and len(proved) > len(bare):
+            # The store may be full or read-only, and whoever reads from it can do without.
+            with contextlib.suppress(StoreError):
+                self.rows.transact(lambda: self.rows.set(key, proved))
