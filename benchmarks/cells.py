@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -79,7 +80,8 @@ def in_kernels(room: Path, *, rounds: int, cells: int) -> list[Row]:
     """Cells of two real kernels, one with the extension and one without."""
     bare, ours = Kernel(room), Kernel(room, lines=OURS)
     try:
-        return added("ipykernel", room, bare.time, ours.time, rounds=rounds, cells=cells)
+        rows = added("ipykernel", room, bare.time, ours.time, rounds=rounds, cells=cells)
+        return rows + _for_scale(bare, rounds=rounds, cells=cells)
     finally:
         bare.close()
         ours.close()
@@ -103,6 +105,34 @@ def added(
     ours(["%%step trivial\nq = 1"])
     row("added to a step that is restored", 2.0, lambda: ["%%step trivial\nq = 1"] * cells)
     expect(room, "trivial", "restored")
+    return rows
+
+
+SCALE = """
+import time
+publish = get_ipython().display_pub.publish
+page = {"text/plain": "trivial: ran in 0 ms", "text/html": "<div>" + 300 * "x" + "</div>"}
+def show():
+    publish(data=page, metadata={"a": {"b": "c"}}, transient={"display_id": "one"})
+def work():
+    end = time.thread_time() + 0.002
+    while time.thread_time() < end:
+        pass
+"""
+
+
+def _for_scale(bare: Kernel, *, rounds: int, cells: int) -> list[Row]:
+    """What a kernel without pipestate takes for a message like a badge, and for some work."""
+    bare.run(SCALE)
+    rows = []
+    for what, cell in (
+        ("a display like a badge", "show()"),
+        ("two milliseconds of work", "work()"),
+    ):
+        plain, busy = (partial(bare.time, [one] * cells) for one in ("q = 1", cell))
+        pair = paired(rounds, plain, busy)
+        what = f"for scale: added by {what}, without pipestate"
+        rows.append(Row("ipykernel", what, pair.added * 1e3, "ms", None, str(pair)))
     return rows
 
 

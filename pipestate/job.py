@@ -8,6 +8,7 @@ their source, into a module of the job.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import types
 import warnings
@@ -75,7 +76,7 @@ class Job(MutableMapping[str, Any]):
         self._ledger = Ledger.open(open_store(locate(store), verification=verification), name)
         self._module = types.ModuleType(f"pipestate job {name}")
         self._held: dict[str, Digest] = {}
-        self._lock = threading.RLock()  # held while a definition is run: there is one of a version
+        self._turns: dict[int, tuple[threading.RLock, set[str]]] = {}
         self._told: tuple[Pipe, list[StepStatus]] | None = None
 
     def __repr__(self) -> str:
@@ -190,31 +191,35 @@ class Job(MutableMapping[str, Any]):
     def status(self) -> list[StepStatus]:
         """One object a step, in order: `name`, `state`, `reason`, `seconds`, `nbytes`, `runs`."""
         self._refresh()
-        found = self._known_statuses()
+        pipe, ledger = self._ledger.pipe, self._ledger
+        found = self._known_statuses(pipe)
         if found is None:
-            read, found = self._ledger.read_heads(), self._statuses()
-            self._told = self._ledger.pipe, found
-            if read >= MANY:
-                self._ledger.store.index.notes.tell(
-                    self.name, told.mark(self._ledger.pipe), told.to_bytes(found)
-                )
+            read, found = ledger.read_heads(), self._statuses(pipe)
+            self._told = pipe, found
+            is_whole = not any(ledger.record(digest).flaw for digest in pipe.heads.values())
+            if read >= MANY and is_whole:
+                ledger.store.index.notes.tell(self.name, told.mark(pipe), told.to_bytes(found))
         return list(found)
 
-    def _known_statuses(self) -> list[StepStatus] | None:
+    def _known_statuses(self, pipe: Pipe) -> list[StepStatus] | None:
         """What was told of the job as it stands, here or in another process; None where nothing
-        was. A pipe never changes, and neither do its records."""
-        pipe = self._ledger.pipe
-        if self._told is None or self._told[0] is not pipe:
-            is_big, notes = len(pipe.order) >= MANY, self._ledger.store.index.notes
-            known = notes.told(self.name, told.mark(pipe)) if is_big else None
-            self._told = None if known is None else (pipe, told.from_bytes(known))
-        return self._told and self._told[1]
+        was, or a record is gone since. A pipe never changes, and neither do its records."""
+        last = self._told
+        if last is not None and last[0] is pipe:
+            return last[1]
+        index = self._ledger.store.index
+        known = index.notes.told(self.name, told.mark(pipe)) if len(pipe.order) >= MANY else None
+        if known is None or not index.has_records(pipe.heads.values()):
+            return None
+        found = told.from_bytes(known)
+        self._told = pipe, found
+        return found
 
-    def _statuses(self, only: frozenset[str] | None = None) -> list[StepStatus]:
-        ledger = self._ledger
-        worlds = Worlds(ledger, self._givens())
+    def _statuses(self, pipe: Pipe, only: frozenset[str] | None = None) -> list[StepStatus]:
+        record = self._ledger.record
         with gc_paused():
-            return status.statuses(ledger.pipe, ledger.record, worlds, only=only)
+            worlds = Worlds(pipe, record, self._givens(pipe))
+            return status.statuses(pipe, record, worlds, only=only)
 
     def history(self) -> list[Run]:
         """One object a run: `number`, `step`, `event`, `reason`, `started`, `seconds`."""
@@ -223,11 +228,12 @@ class Job(MutableMapping[str, Any]):
     def why(self, step: str) -> str:
         """Why a step is fresh or stale: a sentence that names what changed, from where and when."""
         self._refresh()
-        found = self._known_statuses()
+        pipe = self._ledger.pipe
+        found = self._known_statuses(pipe)
         if found is None:
             self._ledger.read_heads()
-            only = status.sources(self._ledger.pipe, self._ledger.record, step)
-            found = self._statuses(only)
+            only = status.sources(pipe, self._ledger.record, step)
+            found = self._statuses(pipe, only)
         for one in found:
             if one.name == step:
                 return explain(self._ledger, one)
@@ -301,9 +307,9 @@ class Job(MutableMapping[str, Any]):
             resolve=lambda name: self._needed(name, version.needs.get(name, "")),
             namespace=space,
         )
-        for path in version.reads:
-            if self._meant(path.name) is not None:
-                self._need(path.name)
+        if version.reads:
+            with self._turn()[0]:
+                self._bring_read(version, set())
         return values
 
     def _load_meant(self, name: str, version: Version) -> Any:
@@ -317,7 +323,7 @@ class Job(MutableMapping[str, Any]):
 
     def _needed(self, name: str, digest: Digest) -> Any:
         """A definition that a value needs, as it was when the value was kept."""
-        with self._lock:
+        with self._turn()[0]:
             known = self._meant(name)
             if digest and (known is None or known.names[name] != digest):
                 earlier = self._ledger.definition(name, digest)
@@ -325,23 +331,49 @@ class Job(MutableMapping[str, Any]):
                     return self._load(earlier)[name]
             return self._need(name)
 
+    def _turn(self) -> tuple[threading.RLock, set[str]]:
+        """What to hold while a definition is run, for there is one object of a version; and the
+        names that are under way. A forked child has its own: who held it is not there."""
+        return self._turns.setdefault(os.getpid(), (threading.RLock(), set()))
+
     def _need(self, name: str) -> Any:
         """What a name means, one object for one version: other values refer to it by its name."""
-        space = vars(self._module)
-        with self._lock:
-            version = self._meant(name)
-            if version is None:
-                raise StoreError(f"`{name}`, which a kept value needs, is not in the store")
+        with self._turn()[0]:
+            self._bring(name, set())
+            return vars(self._module)[name]
+
+    def _bring(self, name: str, seen: set[str]) -> None:
+        """Have what a name means now in the module, and all that its code reads."""
+        space, under_way = vars(self._module), self._turn()[1]
+        version = self._meant(name)
+        if version is None:
+            raise StoreError(f"`{name}`, which a kept value needs, is not in the store")
+        seen.add(name)
+        if name in under_way:
+            return
+        under_way.add(name)
+        try:
             if self._held.get(name) != version.digest or name not in space:
-                self._held[name] = version.digest
                 space[name] = self._load_meant(name, version)
-            return space[name]
+                self._held[name] = version.digest
+            else:
+                self._bring_read(version, seen)
+        finally:
+            under_way.discard(name)
+
+    def _bring_read(self, version: Version, seen: set[str]) -> None:
+        for path in version.reads:
+            if path.name not in seen and self._meant(path.name) is not None:
+                self._bring(path.name, seen)
 
     def _meant(self, name: str) -> Version | None:
         meaning = self._ledger.pipe.meanings.get(name)
         if meaning is None:
             statement = self._ledger.pipe.imports.get(name)
             return Version("import", "", {name: ""}, source=statement) if statement else None
+        return self._held_by(name, meaning)
+
+    def _held_by(self, name: str, meaning: Meaning) -> Version | None:
         record = self._ledger.record(meaning.record)
         return next(
             (
@@ -352,11 +384,11 @@ class Job(MutableMapping[str, Any]):
             None,
         )
 
-    def _givens(self) -> dict[str, Held]:
+    def _givens(self, pipe: Pipe) -> dict[str, Held]:
         return {
             name: Held("", meaning.record, version)
-            for name, meaning in self._ledger.pipe.meanings.items()
-            if not meaning.maker and (version := self._meant(name)) is not None
+            for name, meaning in pipe.meanings.items()
+            if not meaning.maker and (version := self._held_by(name, meaning)) is not None
         }
 
 

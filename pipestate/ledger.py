@@ -68,7 +68,9 @@ class Ledger:
         Where the store was deleted or replaced, what was known of it is forgotten: `is_anew`.
         """
         with self.store.index.lock:
-            self._look()
+            # In a transaction of its own a thread would read what may not stay.
+            if not self.store.index.rows.is_writing:
+                self._look()
 
     def _look(self) -> None:
         stands = self.store.identity()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from .ledger import Ledger
 from .pipe import status
 from .pipe.graph import Held, Standing
 from .pipe.status import Lookup, World
-from .record import Digest, Record
+from .record import Digest, Pipe, Record
 from .store import digests
 
 
@@ -18,8 +17,8 @@ class Worlds:
     What stands there is one mapping that is moved along, so little is made for each step.
     """
 
-    def __init__(self, ledger: Ledger, givens: Standing) -> None:
-        self._ledger, self._givens = ledger, givens
+    def __init__(self, pipe: Pipe, record: Callable[[Digest], Record], givens: Standing) -> None:
+        self._pipe, self._record, self._givens = pipe, record, givens
         self._held: Standing | None = None
         self._lookup: Lookup
         self._joint: Callable[[Iterable[str]], Mapping[str, Digest]]
@@ -29,8 +28,7 @@ class Worlds:
         """The world of a step."""
         if held is not self._held:
             self._stand_on(held)
-        ledger = self._ledger
-        seen, head = ledger.pipe.seen.get(step), ledger.head(step)
+        seen, head = self._pipe.seen.get(step), self._head(step)
         normal = seen.normal if seen else head.normal if head else ""
         packages = head.packages if head else {}
         moved = head.moved if head else {}
@@ -38,8 +36,12 @@ class Worlds:
             normal, self._lookup, self._joint, self._mates, lambda names: packages, _as_left, moved
         )
 
+    def _head(self, step: str) -> Record | None:
+        digest = self._pipe.heads.get(step)
+        return self._record(digest) if digest else None
+
     def _stand_on(self, held: Standing) -> None:
-        self._held, head = held, self._ledger.head
+        self._held, head = held, self._head
         at = _Above(held, self._givens) if self._givens else held
         self._lookup = lambda path: status.find(at, path, head)
         self._joint = lambda names: _joint(at, names)

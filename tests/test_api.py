@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+import pipestate
+from pipestate.errors import StoreError
+from pipestate.store.database import Database
+
 
 @pytest.fixture
 def say(script):
@@ -126,6 +130,105 @@ def test_threads_may_share_a_job(say):
         "print([{s.runs for s in each.status()} for each in (job, pipestate.Job('j'))])"
     )
     assert out == "[{40}, {40}]"
+
+
+def test_a_signals_handler_may_look_at_the_job_that_it_interrupts(say):
+    """It counts no run twice."""
+    out = say(
+        "import signal, pipestate\n"
+        "job = pipestate.Job('j')\n"
+        "job['a'] = 0\n"
+        "signal.signal(signal.SIGALRM, lambda *_: len(job))\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)\n"
+        "for value in range(300): job['a'] = value\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0)\n"
+        "print([each.status()[0].runs for each in (job, pipestate.Job('j'))])"
+    )
+    assert out == "[301, 301]"
+
+
+def test_threads_may_fork_while_others_write(say):
+    """No child waits for a thread that it does not have, and no thread for another's fork."""
+    out = say(
+        "import os, threading, pipestate\n"
+        "jobs = [pipestate.Job('j', store=name) for name in 'ab']\n"
+        "def write(job):\n"
+        "    for value in range(150): job['a'] = value\n"
+        "def fork():\n"
+        "    for _ in range(15):\n"
+        "        if not (child := os.fork()):\n"
+        "            len(jobs[0]); os._exit(0)\n"
+        "        os.waitpid(child, 0)\n"
+        "threads = [threading.Thread(target=write, args=(job,)) for job in jobs]\n"
+        "threads += [threading.Thread(target=fork) for _ in range(3)]\n"
+        "for one in threads: one.start()\n"
+        "for one in threads: one.join()\n"
+        "print([job['a'] for job in jobs])"
+    )
+    assert out == "[149, 149]"
+
+
+def test_a_child_loads_what_a_thread_of_its_parent_was_loading(nb, cwd, say):
+    """The thread, and what it held, are not there."""
+    (cwd / "slow.py").write_text("import time\ntime.sleep(1)\n")
+    nb.load("j")
+    nb.run("%%step m\nimport slow", "%%step f\ndef f(): return 5")
+    out = say(
+        "import os, threading, time, pipestate\n"
+        "job = pipestate.Job('j')\n"
+        "thread = threading.Thread(target=lambda: job.names['slow'])\n"
+        "thread.start(); time.sleep(0.5)\n"
+        "if not (child := os.fork()):\n"
+        "    os._exit(job.names['f']())\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))"
+    )
+    assert out == "5"
+
+
+def test_a_function_calls_what_its_names_mean_now(nb, cwd):
+    """However far down: in a process that has asked for it before, too."""
+    nb.load("j")
+    nb.run("%%step h\ndef h(): return 1", "%%step g\ndef g(): return h()")
+    nb.run("%%step f\ndef f(): return g()")
+    job, store = pipestate.Job("j"), cwd / ".pipestate"
+    assert (pipestate.get("j", "f", store=store)["f"](), job.names["f"]()) == (1, 1)
+    nb.run("%%step h\ndef h(): return 2")
+    assert (pipestate.get("j", "f", store=store)["f"](), job.names["f"]()) == (2, 2)
+
+
+def test_two_interrupts_leave_no_transaction_behind(tmp_path, monkeypatch):
+    """The second one where the first is being seen to."""
+    job = pipestate.Job("j", store=tmp_path)
+    job["a"] = 0
+
+    def interrupted(_: Database) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, "commit", interrupted)
+        patched.setattr(Database, "roll_back", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            job["a"] = 1
+    assert job["a"] == 0
+    job["a"] = 2
+    assert pipestate.Job("j", store=tmp_path)["a"] == 2
+
+
+def test_other_keys_are_looked_for_at_each_call(tmp_path, monkeypatch):
+    """Also where neither folder has one yet."""
+    for name in ("one", "two"):
+        monkeypatch.setenv("PIPESTATE_KEYS", str(tmp_path / name))
+        pipestate.get("j", "x", store=tmp_path / "store")
+    pipestate.set("j", "x", 1, store=tmp_path / "store")
+    assert [(tmp_path / name).exists() for name in ("one", "two")] == [False, True]
+    assert pipestate.get("j", "x", store=tmp_path / "store") == 1
+
+
+def test_the_home_of_nobody_is_no_place_for_a_store(cwd):
+    """It says so, and makes no folder of that name."""
+    with pytest.raises(StoreError, match="nobody knows whose home"):
+        pipestate.set("j", "x", 1, store="~nosuchuser/store")
+    assert not list(cwd.iterdir())
 
 
 def test_a_job_that_begins_with_several_steps_is_listed_too(say):

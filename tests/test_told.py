@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,11 +34,13 @@ def noted(store: Path) -> bytes | None:
     return open_store(store).index.rows.get(NOTED)
 
 
-def without_records(store: Path) -> None:
-    """Nothing of the job can be judged any more."""
+def unreadable(store: Path) -> None:
+    """Nothing of the job can be judged any more: each record has lost its last byte."""
     rows = open_store(store).index.rows
     for key in rows.keys("record/"):
-        rows.transact(partial(rows.delete, key))
+        row = rows.row(key)
+        assert row is not None
+        rows.transact(partial(rows.set, key, row.payload[:-1], row.head))
 
 
 def states(store: Path) -> set[str]:
@@ -69,9 +73,37 @@ def test_what_is_noted_is_what_was_told(found):
 def test_the_next_process_reads_no_record(store):
     """It is told what the last one was told."""
     first = Job("j", store=store).status()
-    without_records(store)
+    unreadable(store)
     assert Job("j", store=store).status() == first
     assert Job("j", store=store).why("s3") == "s3 is fresh"
+
+
+def test_a_record_that_is_gone_is_told(store):
+    """Whatever was told before."""
+    index = open_store(store).index
+    index.rows.transact(partial(index.rows.delete, f"record/{index.run('j', 4).record}"))
+    stale = [one for one in Job("j", store=store).status() if one.state == "stale"]
+    assert [(one.name, "missing" in one.reason) for one in stale] == [("s3", True)]
+
+
+def test_what_another_thread_sets_meanwhile_is_told_the_next_time(tmp_path, monkeypatch):
+    """To this job and to the next process: what was told is noted for what it was told of."""
+    job = Job("j", store=tmp_path)
+    job.update({f"s{number}": number for number in range(MANY)})
+    job, statuses = Job("j", store=tmp_path), status.statuses
+
+    def late(*args: Any, **options: Any) -> list[StepStatus]:
+        found = statuses(*args, **options)
+        thread = threading.Thread(target=job.__setitem__, args=("late", 1))
+        thread.start()
+        thread.join()
+        return found
+
+    monkeypatch.setattr(status, "statuses", late)
+    job.status()
+    monkeypatch.undo()
+    told_now = [len(one.status()) for one in (job, Job("j", store=tmp_path))]
+    assert told_now == [MANY + 1, MANY + 1]
 
 
 def test_after_a_change_it_is_told_anew(store):
@@ -112,7 +144,7 @@ def test_what_is_damaged_is_told_anew(store):
 
 def test_when_other_keys_are_trusted_it_is_told_anew(store):
     """Whether a record may be believed hangs on them."""
-    without_records(store)
+    unreadable(store)
     assert states(store) == {"fresh"}
     Keys(keys_folder()).add("ab" * 32)
     assert states(store) == {"stale"}

@@ -21,7 +21,8 @@ class Folding:
 
         add ─── a run waits ─── _Stretch.draft takes it ─── pipe, when asked for
 
-    What counts is that a run waits, which is one step: an interrupt may come at any other.
+    What counts is that a run waits, which is one step: an interrupt may come at any other, and a
+    signal's handler may look at the job and add a run that is about to be added.
     """
 
     __slots__ = ("_stretch",)
@@ -36,7 +37,8 @@ class Folding:
         return waiting[-1][0].number if waiting else pipe.number
 
     def add(self, runs: Iterable[Run], *, keep: int) -> None:
-        """Take runs that follow. `keep` is how many records of a step are at hand afterwards."""
+        """Take runs that follow, each once. `keep` is how many records of a step are at hand
+        afterwards."""
         waiting, pipe = self._stretch.waiting, self._stretch.pipe
         waiting.extend([(run, keep) for run in runs])
         if len(waiting) > _ROOM + len(pipe.heads):
@@ -47,14 +49,19 @@ class Folding:
         return fold(self.pipe(), runs, keep=keep)
 
     def go_on(self, pipe: Pipe) -> None:
-        """Start again from a pipe."""
-        self._stretch = _Stretch(pipe)
+        """Start again from a pipe, where it has not gone further."""
+        if pipe.number > self.number:
+            self._stretch = _Stretch(pipe)
 
     def pipe(self) -> Pipe:
         """The job as a pipe."""
-        if self._stretch.waiting:
-            self._stretch = _Stretch(self._stretch.end())
-        return self._stretch.pipe
+        stretch = self._stretch
+        if not stretch.waiting:
+            return stretch.pipe
+        pipe = stretch.end()
+        if self._stretch is stretch and self.number <= pipe.number:
+            self._stretch = _Stretch(pipe)
+        return self.pipe()
 
     def head(self, step: str) -> Digest | None:
         """The record in force for a step."""
@@ -80,15 +87,16 @@ class _Stretch:
 
     def draft(self) -> Draft:
         """The parts of the pipe after all that waits."""
-        if not self._is_whole:
-            self._draft, self._taken = Draft(self.pipe), 0
-        if self._taken < len(self.waiting):
-            self._is_whole = False
-            for run, keep in self.waiting[self._taken :]:
-                self._draft.take(run, keep)
-            self._taken = len(self.waiting)
+        draft, taken = (self._draft, self._taken) if self._is_whole else (Draft(self.pipe), 0)
+        if taken < len(self.waiting):
+            self._is_whole = False  # who looks now, from within, makes a draft of its own
+            runs = self.waiting[taken:]
+            for run, keep in runs:
+                if run.number > draft.number:
+                    draft.take(run, keep)
+            self._draft, self._taken = draft, taken + len(runs)
         self._is_whole = True
-        return self._draft
+        return draft
 
     def end(self) -> Pipe:
         """The pipe after all that waits; no more can be added."""

@@ -58,6 +58,12 @@ class Draft:
             lines.note(getattr(self._pipe, name), self._changed[name], self._moved[name])
         return dataclasses.replace(self._pipe, **self._changed)
 
+    @property
+    def number(self) -> int:
+        """The number of the last run that was taken."""
+        number: int = self._changed.get("number", self._pipe.number)
+        return number
+
     def take(self, run: Run, keep: int) -> None:
         """One more run, after which so many records of a step are at hand."""
         self._changed["number"] = run.number

@@ -137,7 +137,8 @@ class Store:
 
 def state(path: Path) -> tuple[object, ...]:
     """What differs where another store stands in a folder, or the user's keys have changed."""
-    return (_identity(path), *map(_state_of, Keys(keys_folder()).files))
+    files = Keys(keys_folder()).files
+    return (_identity(path), *files, *map(_state_of, files))
 
 
 def _identity(path: Path) -> tuple[int, ...] | None:

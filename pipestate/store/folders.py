@@ -7,6 +7,8 @@ import functools
 import os
 from pathlib import Path
 
+from ..errors import StoreError
+
 
 def absolute(path: str | Path, here: str | Path | None = None) -> Path:
     """A path as the user gave it, seen from `here` (the working directory).
@@ -16,7 +18,9 @@ def absolute(path: str | Path, here: str | Path | None = None) -> Path:
     """
     text = os.fspath(path)
     if text.startswith("~"):
-        text = os.path.expanduser(text)
+        text, said = os.path.expanduser(text), text
+        if text == said:
+            raise StoreError(f"nobody knows whose home is meant by {said!r}", "write it in full")
     return _joined("" if os.path.isabs(text) else os.path.abspath(here or os.getcwd()), text)
 
 

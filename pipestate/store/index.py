@@ -26,7 +26,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import unquote
@@ -266,6 +266,11 @@ class Index:
         Raises DamageError when it is missing or altered.
         """
         return Record.from_bytes(self._record(digest).payload)
+
+    def has_records(self, digests: Iterable[Digest]) -> bool:
+        """Whether all of these records are there, whatever is in them."""
+        keys = {f"record/{digest}" for digest in digests}
+        return len(self.rows.there([*keys])) == len(keys)
 
     def judged(self, digest: Digest) -> tuple[Record, str]:
         """A record, and why nothing of it may be loaded; "" where it is signed as it should be.

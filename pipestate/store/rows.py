@@ -77,6 +77,9 @@ class Rows:
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     """Held by a thread that uses the database; a fork waits until none does."""
 
+    def __post_init__(self) -> None:
+        _hold_at_fork(self.lock)
+
     @property
     def is_there(self) -> bool:
         """Whether the database has been made."""
@@ -179,14 +182,22 @@ class Rows:
                 answer = write()
                 cache.commit()
             except BaseException as error:
-                with contextlib.suppress(sqlite3.Error):
-                    cache.roll_back()
-                if not isinstance(error, StoreError):
-                    self.close()  # a COMMIT that failed may leave it unable to begin another
+                try:
+                    self._undo(cache, error)
+                except KeyboardInterrupt:  # whoever presses the key may press it twice
+                    self._undo(cache, error)
                 raise
             finally:
                 self._open.pop("writing", None)
             return answer
+
+    def _undo(self, cache: Database, error: BaseException) -> None:
+        try:
+            with contextlib.suppress(sqlite3.Error):
+                cache.roll_back()
+        finally:
+            if not isinstance(error, StoreError):
+                self.close()  # a COMMIT that failed may leave it unable to begin another
 
     def _writable(self) -> Database:
         is_frozen = isinstance(self._open.get("cache"), Frozen)  # it says when to look again
@@ -272,7 +283,6 @@ class Rows:
             file = f"{folder}/cache.db"
             is_closed = not os.access(file, os.W_OK)
             self._open.update(cache=cache, inode=os.stat(file).st_ino, is_closed=is_closed)
-            _hold_at_fork(self.lock)
             return cache
 
 
@@ -280,9 +290,10 @@ class Rows:
 # A child forked while another thread is inside SQLite inherits mutexes that nobody will release,
 # and a transaction whose closing writes to memory that both processes share. So a fork waits until
 # no thread is inside. Hooks at fork cannot be taken out again: there is one for all stores, set by
-# the first that is opened.
+# the first that is looked at.
 
 _locks: weakref.WeakSet[Any] = weakref.WeakSet()
+_fork = threading.Lock()  # one at a time: each takes all locks, and gives back its own
 _is_hooked: list[bool] = []
 _held: list[Any] = []
 
@@ -297,6 +308,7 @@ def _hold_at_fork(lock: Any) -> None:
 
 
 def _acquire_all() -> None:
+    _fork.acquire()
     for lock in list(_locks):
         lock.acquire()
         _held.append(lock)
@@ -305,6 +317,7 @@ def _acquire_all() -> None:
 def _release_all() -> None:
     while _held:
         _held.pop().release()
+    _fork.release()
 
 
 # --- the head of a row
