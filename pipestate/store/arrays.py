@@ -221,12 +221,13 @@ def dtype_text(dtype: Any) -> str:
     return repr((fields, dtype.itemsize, dtype.isalignedstruct))
 
 
-def walk_tensor(walk: Walk, obj: object, reduced: Any) -> None:
-    """A torch tensor: an object, over a storage that other tensors may see."""
+def walk_storage(walk: Walk, obj: object) -> int | None:
+    """The storage of a torch tensor, which other tensors may see, and how it lies in it. Gives the
+    number of the tensor where its content is still to be told."""
     tensor: Any = obj
     number = walk.number(obj)
     if number is None:
-        return
+        return None
     key = int(tensor.untyped_storage().data_ptr())
     if key:
         shape = tuple(tensor.shape)
@@ -236,4 +237,4 @@ def walk_tensor(walk: Walk, obj: object, reduced: Any) -> None:
             walk.numbering.places[storage] = place
         else:
             walk.emit(_relation(_first(walk, key) or place, place))
-    walk.push(reduced, parent=number)
+    return number

@@ -288,6 +288,8 @@ class Blobs:
         temporary, fd = self._temporary()
         try:
             try:
+                if view.nbytes >= BIG:
+                    folders.reserve(fd, view.nbytes)
                 name = _write_hashing(fd, view) if found is None else found
                 if found is not None:
                     _write_all(fd, view)

@@ -28,7 +28,7 @@ from pickle import PickleBuffer
 from typing import Any
 
 from . import arrays, containers, definitions, origins
-from .reductions import reduce, reducer_of
+from .reductions import leaf_memory, reduce, reducer_of, tensor_kind, tensor_state
 from .walk import INNER, ROOT, Handler, Token, Walk, text
 
 IMMUTABLE = (
@@ -224,9 +224,25 @@ def walk_lazy(walk: Walk, obj: object) -> None:
 def walk_tensor(walk: Walk, obj: object) -> None:
     """A tensor: an object over a storage."""
     try:
-        arrays.walk_tensor(walk, obj, items(walk, obj))
+        number = arrays.walk_storage(walk, obj)
+        if number is not None and not _walk_leaf(walk, obj):
+            walk.push(items(walk, obj), parent=number)
     except RuntimeError as error:  # a sparse or meta tensor has no storage to speak of
         walk.fail(obj, str(error))
+
+
+def _walk_leaf(walk: Walk, obj: Any) -> bool:
+    """Write out a tensor that has nothing but its bytes: of weights there may be thousands, and
+    part by part each would cost more than it takes to hash a hundred kilobytes."""
+    known = leaf_memory(obj)
+    if known is None:
+        return False
+    asks, *rest = tensor_state(obj)
+    if rest != [None, None]:
+        return False
+    walk.emit(b"V" + text(repr((*tensor_kind(obj), known[1], asks))))
+    walk.content(known[0])
+    return True
 
 
 def items(walk: Walk, obj: object) -> list[object]:

@@ -244,24 +244,41 @@ def is_plain_tensor(obj: Any) -> bool:
     )
 
 
-def _tensor(obj: Any) -> Reduction | None:
-    if not is_plain_tensor(obj):
+def leaf_memory(obj: Any) -> tuple[memoryview, tuple[int, ...]] | None:
+    """The bytes of a leaf tensor in C order, and how its elements then lie; None for any other, and
+    for those that somebody else takes apart."""
+    if reducer_of(type(obj)) is not _tensor or not is_plain_tensor(obj) or obj.grad_fn is not None:
         return None
-    if obj.grad_fn is not None:
-        return rebuild.graph_tensor, (obj.detach(),)
-    plain = obj.detach().cpu().resolve_conj().resolve_neg().contiguous()
-    memory = PickleBuffer(plain.reshape(-1).view(sys.modules["torch"].uint8).numpy())
-    return tensor_reduction(obj, memory, plain.stride(), 0)
+    is_ready = obj.device.type == "cpu" and obj.is_contiguous() and not obj.requires_grad
+    if not is_ready or obj.is_conj() or obj.is_neg():  # most are, and each call counts
+        obj = obj.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    return memoryview(obj.view(-1).view(sys.modules["torch"].uint8).numpy()), obj.stride()
+
+
+def _tensor(obj: Any) -> Reduction | None:
+    known = leaf_memory(obj)
+    if known is not None:
+        return tensor_reduction(obj, PickleBuffer(known[0]), known[1], 0)
+    return (rebuild.graph_tensor, (obj.detach(),)) if is_plain_tensor(obj) else None
 
 
 def tensor_reduction(obj: Any, memory: Any, strides: Any, offset: int) -> Reduction:
     """A leaf tensor over `memory`, with all that it carries besides."""
-    kind = "Parameter" if type(obj).__name__ == "Parameter" else "Tensor"
-    dtype = str(obj.dtype).partition(".")[2]
-    shape, device = tuple(obj.shape), str(obj.device)
+    dtype, shape, device, kind = tensor_kind(obj)
     made = rebuild.tensor, (memory, dtype, shape, tuple(strides), offset, device, kind)
-    state = (obj.requires_grad, obj.grad, obj.__dict__ or None)
+    state = tensor_state(obj)
     return made if state == (False, None, None) else (*made, state, None, None, rebuild.set_tensor)
+
+
+def tensor_kind(obj: Any) -> tuple[str, tuple[int, ...], str, str]:
+    """Its type of numbers, its shape, its device, and whether it is a parameter."""
+    kind = "Parameter" if type(obj).__name__ == "Parameter" else "Tensor"
+    return str(obj.dtype).partition(".")[2], tuple(obj.shape), str(obj.device), kind
+
+
+def tensor_state(obj: Any) -> tuple[bool, Any, Any]:
+    """What it has besides its memory: whether it asks for a gradient, its gradient, attributes."""
+    return obj.requires_grad, obj.grad, obj.__dict__ or None
 
 
 # --- the table ------------------------------------------------------------------------------------
