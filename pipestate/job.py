@@ -24,7 +24,7 @@ from .pipe.graph import Held
 from .pipe.status import StepStatus
 from .record import SET, VALUE, Digest, Meaning, Pipe, Record, Run, Version
 from .space import Meter
-from .store import blobs, digests, versions
+from .store import blobs, content, digests, versions
 from .store.folder import locate, open_store
 from .store.garbage import gc_paused
 from .store.phases import Phase
@@ -139,7 +139,7 @@ class Job(MutableMapping[str, Any]):
     def _setting(self, step: str, value: Any, phase: Phase) -> tuple[Make, Record]:
         """The record that a value leaves, and the run that puts it in force."""
         version = self._keep(step, value, phase)
-        normal = blobs.digest(f"set {version.digest}".encode())
+        normal = content.digest(f"set {version.digest}".encode())
         made = tuple(name for name in version.names if name != VALUE)
         head = self._ledger.head(step)
         # The names that the step's cell bound stay: the value is set, not what stands beside it.

@@ -43,7 +43,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pipestate.errors import DamageError, PackError
 from pipestate.record import Blob
-from pipestate.store import blobs, codecs, digests, trees
+from pipestate.store import codecs, content, digests, trees
 
 mpl.use("Agg")
 BIG = 10_000
@@ -75,7 +75,7 @@ def pack_tree(value: object) -> codecs.Pack | None:
 
     def put(piece: bytes) -> Blob:
         pieces.append(piece)
-        return Blob(blobs.digest(piece), len(piece))
+        return Blob(content.digest(piece), len(piece))
 
     packed = codecs.pack_tree("x", value, put)
     return packed and codecs.Pack(packed[0], tuple(map(memoryview, pieces)), ())

@@ -23,7 +23,7 @@ from ..record import (
     Seen,
     Version,
 )
-from ..store import blobs
+from ..store import content
 from .bindings import Binding
 from .outlook import joint
 from .trial import Outcome, Task, Trial
@@ -153,7 +153,7 @@ def seen(task: Task) -> Seen:
 
 def import_version(name: str, statement: str) -> Version:
     """The version of a name that an import statement binds."""
-    digest = blobs.digest(statement.encode())
+    digest = content.digest(statement.encode())
     return Version("import", digest, {name: digest}, source=statement, mutable=False)
 
 

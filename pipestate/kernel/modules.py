@@ -17,7 +17,7 @@ from collections.abc import Iterable
 
 from ..cell import source as cell_source
 from ..record import SEEDING, AccessPath, Digest
-from ..store import blobs, codefacts
+from ..store import codefacts, content
 from . import modulestate, packages
 
 _imported: dict[str, Digest] = {}  # what each project module's source was when it was imported
@@ -40,7 +40,7 @@ def stamps(names: Iterable[str]) -> dict[str, str]:
 def _stamp(name: str) -> Digest:
     family = sorted(_family(name))
     text = "\n".join(f"{one} {_source_digest(path)}" for one, path in family)
-    return blobs.digest(text.encode())
+    return content.digest(text.encode())
 
 
 def _family(name: str) -> set[tuple[str, str]]:
@@ -111,7 +111,7 @@ def _digest_of_file(path: str, _mtime: int, _size: int) -> Digest:
     try:
         return cell_source.normal(text.decode("utf-8"))
     except (SyntaxError, ValueError):  # half-written: any text is its own normal form
-        return blobs.digest(text)
+        return content.digest(text)
 
 
 def _imports(path: str, name: str) -> tuple[str, ...]:

@@ -56,12 +56,12 @@ class Pickled:
 
     def canonical(self) -> tuple[str, str]:
         """What is equal for equal contents, in every process."""
-        from ..store import blobs, digests  # the engine: the extension is loaded without it
+        from ..store import content, digests  # the engine: the extension is loaded without it
 
         try:
             return "pickled", digests.stream(self.value()).digest
         except Exception:  # noqa: BLE001 - a class that is there no more, or that cannot be made
-            return "bytes", blobs.digest(self.data)
+            return "bytes", content.digest(self.data)
 
     def value(self) -> Any:
         """The value made anew; it may hold what the notebook defines, which is loaded for it."""

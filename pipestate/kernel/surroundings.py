@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..pipe.status import Reason, because
 from ..record import ABSENT, Digest, FileState, Record, Version
-from ..store import blobs, codecs
+from ..store import codecs, content
 from ..store.phases import Phase
 from . import ambient, files, kinds, modulestate
 from .namespace import Namespace
@@ -110,7 +110,7 @@ def keep(changed: Mapping[str, object], phase: Phase) -> Version | None:
     text = "\n".join(f"{key}={digest}" for key, digest in names.items())
     return Version(
         "value",
-        blobs.digest(text.encode("utf-8", "surrogatepass")),
+        content.digest(text.encode("utf-8", "surrogatepass")),
         names,
         stream=phase.put(pack.stream),
         buffers=tuple(phase.put(buffer) for buffer in pack.buffers),
@@ -152,7 +152,7 @@ def outputs(changed: Mapping[str, object], settings: Settings, *, seeds: bool) -
 
 def digest_of(value: object) -> Digest:
     """The digest of an ambient value."""
-    return blobs.digest(kinds.digest_key(value))
+    return content.digest(kinds.digest_key(value))
 
 
 # --- files ---------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from ..cell.names import Names, visible
 from ..cell.source import StepLine
 from ..errors import StoreError
 from ..record import ABSENT, VALUE, Digest, FileState, Given, Input, Version
-from ..store import blobs, digests, versions
+from ..store import content, digests, versions
 from ..store.phases import Phase
 from ..store.versions import Component
 from . import effects, statements
@@ -279,7 +279,7 @@ def lost_digest(trial: Trial, files: Iterable[FileState] = ()) -> Digest:
     """What stands for a value that cannot be kept: how it was made, from what."""
     made = [trial.task.step, trial.task.normal, *(f"{i.path}={i.digest}" for i in trial.inputs)]
     made += [f"{one.path}={one.digest}" for one in files]
-    return blobs.digest("\n".join(made).encode("utf-8", "surrogatepass"))
+    return content.digest("\n".join(made).encode("utf-8", "surrogatepass"))
 
 
 def _has_changed(trial: Trial, component: Component, version: Version) -> bool:

@@ -21,7 +21,6 @@ import os
 import resource
 import stat
 import struct
-import threading
 import time
 import weakref
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -33,14 +32,8 @@ from blake3 import blake3
 
 from ..errors import DamageError
 from ..record import Blob, Digest
-from . import folders
+from . import content, folders
 from .faults import told
-
-BIG: Final = 1 << 20
-"""From here on a blob is hashed while it is written, and by more than one thread when read."""
-
-THREADED: Final = 16 << 20
-"""From this size on, a buffer is hashed by a thread of its own while it is written."""
 
 COPIED: Final = 64 << 10
 """Files below this are read, not mapped: a mapping costs a descriptor and a page table."""
@@ -60,26 +53,8 @@ _NO_BLOB = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO, errno.ENOTDIR}
 _NO_PLACE = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
 """What renaming says where the folder is not there, or something else stands in the way."""
 
-_HOME = os.getpid()
 _STAMP = struct.Struct("<qqqQ")
 _live_maps: set[weakref.ref[mmap.mmap]] = set()
-
-
-def digest(data: bytes | bytearray | memoryview) -> Digest:
-    """The digest that names these bytes; big ones are hashed by all cores."""
-    data = flat(data)
-    # A forked child has no live threads in BLAKE3's pool and would wait for them for ever.
-    if data.nbytes >= BIG and os.getpid() == _HOME:
-        return blake3(data, max_threads=blake3.AUTO).hexdigest(length=20)
-    return blake3(data).hexdigest(length=20)
-
-
-def flat(data: bytes | bytearray | memoryview) -> memoryview:
-    """The bytes of any buffer, in C order, without a copy where they lie in a row."""
-    view = memoryview(data)
-    if not view.nbytes:
-        return memoryview(b"")
-    return view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
 
 
 def _forget(_digests: Sequence[Digest]) -> Mapping[Digest, bytes]:
@@ -120,12 +95,12 @@ class Blobs:
         called when all is written, and may raise to give up what has no name yet.
         Raises StoreError when they cannot be written.
         """
-        view = flat(data)
+        view = content.flat(data)
         with told(self.path):
-            sample = _sample(view) if view.nbytes >= BIG else b""
+            sample = _sample(view) if view.nbytes >= content.BIG else b""
             found: Digest | None = None
             if digest is None and (not sample or sample in self._samples):
-                digest = found = _digest(view)
+                digest = found = content.digest(view)
             if digest is not None and self._stands(Blob(digest, view.nbytes)):
                 if self.durable:  # who wrote it may not have waited for the disk
                     self._sync(digest)
@@ -156,7 +131,7 @@ class Blobs:
         fd, found = self._open(blob)
         try:
             if blob.nbytes < COPIED or not may_map:
-                view = memoryview(_read(fd, blob.nbytes))
+                view = memoryview(content.read(fd, blob.nbytes))
                 if self.verification != "off":
                     _match(blob, view)
                 return view
@@ -288,11 +263,9 @@ class Blobs:
         temporary, fd = self._temporary()
         try:
             try:
-                if view.nbytes >= BIG:
-                    folders.reserve(fd, view.nbytes)
-                name = _write_hashing(fd, view) if found is None else found
+                name = found or content.write_hashing(fd, view)
                 if found is not None:
-                    _write_all(fd, view)
+                    content.write(fd, view)
                 if self.durable:
                     os.fsync(fd)
                 if ready is not None:
@@ -347,48 +320,8 @@ def _sample(view: memoryview) -> bytes:
     return blake3(b"".join((view.nbytes.to_bytes(8, "little"), *pages))).digest(length=16)
 
 
-_digest = digest  # `put` has an argument of that name
-
-
-def _write_hashing(fd: int, view: memoryview) -> Digest:
-    """Write all of it and hash it. Both release the lock of the interpreter, so a big buffer is
-    hashed by a thread while it is written: the time is that of the slower of the two."""
-    if view.nbytes < BIG:
-        _write_all(fd, view)
-        return digest(view)
-    hasher = blake3()
-    if view.nbytes < THREADED:
-        # While one piece is in the processor's cache, hashing it costs less than a thread does.
-        for start in range(0, view.nbytes, BIG):
-            piece = view[start : start + BIG]
-            _write_all(fd, piece)
-            hasher.update(piece)
-        return hasher.hexdigest(length=20)
-    thread = threading.Thread(target=hasher.update, args=(view,), name="pipestate-digest")
-    thread.start()
-    try:
-        _write_all(fd, view)
-    finally:
-        thread.join()
-    return hasher.hexdigest(length=20)
-
-
-def _write_all(fd: int, view: memoryview) -> None:
-    done = 0
-    while done < view.nbytes:
-        done += os.write(fd, view[done : done + (256 << 20)])
-
-
-def _read(fd: int, nbytes: int) -> bytearray:
-    data = bytearray(nbytes)
-    view, done = memoryview(data), 0
-    while done < nbytes and (count := os.readv(fd, [view[done:]])):
-        done += count
-    return data
-
-
 def _match(blob: Blob, view: memoryview) -> None:
-    if digest(view) != blob.digest:
+    if content.digest(view) != blob.digest:
         raise _altered(blob)
 
 

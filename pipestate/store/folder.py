@@ -26,7 +26,8 @@ from typing import Final, Self
 from ..errors import DamageError, FormatError, StoreError
 from ..record import Blob, Digest, Record, Run
 from . import folders
-from .blobs import BIG, Blobs, Verification, digest, flat
+from .blobs import Blobs, Verification
+from .content import BIG, digest, flat
 from .faults import told
 from .index import After, Index, Mark, digest_of
 from .rows import Rows

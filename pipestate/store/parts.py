@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any, Final
 
 from ..record import AccessPath, Key
-from . import blobs, origins
+from . import content, origins
 from .streams import NOTHING, stream
 from .walk import LEAVES, BufferDigest
 
@@ -61,7 +61,7 @@ def parts(
     size: int = 0,
     limit: int = 256,
     definitions: Mapping[int, str] = NOTHING,
-    buffer_digest: BufferDigest = blobs.digest,
+    buffer_digest: BufferDigest = content.digest,
 ) -> dict[str, str]:
     """The digests of columns, keys and attributes by `str(path)`; of the first `limit` of them.
 

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from ..record import Blob, Digest
-from . import blobs
+from . import content
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-AHEAD = range(blobs.BIG, blobs.THREADED)
+AHEAD = range(content.BIG, content.THREADED)
 """Of these sizes, a buffer that is to be kept is written by a thread at its first digest. Smaller
 ones would wait for the interpreter's lock longer than they take; bigger ones are hashed by a thread
 of their own while they are written."""
@@ -95,8 +95,8 @@ class Phase:
         return met[0]
 
     def _meet(self, view: memoryview) -> tuple[Digest | Writing, Blob | None]:
-        if not self._writes or view.nbytes < blobs.BIG:
-            return blobs.digest(view), None
+        if not self._writes or view.nbytes < content.BIG:
+            return content.digest(view), None
         if view.nbytes in AHEAD:
             # The interpreter may be about to end, and starts no thread any more.
             with contextlib.suppress(RuntimeError):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ..errors import DamageError, FormatError
-from . import blobs, trees
+from . import content, trees
 
 
 def typed_array(typecode: str, memory: Any) -> arrays.array[Any]:
@@ -59,7 +59,7 @@ def tree(parts: Sequence[tuple[str, bytes | memoryview]]) -> Any:
 
 
 def _checked(digest: str, piece: bytes) -> bytes:
-    if blobs.digest(piece) != digest:
+    if content.digest(piece) != digest:
         raise DamageError(f"blob {digest[:12]} does not hold the bytes that were put there")
     return piece
 

@@ -16,7 +16,7 @@ from blake3 import blake3
 
 from ..errors import StoreError
 from ..record import AccessPath
-from . import blobs, where
+from . import content, where
 from .reduced import select
 from .walk import LEAVES, BufferDigest, Findings, Place, Walk
 
@@ -87,7 +87,7 @@ def stream(
     *,
     name: str = "",
     definitions: Mapping[int, str] = NOTHING,
-    buffer_digest: BufferDigest = blobs.digest,
+    buffer_digest: BufferDigest = content.digest,
 ) -> Stream:
     """Look at a value. `name` is what a flaw's place begins with.
 

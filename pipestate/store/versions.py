@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import DamageError, PackError
 from ..record import Blob, Version
-from . import blobs, codecs, digests
+from . import codecs, content, digests
 from .phases import Phase
 
 PROOF_BYTES = 64 * 1024
@@ -236,7 +236,7 @@ def load(
     view, *buffers = fetch([version.stream, *version.buffers])
     # What is unpickled is hashed in the very copy that is: a mapped file could change meanwhile.
     stream = bytes(view)
-    if blobs.digest(stream) != version.stream.digest:
+    if content.digest(stream) != version.stream.digest:
         raise DamageError(f"blob {version.stream.digest[:12]} does not hold the bytes put there")
     return codecs.unpack(
         stream,
@@ -251,7 +251,7 @@ def execute(source: str, name: str, namespace: dict[str, Any]) -> Any:
 
     The source is put where tracebacks and `inspect.getsource` look for it.
     """
-    filename = f"<pipestate {name} {blobs.digest(source.encode())[:8]}>"
+    filename = f"<pipestate {name} {content.digest(source.encode())[:8]}>"
     lines = source.splitlines(keepends=True)
     linecache.cache[filename] = (len(source), None, lines, filename)
     bound: dict[str, Any] = {}

@@ -23,7 +23,7 @@ from typing import Protocol
 from blake3 import blake3
 
 from ..record import AccessPath
-from . import blobs
+from . import content
 
 Handler = Callable[["Walk", object], None]
 ROOT = -1
@@ -291,7 +291,7 @@ class Walk:
         if buffer.nbytes <= SMALL:
             self._out.append(b"b%d:" % buffer.nbytes + buffer)
             return
-        ask = blobs.digest if is_passing else self.findings.buffer_digest
+        ask = content.digest if is_passing else self.findings.buffer_digest
         digest = ask(buffer)
         if isinstance(digest, str):
             self._out.append(b"B" + digest.encode())
