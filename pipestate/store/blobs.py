@@ -1,60 +1,44 @@
-"""Content-addressed files: bytes in, their digest out, and back as memory.
+"""Content-addressed blobs: bytes in, their digest out, and back as memory.
 
-A blob is a file `a/bcdef…`, named by the BLAKE3 digest of its content, mode 0444, written under a
-temporary name and renamed, so that a name never stands for half of its bytes and a mapped file is
-never written to. Nothing here knows what the bytes mean, which of them are still wanted, or the
-index; what it asks of the index is two functions, `recall` and `remember`.
+A blob is a file, named by the BLAKE3 digest of its content. Nothing here knows what the bytes mean,
+which of them are still wanted, or the index; what it asks of the index is two functions, `recall`
+and `remember`. Of many blobs that come together most lie in one file (`bundles`).
 
 A file is hashed once in a given state (size, times, inode); the state is remembered, so that a
 gigabyte is mapped in microseconds afterwards, and a file that was touched is hashed again.
 
-The idea: git's object store; the state of a file as proof is redo's and git's index's. POSIX only.
+The idea: git's object store; the state of a file as proof is redo's and git's index's.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import math
-import mmap
+import functools
 import os
-import resource
-import stat
-import struct
-import time
-import weakref
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 from blake3 import blake3
 
 from ..errors import DamageError
 from ..record import Blob, Digest
-from . import content, folders
+from . import content, files
 from .faults import told
 
 COPIED: Final = 64 << 10
 """Files below this are read, not mapped: a mapping costs a descriptor and a page table."""
 
-FAN: Final = 1
-"""So many letters of a digest name its folder. With two, 200 new files took ext4 three times as
-long, which spreads folders over the disk and looks for room in each."""
-
-STALE_SECONDS: Final = 3600.0
-"""A temporary file that nobody has written to for so long belongs to a process that is gone."""
-
 Verification = Literal["on", "strict", "off"]
 
-_NO_BLOB = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO, errno.ENOTDIR}
-"""What opening says where the trouble is what stands in the place of the file."""
 
-_NO_PLACE = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
-"""What renaming says where the folder is not there, or something else stands in the way."""
+class Into(Protocol):
+    """A file that a blob can be written to beside others; see `bundles`."""
 
-_STAMP = struct.Struct("<qqqQ")
-_live_maps: set[weakref.ref[mmap.mmap]] = set()
+    def write(
+        self, view: memoryview, ready: Callable[[], None] | None, found: Digest | None
+    ) -> Digest:
+        """Write a blob into it, and say by which name."""
 
 
 def _forget(_digests: Sequence[Digest]) -> Mapping[Digest, bytes]:
@@ -65,11 +49,15 @@ def _ignore(_digest: Digest, _stamp: bytes) -> None:
     return None
 
 
+def _nowhere(_blob: Blob) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Blobs:
-    """The folder of blobs at `path`, made when the first blob is put.
+    """The blobs that have files of their own, in the folder `path`.
 
-    put -> digest, _stands, _write -> _name
+    put -> digest, _stands, _write
     map, map_all -> _open, _prove -> recall, remember
     """
 
@@ -81,19 +69,27 @@ class Blobs:
     _proved: dict[Digest, bytes] = field(default_factory=dict, repr=False)
     _samples: set[bytes] = field(default_factory=set, repr=False)
 
+    @functools.cached_property
+    def files(self) -> files.Files:
+        """The files that they are in."""
+        return files.Files(self.path, self.durable)
+
     def put(
         self,
         data: bytes | bytearray | memoryview,
         *,
         digest: Digest | None = None,
         ready: Callable[[], None] | None = None,
+        into: Into | None = None,
+        elsewhere: Callable[[Blob], bool] = _nowhere,
     ) -> Blob:
-        """Keep `data` and say by which name. Bytes that are there already are not written again.
+        """Keep `data` and say by which name. Bytes that are there already are not written again,
+        nor those that are `elsewhere`.
 
         `digest`, where the caller has it, saves hashing bytes that are there already; bytes that
         are not there are hashed while they are written, and named by what was found. `ready` is
-        called when all is written, and may raise to give up what has no name yet.
-        Raises StoreError when they cannot be written.
+        called when all is written, and may raise to give up what has no name yet. They are written
+        `into` a file that is given, or one of their own. Raises StoreError when they cannot be.
         """
         view = content.flat(data)
         with told(self.path):
@@ -101,13 +97,18 @@ class Blobs:
             found: Digest | None = None
             if digest is None and (not sample or sample in self._samples):
                 digest = found = content.digest(view)
-            if digest is not None and self._stands(Blob(digest, view.nbytes)):
-                if self.durable:  # who wrote it may not have waited for the disk
-                    self._sync(digest)
-                return Blob(digest, view.nbytes)
+            if digest is not None:
+                blob = Blob(digest, view.nbytes)
+                if self._stands(blob):
+                    if self.durable:  # who wrote it may not have waited for the disk
+                        self.files.sync(digest)
+                    return blob
+                if elsewhere(blob):
+                    return blob
             if sample:
                 self._samples.add(sample)
-            return Blob(self._write(view, ready, found), view.nbytes)
+            write = self._write if into is None else into.write
+            return Blob(write(view, ready, found), view.nbytes)
 
     def map(self, blob: Blob) -> memoryview:
         """The bytes of a blob as writable memory; writing to it never reaches the file.
@@ -124,7 +125,7 @@ class Blobs:
                 unknown = [blob.digest for blob in blobs if blob.digest not in self._proved]
                 if unknown:
                     self._proved.update(self.recall(unknown))
-            room = _room_for_maps()
+            room = files.room_for_maps()
             return [self._map(blob, at < room) for at, blob in enumerate(blobs)]
 
     def _map(self, blob: Blob, may_map: bool) -> memoryview:
@@ -133,22 +134,17 @@ class Blobs:
             if blob.nbytes < COPIED or not may_map:
                 view = memoryview(content.read(fd, blob.nbytes))
                 if self.verification != "off":
-                    _match(blob, view)
+                    match(blob, view)
                 return view
-            memory = mmap.mmap(fd, blob.nbytes, access=mmap.ACCESS_COPY)
+            view = files.mapped(fd, blob.nbytes)
         finally:
             os.close(fd)
-        _live_maps.add(weakref.ref(memory, _live_maps.discard))
-        view = memoryview(memory)
-        self._prove(blob, view, _stamp(found))
+        self._prove(blob, view, files.stamp(found))
         return view
 
     def has(self, blob: Blob) -> bool:
         """Whether a file of that name and size is there; its content is not looked at."""
-        try:
-            return os.stat(self._file(blob.digest)).st_size == blob.nbytes
-        except OSError:
-            return False
+        return self.files.size(blob.digest) == blob.nbytes
 
     def stamp(self, blob: Blob) -> bytes | None:
         """The state of a file whose content this process has proved, to be remembered."""
@@ -163,67 +159,21 @@ class Blobs:
                 while chunk := file.read(4 << 20):
                     hasher.update(chunk)
             if hasher.hexdigest(length=20) != blob.digest:
-                raise _altered(blob)
+                raise altered(blob)
 
     def sweep(self, keep: Container[Digest], *, dry_run: bool = False) -> tuple[int, int]:
         """Remove the files that `keep` does not name, and old leftovers: how many, and bytes.
 
-        The caller sees to it that nobody commits meanwhile (see `upkeep.sweep`). Whoever has one
-        mapped goes on with it: its bytes go when the last of them lets go.
+        The caller sees to it that nobody commits meanwhile (see `upkeep.sweep`).
         """
-        count = nbytes = 0
-        remove = _nbytes if dry_run else _unlink
         with told(self.path):
-            for name, file in self._files():
-                if name not in keep:
-                    nbytes += remove(file)
-                    count += 1
-                    if not dry_run:
-                        self._proved.pop(name, None)
-            for file in self._leftovers():
-                nbytes += remove(file)
-                count += 1
-        return count, nbytes
-
-    def _files(self) -> Iterator[tuple[Digest, str]]:
-        for folder in _entries(self.path):
-            if len(folder.name) == FAN and folder.is_dir(follow_symlinks=False):
-                for file in _entries(folder.path):
-                    if not file.is_dir(follow_symlinks=False):  # it is nobody's of ours
-                        yield folder.name + file.name, file.path
-
-    def _leftovers(self) -> Iterator[str]:
-        now = time.time()
-        for file in _entries(self.path / "tmp"):
-            try:
-                # One from the future is as old: the clock was set back since.
-                is_old = abs(now - file.stat(follow_symlinks=False).st_mtime) > STALE_SECONDS
-                if is_old and not file.is_dir(follow_symlinks=False):
-                    yield file.path
-            except FileNotFoundError:
-                continue  # its writer has just renamed it
-
-    def _file(self, digest: Digest) -> str:
-        # A digest comes from a record, and a record may come from anywhere: no path gets through.
-        if len(digest) != 40 or not digest.isalnum():
-            raise DamageError(f"{digest[:60]!r} names no blob")
-        return f"{self.path}/{digest[:FAN]}/{digest[FAN:]}"
+            gone = self.files.sweep(keep, dry_run=dry_run)
+        for name, _ in () if dry_run else gone:
+            self._proved.pop(name, None)
+        return len(gone), sum(nbytes for _, nbytes in gone)
 
     def _open(self, blob: Blob) -> tuple[int, os.stat_result]:
-        try:
-            # A pipe in the place of the file would be waited for, for ever.
-            fd = os.open(self._file(blob.digest), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except FileNotFoundError as error:
-            raise DamageError(f"blob {blob.digest[:12]} is missing from the store") from error
-        except OSError as error:
-            if error.errno not in _NO_BLOB:
-                raise
-            text = f"blob {blob.digest[:12]} cannot be read ({error.strerror})"
-            raise DamageError(text) from error
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            os.close(fd)
-            raise DamageError(f"blob {blob.digest[:12]} is no file")
+        fd, found = self.files.open(blob.digest)
         if found.st_size != blob.nbytes:
             os.close(fd)
             raise DamageError(
@@ -237,7 +187,7 @@ class Blobs:
             return
         if self.verification == "on" and self._proved.get(blob.digest) == stamp:
             return
-        _match(blob, view)
+        match(blob, view)
         self._proved[blob.digest] = stamp
         self.remember(blob.digest, stamp)
 
@@ -251,65 +201,27 @@ class Blobs:
             return False
         return True
 
-    def _sync(self, digest: Digest) -> None:
-        file = self._file(digest)
-        folders.sync(file)
-        folders.sync(os.path.dirname(file))
-
     def _write(
         self, view: memoryview, ready: Callable[[], None] | None, found: Digest | None
     ) -> Digest:
         """Write a new file; `found` is the digest, where it was just taken of these very bytes."""
-        temporary, fd = self._temporary()
+        temporary, fd = self.files.temporary()
         try:
             try:
-                name = found or content.write_hashing(fd, view)
-                if found is not None:
-                    content.write(fd, view)
+                name = content.write_as(fd, view, found)
                 if self.durable:
                     os.fsync(fd)
                 if ready is not None:
                     ready()
-                self._name(temporary, name)
+                self.files.name(temporary, name)
                 # Of the very file that was written: another may have come under its name since.
-                self._proved[name] = _stamp(os.fstat(fd))
+                self._proved[name] = files.stamp(os.fstat(fd))
             finally:
                 os.close(fd)
         except BaseException:
-            _unlink(temporary)
+            files.unlink(temporary)
             raise
         return name
-
-    def _temporary(self) -> tuple[str, int]:
-        folder = f"{self.path}/tmp"
-        file = f"{folder}/{os.getpid()}-{os.urandom(8).hex()}"
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-        try:
-            return file, os.open(file, flags, 0o444)
-        except FileNotFoundError:
-            folders.make(folder, durable=self.durable)
-            return file, os.open(file, flags, 0o444)
-
-    def _name(self, temporary: str, digest: Digest) -> None:
-        """Give finished bytes their name. Renaming over equal bytes is harmless, also if mapped."""
-        file = self._file(digest)
-        try:
-            os.replace(temporary, file)
-        except OSError as error:
-            if error.errno not in _NO_PLACE:
-                raise
-            self._make_way(file)
-            folders.make(os.path.dirname(file), durable=self.durable)
-            os.replace(temporary, file)
-        if self.durable:
-            folders.sync(os.path.dirname(file))
-
-    def _make_way(self, file: str) -> None:
-        """Put aside what somebody has put in the place of a blob or its folder. It may be of worth
-        to them, so no sweep takes a folder away."""
-        for path, is_file in ((os.path.dirname(file), False), (file, True)):
-            if os.path.lexists(path) and os.path.isdir(path) == is_file:
-                os.rename(path, f"{self.path}/tmp/{os.path.basename(path)}-{os.urandom(8).hex()}")
 
 
 def _sample(view: memoryview) -> bytes:
@@ -320,43 +232,12 @@ def _sample(view: memoryview) -> bytes:
     return blake3(b"".join((view.nbytes.to_bytes(8, "little"), *pages))).digest(length=16)
 
 
-def _match(blob: Blob, view: memoryview) -> None:
+def match(blob: Blob, view: memoryview) -> None:
+    """Raise DamageError unless these are the bytes of a blob."""
     if content.digest(view) != blob.digest:
-        raise _altered(blob)
+        raise altered(blob)
 
 
-def _altered(blob: Blob) -> DamageError:
+def altered(blob: Blob) -> DamageError:
+    """What to raise where other bytes are in the place of a blob's."""
     return DamageError(f"blob {blob.digest[:12]} does not hold the bytes that were put there")
-
-
-def _room_for_maps() -> float:
-    """How many more files may be mapped. CPython's mmap keeps a descriptor while it lives; half of
-    them are left to the user's files."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return math.inf if limit == resource.RLIM_INFINITY else limit // 2 - len(_live_maps)
-
-
-def _stamp(found: os.stat_result) -> bytes:
-    return _STAMP.pack(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-
-
-def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as found:
-            return list(found)
-    except FileNotFoundError:
-        return []
-
-
-def _unlink(file: str) -> int:
-    nbytes = _nbytes(file)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(file)
-    return nbytes
-
-
-def _nbytes(file: str) -> int:
-    try:
-        return os.stat(file).st_size
-    except FileNotFoundError:
-        return 0

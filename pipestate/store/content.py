@@ -65,6 +65,14 @@ def write_hashing(fd: int, view: memoryview, at: int = 0) -> Digest:
     return hasher.hexdigest(length=20)
 
 
+def write_as(fd: int, view: memoryview, found: Digest | None, at: int = 0) -> Digest:
+    """Write all of it; `found` is the digest, where it was just taken of these very bytes."""
+    if found is None:
+        return write_hashing(fd, view, at)
+    write(fd, view, at)
+    return found
+
+
 def write(fd: int, view: memoryview, at: int = 0) -> None:
     """Write all of it into a file, from byte `at` on."""
     done = 0
