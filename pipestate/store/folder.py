@@ -17,17 +17,19 @@ import contextlib
 import functools
 import os
 import stat
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from ..errors import DamageError, FormatError, StoreError
 from ..record import Blob, Digest, Record, Run
 from . import folders
 from .blobs import Blobs, Verification
-from .content import BIG, digest, flat
+from .bundles import ALONE, Bundle, Bundles, Place
+from .content import BIG, THREADED, digest, flat
 from .faults import told
 from .index import After, Index, Mark, digest_of
 from .rows import Rows
@@ -74,8 +76,10 @@ def open_store(
     trust = Trust(Keys(keys_folder()), verification)
     rows = _rows(path, durable)
     index = Index(rows, trust, lambda: _make_folder(path, durable=durable))
-    blobs = Blobs(path / "blobs", durable, verification, index.notes.stamps, index.notes.remember)
-    return Store(path, blobs, index)
+    notes = index.notes
+    blobs = Blobs(path / "blobs", durable, verification, notes.stamps, notes.remember)
+    bundles = Bundles(blobs.files, verification, index.places, notes.stamps, notes.remember)
+    return Store(path, blobs, bundles, index)
 
 
 @functools.lru_cache(maxsize=16)
@@ -91,6 +95,7 @@ class Store:
 
     path: Path
     blobs: Blobs
+    bundles: Bundles
     index: Index
 
     def batch(self) -> Batch:
@@ -111,12 +116,28 @@ class Store:
         """
         small = [blob.digest for blob in blobs if blob.nbytes < ROW]
         rows = self.index.blobs(small) if small else {}
-        files = iter(self.blobs.map_all([blob for blob in blobs if blob.digest not in rows]))
-        return [_row(blob, rows) if blob.digest in rows else next(files) for blob in blobs]
+        found = {blob.digest: _row(blob, rows) for blob in blobs if blob.digest in rows}
+        rest = [blob for blob in blobs if blob.digest not in rows]
+        if rest:
+            found |= self._in_bundles(rest)
+            alone = [blob for blob in rest if blob.digest not in found]
+            found.update(zip((b.digest for b in alone), self.blobs.map_all(alone), strict=True))
+        return [found[blob.digest] for blob in blobs]
+
+    def _in_bundles(self, blobs: Sequence[Blob]) -> dict[Digest, memoryview]:
+        try:
+            return self.bundles.map_all(blobs)
+        except DamageError:
+            # What is damaged there may have been put again since, and have a file of its own.
+            return self.bundles.map_all([blob for blob in blobs if not self.blobs.has(blob)])
 
     def has(self, blob: Blob) -> bool:
         """Whether the blob is there, as far as can be told without reading it."""
-        return self.has_row(blob) or self.blobs.has(blob)
+        return self.has_row(blob) or self.has_file(blob)
+
+    def has_file(self, blob: Blob) -> bool:
+        """Whether the blob is there in a file, its own or a bundle."""
+        return self.blobs.has(blob) or self.bundles.has(blob)
 
     def has_row(self, blob: Blob) -> bool:
         """Whether the blob is there as a row of the index."""
@@ -184,7 +205,8 @@ class Batch:
     Files of blobs are written by `put`, and are garbage until a commit names them; small ones wait
     here. After Moved or another StoreError the batch can be committed again.
 
-    commit -> _commit -> Index.commit -> _ready; _put_again
+    put -> _into -> a bundle, or a file of its own
+    commit -> _commit -> _close_bundle, Index.commit -> _ready; _put_again
     """
 
     store: Store
@@ -192,6 +214,11 @@ class Batch:
     _files: dict[Digest, tuple[Blob, Bytes]] = field(default_factory=dict)
     _records: dict[Digest, bytes] = field(default_factory=dict)
     _waiting: int = 0
+    _alone: int = 0
+    _bundle: Bundle | None = None
+    _places: dict[Digest, Place] = field(default_factory=dict)
+    _proofs: dict[Digest, bytes] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def put(
         self,
@@ -207,7 +234,9 @@ class Batch:
         view = flat(data)
         if view.nbytes >= ROW or self._waiting + view.nbytes > WAITING:
             self.store.make_folder()
-            blob = self.store.blobs.put(view, digest=digest, ready=ready)
+            into, elsewhere = self._into(data, view.nbytes), self.store.bundles.stands
+            put = self.store.blobs.put
+            blob = put(view, digest=digest, ready=ready, into=into, elsewhere=elsewhere)
             self._files[blob.digest] = (blob, self._held(blob, data))
             return blob
         name = _digest(view)
@@ -215,6 +244,18 @@ class Batch:
             self._rows[name] = bytes(view)
             self._waiting += view.nbytes
         return Blob(name, view.nbytes)
+
+    def _into(self, data: Bytes, nbytes: int) -> Bundle | None:
+        """The bundle for a blob; None for one that has a file of its own: it is one of the first,
+        so big that a file more is nothing, or to be had back before the commit (`_held`)."""
+        if nbytes >= THREADED or (isinstance(data, bytes) and nbytes >= BIG):
+            return None
+        with self._lock:
+            if self._bundle is None and self._alone < ALONE:
+                self._alone += 1
+                return None
+            self._bundle = self._bundle or self.store.bundles.begin()
+            return self._bundle
 
     def _held(self, blob: Blob, data: Bytes) -> Bytes:
         """What to write the file from, should it be swept: bytes made for it need not stay in
@@ -247,6 +288,7 @@ class Batch:
 
     def _commit(self, runs: Sequence[Run], pipe: After, ready: Callable[[], None]) -> Mark:
         blobs = self.store.blobs
+        self._close_bundle()
         stamps = {
             name: stamp
             for name, (blob, _) in self._files.items()
@@ -258,12 +300,20 @@ class Batch:
             runs=runs,
             records=self._records,
             blobs=self._rows,
-            stamps=stamps,
+            stamps=stamps | self._proofs,
+            places=self._places,
             pipe=pipe,
             ready=ready,
         )
         self._clear()
         return mark
+
+    def _close_bundle(self) -> None:
+        with self._lock:
+            if self._bundle is not None:
+                self._proofs[self._bundle.name] = self.store.bundles.close(self._bundle)
+                self._places |= self._bundle.places
+                self._bundle = None
 
     def _ready(self) -> None:
         """A sweep holds off commits, but may have come between put and commit."""
@@ -272,7 +322,7 @@ class Batch:
             raise _Swept(gone)
 
     def _gone(self) -> list[Blob]:
-        return [blob for blob, _ in self._files.values() if not self.store.blobs.has(blob)]
+        return [blob for blob, _ in self._files.values() if not self.store.has_file(blob)]
 
     def _put_again(self, gone: list[Blob]) -> None:
         for blob in gone:
@@ -281,11 +331,16 @@ class Batch:
                     f"blob {blob.digest[:12]} was swept, and what it held has changed since",
                     "run the step again",
                 )
+            self._places.pop(blob.digest, None)  # it has a file of its own now
 
     def _clear(self) -> None:
-        for held in (self._rows, self._files, self._records):
-            held.clear()
-        self._waiting = 0
+        held: tuple[dict[Digest, Any], ...] = (self._rows, self._files, self._records)
+        for one in (*held, self._places, self._proofs):
+            one.clear()
+        self._waiting = self._alone = 0
+        if self._bundle is not None:
+            self._bundle.give_up()
+            self._bundle = None
 
     def __enter__(self) -> Self:
         return self

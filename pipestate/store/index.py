@@ -10,6 +10,7 @@ Nothing here knows values, files of blobs, or what a run means. The keys of the 
     base/<job>            Pipe.to_bytes() before the first run that is kept, where some were trimmed
     record/<digest>       Record.to_bytes(); the digest is that of these bytes
     blob/<digest>         a small blob
+    in/<digest>           the bundle that a blob lies in, and where (`bundles.Place`)
     stamp, told           see `notes`
     jobs                  the names of the jobs, as JSON
 
@@ -35,6 +36,7 @@ from blake3 import blake3
 
 from ..errors import DamageError, FormatError, StoreError
 from ..record import NO_RECORD, Digest, Meaning, Pipe, Record, Run, no_record
+from .bundles import Place
 from .notes import Notes
 from .rows import Row, Rows, key_of
 from .standing import NEVER, JobRow
@@ -298,6 +300,11 @@ class Index:
         """Those of the small blobs that are there; their content is for the caller to verify."""
         return self._many("blob/", digests)
 
+    def places(self, digests: Sequence[Digest]) -> dict[Digest, Place]:
+        """Where those of the blobs lie that are in bundles."""
+        found = self._many("in/", digests)
+        return {digest: Place.from_bytes(data) for digest, data in found.items()}
+
     def _many(self, kind: str, digests: Sequence[Digest]) -> dict[Digest, bytes]:
         found = self.rows.get_many([kind + digest for digest in digests])
         return {key.removeprefix(kind): data for key, data in found.items()}
@@ -313,6 +320,7 @@ class Index:
         records: Mapping[Digest, bytes] = {},
         blobs: Mapping[Digest, bytes] = {},
         stamps: Mapping[Digest, bytes] = {},
+        places: Mapping[Digest, Place] = {},
         pipe: After = None,
         ready: Callable[[], None] = _nothing,
     ) -> Mark:
@@ -330,6 +338,7 @@ class Index:
         # Before the transaction, in which others wait.
         signed, grown = self._signed(job, runs, records)
         proved = {digest: self.notes.proved(digest, stamp) for digest, stamp in stamps.items()}
+        lying = {digest: place.to_bytes() for digest, place in places.items()}
         self.prepare()
         self.rows.make()
 
@@ -339,7 +348,7 @@ class Index:
                 raise Moved(job, row.last)
             ready()
             self._check_named(runs, records)
-            for kind, many in (("blob", blobs), ("stamp", proved)):
+            for kind, many in (("blob", blobs), ("stamp", proved), ("in", lying)):
                 self.rows.set_many((f"{kind}/{name}", Row(data)) for name, data in many.items())
             self.rows.set_many(signed)
             if row.last < row.first:  # it has no runs, or none that are kept

@@ -22,6 +22,7 @@ from typing import TypeVar
 from ..errors import DamageError, FormatError, StoreError, TrustError
 from ..record import NO_RECORD, Blob, Digest, Pipe, Run
 from . import salvage
+from .bundles import Place
 from .folder import Store
 from .index import SIGNED, Index
 
@@ -55,16 +56,58 @@ def sweep(
         keep = {blob.digest for one in records for blob in _blobs_of(index, one)}
         dead = [one for one in _suffixes(index, "record") if one not in records]
         rows = [one for one in _suffixes(index, "blob") if one not in keep]
-        stamps = [one for one in _suffixes(index, "stamp") if one not in keep]
+        bundles, outside = _bundles(store, keep, dry_run=dry_run)
+        stamps = [one for one in _suffixes(index, "stamp") if one not in keep | bundles]
         nbytes = sum(len(row) for row in index.blobs(rows).values())
         if not dry_run:
-            for kind, names in (("record", dead), ("blob", rows), ("stamp", stamps)):
+            gone = (("record", dead), ("blob", rows), ("stamp", stamps), ("in", outside))
+            for kind, names in gone:
                 for name in names:
                     index.rows.delete(f"{kind}/{name}")
-        count, freed = store.blobs.sweep(keep, dry_run=dry_run)
+        count, freed = store.blobs.sweep(keep | bundles, dry_run=dry_run)
         return Swept(len(dead), len(rows) + count, nbytes + freed)
 
     return index.rows.transact(remove)
+
+
+def _bundles(store: Store, keep: set[Digest], *, dry_run: bool) -> tuple[set[Digest], list[Digest]]:
+    """The bundles to keep, and the blobs that lie in none of them any more. What is wanted of a
+    bundle that is mostly garbage gets files of its own."""
+    places = _places(store.index)
+    wanted: dict[Digest, list[Blob]] = {}
+    for digest in keep & places.keys():
+        blob = Blob(digest, places[digest].nbytes)
+        wanted.setdefault(places[digest].file, []).append(blob)
+    bundles, outside = set[Digest](), [one for one in places if one not in keep]
+    for name, some in wanted.items():
+        is_kept = 2 * sum(blob.nbytes for blob in some) >= store.bundles.files.size(name)
+        if is_kept or not (dry_run or _taken_out(store, some)):
+            bundles.add(name)
+        else:
+            outside += [blob.digest for blob in some]
+    return bundles, outside
+
+
+def _taken_out(store: Store, some: list[Blob]) -> bool:
+    """Give blobs of a bundle files of their own; False where not all of them could have one."""
+    try:
+        for blob in some:
+            view = store.bundles.map_all([blob])[blob.digest]
+            if store.blobs.put(view, digest=blob.digest) != blob:
+                return False
+    except (StoreError, KeyError):
+        return False
+    store.bundles.forget(blob.digest for blob in some)
+    return True
+
+
+def _places(index: Index) -> dict[Digest, Place]:
+    """Where blobs lie, as far as it can be read."""
+    found: dict[Digest, Place] = {}
+    for digest in _suffixes(index, "in"):
+        with contextlib.suppress(DamageError, FormatError):
+            found |= index.places([digest])
+    return found
 
 
 def size(store: Store) -> int:
@@ -151,7 +194,7 @@ def check(store: Store, blob: Blob) -> None:
     """Read every byte of a blob; raises DamageError unless they are those that were put there."""
     if store.has_row(blob):
         store.map(blob)
-    else:
+    elif not store.bundles.check(blob):
         store.blobs.check(blob)
 
 

@@ -1,0 +1,291 @@
+"""Bundles: files in which blobs of one commit lie one after the other.
+
+To make, name, open and map a file takes a tenth of a millisecond or more, and where many were
+deleted lately, ext4 looks for a number for a new one among theirs: for a hundred tensors, or the
+trees of a forest, that is as long as it takes to write them. So of the blobs of one commit the
+first few have files of their own, and where more come they share one.
+
+A blob is named by its digest all the same, and kept once, wherever it lies: the row `in/<digest>`
+of the index tells its place. A bundle has no digest of its own; what proves the blobs in it is a
+note of the file's state when they were written, with their places.
+
+The idea: git's packs, and haystack's needles.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import struct
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Self, TypeVar
+
+from ..errors import DamageError, FormatError, StoreError
+from ..record import Blob, Digest
+from . import content, files
+from .blobs import Verification, match
+from .faults import told
+
+T = TypeVar("T")
+
+ALONE: Final = 4
+"""So many blobs of a commit have files of their own, whatever comes after them."""
+
+ALIGNED: Final = 64
+"""Blobs begin at multiples of this, as arrays like it."""
+
+_PLACE = struct.Struct("<20sQQ")
+_MEMBER = struct.Struct("<20sQQ")
+
+
+class Place(NamedTuple):
+    """Where a blob lies: in which bundle, from which byte on, and how many there are."""
+
+    file: Digest
+    at: int
+    nbytes: int
+
+    def to_bytes(self) -> bytes:
+        """The bytes that `from_bytes` reads."""
+        return _PLACE.pack(bytes.fromhex(self.file), self.at, self.nbytes)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """What `to_bytes` gave; raises FormatError for anything else."""
+        if len(data) != _PLACE.size:
+            raise FormatError("the place of a blob has another length than this pipestate writes")
+        file, at, nbytes = _PLACE.unpack(data)
+        return cls(file.hex(), at, nbytes)
+
+
+class Proof(NamedTuple):
+    """The state of a bundle, and the blobs that were proved to lie in it when it was in that."""
+
+    stamp: bytes = b""
+    places: Mapping[Digest, Place] = {}
+
+    def to_bytes(self) -> bytes:
+        """The bytes that `from_bytes` reads."""
+        members = (
+            _MEMBER.pack(bytes.fromhex(digest), place.at, place.nbytes)
+            for digest, place in self.places.items()
+        )
+        return self.stamp + b"".join(members)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, file: Digest) -> Self:
+        """What `to_bytes` gave for a bundle; no proof of anything for other bytes."""
+        members = data[files.STAMP :]
+        if len(members) % _MEMBER.size:
+            return cls()
+        found = _MEMBER.iter_unpack(members)
+        places = {digest.hex(): Place(file, at, nbytes) for digest, at, nbytes in found}
+        return cls(data[: files.STAMP], places)
+
+
+class Bundle:
+    """A bundle that is being written, by any thread. It is nothing until `Bundles.close`."""
+
+    def __init__(self, temporary: str, fd: int) -> None:
+        self.name: Digest = os.urandom(20).hex()
+        self.places: dict[Digest, Place] = {}
+        self._temporary, self._fd, self._process = temporary, fd, os.getpid()
+        self._state, self._end, self._writers = threading.Condition(), 0, 0
+
+    def write(
+        self, view: memoryview, ready: Callable[[], None] | None, found: Digest | None
+    ) -> Digest:
+        """Write a blob into it; `found` is its digest, where that was just taken."""
+        with self._state:
+            if self._fd < 0:
+                raise StoreError("the commit that this blob was to be part of has ended")
+            at, self._writers = self._end, self._writers + 1
+            self._end += -(-view.nbytes // ALIGNED) * ALIGNED
+        try:
+            name = content.write_as(self._fd, view, found, at)
+            if ready is not None:
+                ready()
+            self.places[name] = Place(self.name, at, view.nbytes)
+        finally:
+            with self._state:
+                self._writers -= 1
+                self._state.notify_all()
+        return name
+
+    def close(self, finish: Callable[[int, str], T]) -> T:
+        """What `finish` makes of the file, once nobody writes to it any more: its number belongs to
+        another file as soon as it is closed."""
+        with self._state:
+            self._state.wait_for(lambda: not self._writers)
+            done = finish(self._fd, self._temporary)
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+        return done
+
+    def give_up(self) -> None:
+        """Let go of it, and remove what has no name yet."""
+        if self._fd >= 0:
+            # In a forked child the file is the parent's.
+            is_ours = os.getpid() == self._process
+            self.close(lambda _, file: files.unlink(file) if is_ours else 0)
+
+    def __del__(self) -> None:
+        self.give_up()
+
+
+def _nowhere(_digests: Sequence[Digest]) -> Mapping[Digest, Place]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Bundles:
+    """The bundles among the files of a store.
+
+    `locate` asks the index for the places of blobs, `recall` for the proofs of bundles, and
+    `remember` notes one.
+
+    begin -> Bundle.write -> close
+    map_all -> _find -> _map -> _prove
+    """
+
+    files: files.Files
+    verification: Verification
+    locate: Callable[[Sequence[Digest]], Mapping[Digest, Place]] = _nowhere
+    recall: Callable[[Sequence[Digest]], Mapping[Digest, bytes]] = lambda _: {}
+    remember: Callable[[Digest, bytes], None] = lambda _name, _proof: None
+    _places: dict[Digest, Place] = field(default_factory=dict, repr=False)
+    _proofs: dict[Digest, Proof] = field(default_factory=dict, repr=False)
+
+    def begin(self) -> Bundle:
+        """A new bundle."""
+        with told(self.files.path):
+            return Bundle(*self.files.temporary())
+
+    def close(self, bundle: Bundle) -> bytes:
+        """Give a bundle its name: its proof, for the commit that makes its places known."""
+
+        def finish(fd: int, temporary: str) -> Proof:
+            if self.files.durable:
+                os.fsync(fd)
+            self.files.name(temporary, bundle.name)
+            return Proof(files.stamp(os.fstat(fd)), dict(bundle.places))
+
+        with told(self.files.path):
+            proof = bundle.close(finish)
+        self._proofs[bundle.name] = proof
+        self._places.update(proof.places)
+        return proof.to_bytes()
+
+    def has(self, blob: Blob) -> bool:
+        """Whether a bundle is there in which the blob lies; its content is not looked at."""
+        place = self._find([blob.digest]).get(blob.digest)
+        return place is not None and self.files.size(place.file) >= place.at + blob.nbytes
+
+    def stands(self, blob: Blob) -> bool:
+        """Whether the blob lies in a bundle, whole."""
+        try:
+            if not self.map_all([blob]):
+                return False
+        except StoreError:
+            return False
+        if self.files.durable:  # who wrote it may not have waited for the disk
+            self.files.sync(self._places[blob.digest].file)
+        return True
+
+    def forget(self, digests: Iterable[Digest]) -> None:
+        """Ask the index anew where these blobs lie."""
+        for digest in digests:
+            self._places.pop(digest, None)
+
+    def check(self, blob: Blob) -> bool:
+        """Read every byte of a blob; False where it lies in no bundle.
+
+        Raises DamageError unless they are the bytes that were put there.
+        """
+        found = self.map_all([blob])
+        for view in found.values():
+            match(blob, view)
+        return bool(found)
+
+    def map_all(self, blobs: Iterable[Blob]) -> dict[Digest, memoryview]:
+        """The bytes of those of the blobs that lie in bundles, as writable memory; writing to it
+        never reaches the files.
+
+        Raises DamageError where they are cut short or altered, and stand nowhere else.
+        """
+        wanted = {blob.digest: blob for blob in blobs}
+        with told(self.files.path):
+            found = self._mapped(wanted)
+            gone = [digest for digest in wanted.keys() - found.keys() if digest in self._places]
+            if gone:  # somebody may have given them files of their own since, or another bundle
+                self.forget(gone)
+                found |= self._mapped({digest: wanted[digest] for digest in gone})
+        return found
+
+    def _mapped(self, wanted: Mapping[Digest, Blob]) -> dict[Digest, memoryview]:
+        places = self._find(list(wanted))
+        by_file: dict[Digest, list[Blob]] = {}
+        for digest, place in places.items():
+            by_file.setdefault(place.file, []).append(wanted[digest])
+        self._learn(by_file)
+        found: dict[Digest, memoryview] = {}
+        for file, some in by_file.items():
+            with contextlib.suppress(files.Missing):
+                found |= self._map(file, some, places)
+        return found
+
+    def _find(self, digests: Sequence[Digest]) -> dict[Digest, Place]:
+        unknown = [digest for digest in digests if digest not in self._places]
+        if unknown:
+            self._places.update(self.locate(unknown))
+        known = ((digest, self._places.get(digest)) for digest in digests)
+        return {digest: place for digest, place in known if place is not None}
+
+    def _learn(self, names: Iterable[Digest]) -> None:
+        unknown = [name for name in names if name not in self._proofs]
+        if unknown and self.verification == "on":
+            for name, data in self.recall(unknown).items():
+                self._proofs[name] = Proof.from_bytes(data, name)
+
+    def _map(
+        self, name: Digest, some: Sequence[Blob], places: Mapping[Digest, Place]
+    ) -> dict[Digest, memoryview]:
+        """The bytes of blobs that lie in one bundle."""
+        fd, state = self.files.open(name)
+        try:
+            here = [(blob, places[blob.digest].at) for blob in some]
+            for blob, at in here:
+                if at + blob.nbytes > state.st_size or places[blob.digest].nbytes != blob.nbytes:
+                    raise DamageError(f"blob {blob.digest[:12]} is cut short in its bundle")
+            if files.room_for_maps() >= 1:
+                low = min(at for _, at in here) // mmap.PAGESIZE * mmap.PAGESIZE
+                high = max(at + blob.nbytes for blob, at in here)
+                memory = files.mapped(fd, high - low, low)
+                found = {b.digest: memory[at - low : at - low + b.nbytes] for b, at in here}
+            else:
+                found = {b.digest: memoryview(content.read(fd, b.nbytes, at)) for b, at in here}
+        finally:
+            os.close(fd)
+        self._prove(name, files.stamp(state), some, found)
+        return found
+
+    def _prove(
+        self, name: Digest, stamp: bytes, some: Sequence[Blob], found: Mapping[Digest, memoryview]
+    ) -> None:
+        """Hash what was not proved to lie there when the file was in this very state."""
+        if self.verification == "off":
+            return
+        known = self._proofs.get(name, Proof())
+        is_known = self.verification == "on" and known.stamp == stamp
+        proved = dict(known.places) if is_known else {}
+        unproved = [b for b in some if proved.get(b.digest) != self._places[b.digest]]
+        if not unproved:
+            return
+        for blob in unproved:
+            match(blob, found[blob.digest])
+            proved[blob.digest] = self._places[blob.digest]
+        self._proofs[name] = proof = Proof(stamp, proved)
+        self.remember(name, proof.to_bytes())
