@@ -20,6 +20,8 @@ from pipestate.store.upkeep import sweep, verify
 JOBS = st.sampled_from(["j", "a/b", "%"])
 STEPS = st.sampled_from(["s", "t", "u"])
 SIZES = st.sampled_from([0, 7, 16_383, 16_384, 70_000])
+BUNDLED = st.lists(st.tuples(st.integers(0, 11), st.just(70_000)), min_size=5, max_size=12)
+"""More than have files of their own, and every now and then some that are there already."""
 EVENTS = st.sampled_from(["ran", "failed", "restored", "set", "dropped", "noted"])
 
 
@@ -39,7 +41,7 @@ class StoreMachine(RuleBasedStateMachine):
         job=JOBS,
         step=STEPS,
         event=EVENTS,
-        data=st.lists(st.tuples(st.integers(0, 3), SIZES), max_size=3),
+        data=st.lists(st.tuples(st.integers(0, 3), SIZES), max_size=3) | BUNDLED,
     )
     def commit(self, at, job, step, event, data):
         """A run of any kind; its record and heads where the event has them."""
@@ -125,7 +127,8 @@ class StoreMachine(RuleBasedStateMachine):
         for job in self.pipes:
             store.index.drop_job(job)
         sweep(store)
-        assert store.index.rows.keys("record/") == store.index.rows.keys("blob/") == []
+        for kind in ("record/", "blob/", "in/", "stamp/"):
+            assert store.index.rows.keys(kind) == []
         assert [file for file in self.folder.rglob("blobs/*/*") if file.is_file()] == []
         for one in self.stores:
             one.close()

@@ -23,7 +23,7 @@ from blake3 import blake3
 
 from ..errors import DamageError
 from ..record import Blob, Digest
-from . import content, files
+from . import content, files, folders
 from .faults import told
 
 COPIED: Final = 64 << 10
@@ -208,6 +208,8 @@ class Blobs:
         temporary, fd = self.files.temporary()
         try:
             try:
+                if view.nbytes >= content.BIG:
+                    folders.reserve(fd, 0, view.nbytes)
                 name = content.write_as(fd, view, found)
                 if self.durable:
                     os.fsync(fd)

@@ -25,7 +25,7 @@ from typing import Final, NamedTuple, Self, TypeVar
 
 from ..errors import DamageError, FormatError, StoreError
 from ..record import Blob, Digest
-from . import content, files
+from . import content, files, folders
 from .blobs import Verification, match
 from .faults import told
 
@@ -36,6 +36,9 @@ ALONE: Final = 4
 
 ALIGNED: Final = 64
 """Blobs begin at multiples of this, as arrays like it."""
+
+AHEAD: Final = 8 << 20
+"""So many bytes of the disk are reserved at a time."""
 
 _PLACE = struct.Struct("<20sQQ")
 _MEMBER = struct.Struct("<20sQQ")
@@ -87,33 +90,61 @@ class Proof(NamedTuple):
 
 
 class Bundle:
-    """A bundle that is being written, by any thread. It is nothing until `Bundles.close`."""
+    """A bundle that is being written, by any thread. It is nothing until `Bundles.close`.
 
-    def __init__(self, temporary: str, fd: int) -> None:
+    `stands` says whether a blob is kept elsewhere: then what was written of it makes room again.
+    """
+
+    def __init__(self, temporary: str, fd: int, stands: Callable[[Blob], bool]) -> None:
         self.name: Digest = os.urandom(20).hex()
         self.places: dict[Digest, Place] = {}
         self._temporary, self._fd, self._process = temporary, fd, os.getpid()
-        self._state, self._end, self._writers = threading.Condition(), 0, 0
+        self._stands, self._state, self._writers = stands, threading.Condition(), 0
+        self._end = self._reserved = 0
+        self._free: list[tuple[int, int]] = []
+
+    def has(self, blob: Blob) -> bool:
+        """Whether it was written into this bundle, or is kept elsewhere."""
+        return blob.digest in self.places or self._stands(blob)
 
     def write(
         self, view: memoryview, ready: Callable[[], None] | None, found: Digest | None
     ) -> Digest:
         """Write a blob into it; `found` is its digest, where that was just taken."""
-        with self._state:
-            if self._fd < 0:
-                raise StoreError("the commit that this blob was to be part of has ended")
-            at, self._writers = self._end, self._writers + 1
-            self._end += -(-view.nbytes // ALIGNED) * ALIGNED
+        room = -(-view.nbytes // ALIGNED) * ALIGNED
+        at, place = self._take(room), None
         try:
             name = content.write_as(self._fd, view, found, at)
             if ready is not None:
                 ready()
-            self.places[name] = Place(self.name, at, view.nbytes)
+            # Whoever took the digest has looked.
+            if found is not None or not self.has(Blob(name, view.nbytes)):
+                place = self.places[name] = Place(self.name, at, view.nbytes)
         finally:
             with self._state:
+                if place is None:
+                    self._free.append((at, room))
                 self._writers -= 1
                 self._state.notify_all()
         return name
+
+    def _take(self, room: int) -> int:
+        """Where so many bytes may be written."""
+        with self._state:
+            if self._fd < 0:
+                raise StoreError("the commit that this blob was to be part of has ended")
+            self._writers += 1
+            for hole in self._free:
+                if hole[1] >= room:
+                    self._free.remove(hole)
+                    self._free.append((hole[0] + room, hole[1] - room))
+                    return hole[0]
+            at, self._end = self._end, self._end + room
+            if self._end > self._reserved:
+                more = max(room, AHEAD)
+                folders.reserve(self._fd, self._reserved, at + more - self._reserved)
+                self._reserved = at + more
+            return at
 
     def close(self, finish: Callable[[int, str], T]) -> T:
         """What `finish` makes of the file, once nobody writes to it any more: its number belongs to
@@ -162,12 +193,18 @@ class Bundles:
     def begin(self) -> Bundle:
         """A new bundle."""
         with told(self.files.path):
-            return Bundle(*self.files.temporary())
+            return Bundle(*self.files.temporary(), self._is_kept)
+
+    def _is_kept(self, blob: Blob) -> bool:
+        return self.files.size(blob.digest) == blob.nbytes or self.stands(blob)
 
     def close(self, bundle: Bundle) -> bytes:
         """Give a bundle its name: its proof, for the commit that makes its places known."""
 
         def finish(fd: int, temporary: str) -> Proof:
+            # What was reserved beyond the last blob, or given up there.
+            places = bundle.places.values()
+            os.ftruncate(fd, max(place.at + place.nbytes for place in places))
             if self.files.durable:
                 os.fsync(fd)
             self.files.name(temporary, bundle.name)
@@ -187,7 +224,7 @@ class Bundles:
     def stands(self, blob: Blob) -> bool:
         """Whether the blob lies in a bundle, whole."""
         try:
-            if not self.map_all([blob]):
+            if not self._find([blob.digest]) or not self.map_all([blob]):
                 return False
         except StoreError:
             return False

@@ -12,7 +12,6 @@ from typing import Final
 from blake3 import blake3
 
 from ..record import Digest
-from . import folders
 
 BIG: Final = 1 << 20
 """From here on a blob is hashed while it is written, and by more than one thread when read."""
@@ -48,7 +47,6 @@ def write_hashing(fd: int, view: memoryview, at: int = 0) -> Digest:
         write(fd, view, at)
         return digest(view)
     hasher = blake3()
-    folders.reserve(fd, at, view.nbytes)
     if view.nbytes < THREADED:
         # While one piece is in the processor's cache, hashing it costs less than a thread does.
         for start in range(0, view.nbytes, BIG):

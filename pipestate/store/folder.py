@@ -233,9 +233,9 @@ class Batch:
         """
         view = flat(data)
         if view.nbytes >= ROW or self._waiting + view.nbytes > WAITING:
-            self.store.make_folder()
-            into, elsewhere = self._into(data, view.nbytes), self.store.bundles.stands
-            put = self.store.blobs.put
+            self._make_folder()
+            into = self._into(data, view.nbytes)
+            put, elsewhere = self.store.blobs.put, into.has if into else self.store.bundles.stands
             blob = put(view, digest=digest, ready=ready, into=into, elsewhere=elsewhere)
             self._files[blob.digest] = (blob, self._held(blob, data))
             return blob
@@ -244,6 +244,10 @@ class Batch:
             self._rows[name] = bytes(view)
             self._waiting += view.nbytes
         return Blob(name, view.nbytes)
+
+    def _make_folder(self) -> None:
+        if not self._files:  # the commit looks again
+            self.store.make_folder()
 
     def _into(self, data: Bytes, nbytes: int) -> Bundle | None:
         """The bundle for a blob; None for one that has a file of its own: it is one of the first,
@@ -310,10 +314,13 @@ class Batch:
 
     def _close_bundle(self) -> None:
         with self._lock:
-            if self._bundle is not None:
-                self._proofs[self._bundle.name] = self.store.bundles.close(self._bundle)
-                self._places |= self._bundle.places
-                self._bundle = None
+            bundle = self._bundle
+            if bundle is not None and bundle.places:
+                self._proofs[bundle.name] = self.store.bundles.close(bundle)
+                self._places |= bundle.places
+            elif bundle is not None:  # all that was written into it is kept elsewhere
+                bundle.give_up()
+            self._bundle = None
 
     def _ready(self) -> None:
         """A sweep holds off commits, but may have come between put and commit."""

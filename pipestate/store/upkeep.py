@@ -56,7 +56,7 @@ def sweep(
         keep = {blob.digest for one in records for blob in _blobs_of(index, one)}
         dead = [one for one in _suffixes(index, "record") if one not in records]
         rows = [one for one in _suffixes(index, "blob") if one not in keep]
-        bundles, outside = _bundles(store, keep, dry_run=dry_run)
+        bundles, outside, moved = _bundles(store, keep, dry_run=dry_run)
         stamps = [one for one in _suffixes(index, "stamp") if one not in keep | bundles]
         nbytes = sum(len(row) for row in index.blobs(rows).values())
         if not dry_run:
@@ -65,27 +65,31 @@ def sweep(
                 for name in names:
                     index.rows.delete(f"{kind}/{name}")
         count, freed = store.blobs.sweep(keep | bundles, dry_run=dry_run)
-        return Swept(len(dead), len(rows) + count, nbytes + freed)
+        return Swept(len(dead), len(rows) + count, nbytes + freed - moved)
 
     return index.rows.transact(remove)
 
 
-def _bundles(store: Store, keep: set[Digest], *, dry_run: bool) -> tuple[set[Digest], list[Digest]]:
-    """The bundles to keep, and the blobs that lie in none of them any more. What is wanted of a
-    bundle that is mostly garbage gets files of its own."""
+def _bundles(
+    store: Store, keep: set[Digest], *, dry_run: bool
+) -> tuple[set[Digest], list[Digest], int]:
+    """The bundles to keep, the blobs that lie in none of them any more, and the bytes of those that
+    have files of their own instead: what is wanted of a bundle that is mostly garbage."""
     places = _places(store.index)
     wanted: dict[Digest, list[Blob]] = {}
     for digest in keep & places.keys():
         blob = Blob(digest, places[digest].nbytes)
         wanted.setdefault(places[digest].file, []).append(blob)
-    bundles, outside = set[Digest](), [one for one in places if one not in keep]
+    bundles, outside, moved = set[Digest](), [one for one in places if one not in keep], 0
     for name, some in wanted.items():
-        is_kept = 2 * sum(blob.nbytes for blob in some) >= store.bundles.files.size(name)
+        nbytes = sum(blob.nbytes for blob in some)
+        is_kept = 2 * nbytes >= store.bundles.files.size(name)
         if is_kept or not (dry_run or _taken_out(store, some)):
             bundles.add(name)
         else:
             outside += [blob.digest for blob in some]
-    return bundles, outside
+            moved += nbytes
+    return bundles, outside, moved
 
 
 def _taken_out(store: Store, some: list[Blob]) -> bool:

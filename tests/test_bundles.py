@@ -1,0 +1,394 @@
+"""Of many blobs that come together most lie in one file; nobody notices but the clock."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_store_contract import commit, edit, python, read, reopened, rewrite, said
+
+import pipestate as pip
+from pipestate.errors import DamageError, StoreError
+from pipestate.pipe.history import after
+from pipestate.record import Blob, Pipe, Record, Run, Version
+from pipestate.store import content
+from pipestate.store.folder import Batch, Store, open_store
+from pipestate.store.index import Index
+from pipestate.store.upkeep import size, sweep, verify
+
+EACH = 100_000
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store that does not exist yet."""
+    opened = open_store(tmp_path / "store")
+    yield opened
+    opened.close()
+
+
+def some(count: int, *, first: int = 0, each: int = EACH) -> list[bytes]:
+    """Different bytes, as many as said."""
+    return [number.to_bytes(8, "little") * (each // 8) for number in range(first, first + count)]
+
+
+def files(store: Store) -> list[Path]:
+    """The files that blobs are in, the biggest last."""
+    found = [file for file in (store.path / "blobs").glob("?/*") if file.is_file()]
+    return sorted(found, key=lambda file: file.stat().st_size)
+
+
+def on_disk(store: Store) -> int:
+    """The bytes of these files."""
+    return sum(file.stat().st_size for file in files(store))
+
+
+def held(store: Store, blobs: tuple[Blob, ...]) -> list[bytes]:
+    """What the store gives for blobs."""
+    return [bytes(view) for view in store.map_all(blobs)]
+
+
+def left(batch: Batch, pipe: Pipe, blobs: tuple[Blob, ...]) -> tuple[str, Run]:
+    """The record of a run that left these blobs, put into a batch, and the run."""
+    output = Version("value", "0" * 40, {"x": "0" * 40}, buffers=blobs)
+    digest = batch.record(Record("s", "x", "0" * 40, outputs=(output,)))
+    return digest, Run(pipe.number + 1, "j", "s", "ran", record=digest, heads={"s": digest})
+
+
+def test_a_hundred_blobs_are_a_few_files_and_all_come_back(store):
+    """In this process and in another one, all of them or one."""
+    data = some(100)
+    _, blobs = commit(store, *data)
+    assert len(files(store)) < 10
+    assert held(store, blobs) == data
+    again = reopened(store)
+    assert bytes(again.map(blobs[-1])) == data[-1]
+    assert held(again, blobs) == data
+    assert verify(again) == []
+
+
+def test_a_few_blobs_have_files_of_their_own(store):
+    """As whoever looks into the folder would expect."""
+    _, blobs = commit(store, *some(3))
+    assert sorted(file.parent.name + file.name for file in files(store)) == sorted(
+        blob.digest for blob in blobs
+    )
+
+
+def test_what_lies_in_a_bundle_is_memory_of_ones_own(store):
+    """Writing to it never reaches the file, nor what lies beside it."""
+    data = some(20)
+    _, blobs = commit(store, *data)
+    for view in store.map_all(blobs):
+        view[:] = b"\xff" * len(view)
+    assert held(store, blobs) == data
+    assert verify(reopened(store)) == []
+
+
+@pytest.mark.parametrize("is_reopened", [False, True])
+@pytest.mark.parametrize("each", [EACH, 1 << 20])
+def test_only_what_is_new_is_written_again(store, each, is_reopened):
+    """In the same process or another one, of whatever size."""
+    data = some(40, each=each)
+    commit(store, *data)
+    store = reopened(store) if is_reopened else store
+    before = size(store)
+    changed = [*data[:20], *some(1, first=1000, each=each), *data[21:]]
+    _, blobs = commit(store, *changed)
+    assert size(store) - before < 1.5 * each + 100_000
+    assert held(reopened(store), blobs) == changed
+
+
+def test_the_same_bytes_twice_in_a_commit_are_kept_once(store):
+    """Wherever they lie."""
+    data = some(10) * 5
+    _, blobs = commit(store, *data)
+    assert on_disk(store) < 11 * EACH
+    assert held(store, blobs) == data
+
+
+def test_a_bundle_goes_once_nothing_in_it_is_wanted(store):
+    """And with it what the index knew of it."""
+    commit(store, *some(40))
+    store.index.drop_job("j")
+    assert sweep(store, dry_run=True).nbytes >= 40 * EACH
+    swept = sweep(store)
+    assert swept.nbytes >= 40 * EACH
+    assert files(store) == []
+    assert store.index.rows.keys("in/") == store.index.rows.keys("stamp/") == []
+
+
+@pytest.mark.parametrize(("wanted", "stays"), [(10, False), (30, True)])
+def test_of_a_bundle_that_is_mostly_garbage_the_rest_gets_files_of_its_own(store, wanted, stays):
+    """So a sweep leaves at most twice of what is wanted; and it says what it frees."""
+    data = some(44)
+    commit(store, *data, job="one")
+    _, blobs = commit(store, *data[4 : 4 + wanted], job="two")
+    store.index.drop_job("one")
+    told, before = sweep(store, dry_run=True), on_disk(store)
+    freed = sweep(store)
+    assert (told.nbytes, told.records) == (freed.nbytes, freed.records)
+    assert on_disk(store) == pytest.approx((40 if stays else wanted) * EACH, abs=40 * 64)
+    assert before - on_disk(store) == freed.nbytes
+    assert held(store, blobs) == held(reopened(store), blobs) == data[4 : 4 + wanted]
+    assert verify(store) == []
+
+
+def test_who_knew_a_place_finds_what_another_process_has_moved(store):
+    """And who has it mapped goes on with it."""
+    data = some(44)
+    commit(store, *data, job="one")
+    _, blobs = commit(store, *data[4:10], job="two")
+    views = store.map_all(blobs)
+    other = open_store(store.path)
+    other.index.drop_job("one")
+    said(
+        "from pipestate.store.folder import open_store\n"
+        "from pipestate.store.upkeep import sweep; sweep(open_store(sys.argv[1]))",
+        store.path,
+    )
+    assert [bytes(view) for view in views] == data[4:10]
+    assert held(store, blobs) == data[4:10]
+    assert store.has(blobs[0])
+
+
+def test_what_is_swept_before_it_is_committed_is_put_again(store, monkeypatch):
+    """The whole bundle with it."""
+    data, swept = some(40), []
+    batch = store.batch()
+    blobs = tuple(batch.put(one) for one in data)
+    _, run = left(batch, read(store), blobs)
+    commit_run = type(store.index).commit
+
+    def sweep_first(index: Index, *args, **options):
+        swept.append(sweep(open_store(store.path)).nbytes)
+        return commit_run(index, *args, **options)
+
+    store.index.rows.make()
+    monkeypatch.setattr(type(store.index), "commit", sweep_first)
+    batch.commit(run, pipe=after(read(store), run))
+    assert swept[0] >= 40 * EACH
+    assert held(reopened(store), blobs) == data
+    assert verify(store) == []
+
+
+def test_a_batch_that_comes_to_nothing_leaves_nothing(store):
+    """No file under no name, no descriptor."""
+    open_files = len(os.listdir("/proc/self/fd"))
+    with store.batch() as batch:
+        for one in some(20):
+            batch.put(one)
+    assert list((store.path / "blobs" / "tmp").iterdir()) == []
+    batch = store.batch()
+    for one in some(20, first=100):
+        batch.put(one)
+    del batch
+    assert list((store.path / "blobs" / "tmp").iterdir()) == []
+    assert len(os.listdir("/proc/self/fd")) <= open_files
+
+
+def test_what_is_put_after_its_commit_was_given_up_is_refused(store):
+    """It would be written into a file that may be another one by then."""
+    bundle = store.bundles.begin()
+    bundle.give_up()
+    with pytest.raises(StoreError, match="has ended"):
+        bundle.write(memoryview(b"x" * EACH), None, None)
+
+
+def test_threads_may_put_into_one_bundle(store):
+    """Each blob is whole, and lies where it is said to."""
+    data = some(64)
+    pipe = read(store)
+    with store.batch() as batch:
+        blobs: dict[int, Blob] = {}
+
+        def put(share: range) -> None:
+            for at in share:
+                blobs[at] = batch.put(data[at])
+
+        threads = [threading.Thread(target=put, args=(range(at, 64, 4),)) for at in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        made = tuple(blobs[at] for at in range(64))
+        _, run = left(batch, pipe, made)
+        batch.commit(run, pipe=after(pipe, run))
+    assert held(reopened(store), made) == data
+
+
+# --- damage
+
+
+def bundle_of(store: Store) -> Path:
+    """The file that most of them lie in."""
+    return files(store)[-1]
+
+
+def test_a_blob_that_was_altered_in_its_bundle_is_never_given(store):
+    """The others are, one by one; and it is as good as new once it is put again."""
+    data = some(20)
+    _, blobs = commit(store, *data)
+    file = bundle_of(store)
+    whole = file.read_bytes()
+    rewrite(file, whole[:-1] + b"!")
+    store = reopened(store)
+    assert bytes(store.map(blobs[5])) == data[5]
+    with pytest.raises(DamageError, match="does not hold"):
+        store.map(blobs[-1])
+    with pytest.raises(DamageError):
+        store.map_all(blobs)
+    assert len(verify(store)) == 1
+    commit(store, *data, job="again")
+    assert held(store, blobs) == held(reopened(store), blobs) == data
+
+
+@pytest.mark.parametrize("keep", [0, 1, 1_000_000])
+def test_a_bundle_that_was_cut_is_noticed(store, keep):
+    """What is still there is given, the rest is damage, and can be put again alone."""
+    data = some(20)
+    _, blobs = commit(store, *data)
+    rewrite(bundle_of(store), bundle_of(store).read_bytes()[:keep])
+    store = reopened(store)
+    with pytest.raises(DamageError):
+        store.map(blobs[-1])
+    assert verify(store)
+    commit(store, data[-1], job="again")
+    assert bytes(store.map(blobs[-1])) == data[-1]
+    assert bytes(reopened(store).map(blobs[-1])) == data[-1]
+
+
+def test_a_bundle_that_is_gone_is_missing(store):
+    """Also for who has mapped it before."""
+    _, blobs = commit(store, *some(20))
+    store.map_all(blobs)
+    bundle_of(store).unlink()
+    for one in (store, reopened(store)):
+        with pytest.raises(DamageError, match="missing"):
+            one.map(blobs[-1])
+        assert not one.has(blobs[-1])
+    assert verify(store)
+
+
+def test_a_place_that_somebody_else_has_written_is_not_believed(store):
+    """It may lead to other bytes of the same bundle, which the user's own processes have proved."""
+    _, blobs = commit(store, *some(20))
+    places = store.index.places([one.digest for one in blobs])
+    one, other = blobs[-1].digest, blobs[-2].digest
+    forged = places[one]._replace(at=places[other].at)
+    store.index.rows.transact(lambda: store.index.rows.set(f"in/{one}", forged.to_bytes()))
+    with pytest.raises(DamageError):
+        reopened(store).map(blobs[-1])
+
+
+def test_a_place_beyond_the_end_or_of_no_bundle_is_damage(store):
+    """Whatever stands in the row."""
+    _, blobs = commit(store, *some(20))
+    name = blobs[-1].digest
+    place = store.index.places([name])[name]
+    wrong = [place._replace(at=1 << 62), place._replace(file="0" * 40), place._replace(nbytes=1)]
+    for one in wrong:
+        store.index.rows.transact(
+            lambda one=one: store.index.rows.set(f"in/{name}", one.to_bytes())
+        )
+        with pytest.raises(DamageError):
+            reopened(store).map(blobs[-1])
+    store.index.rows.transact(lambda: store.index.rows.set(f"in/{name}", b"short"))
+    with pytest.raises(StoreError):
+        reopened(store).map(blobs[-1])
+
+
+def test_a_lost_place_is_a_lost_blob_and_no_other(store):
+    """Until it is put again."""
+    data = some(20)
+    _, blobs = commit(store, *data)
+    edit(store, f"DELETE FROM Cache WHERE key = 'in/{blobs[-1].digest}'")
+    store = reopened(store)
+    assert held(store, blobs[:-1]) == data[:-1]
+    with pytest.raises(DamageError, match="missing"):
+        store.map(blobs[-1])
+    commit(store, data[-1], job="again")
+    assert held(store, blobs) == data
+
+
+def test_a_bundle_that_was_copied_is_hashed_once(store, monkeypatch):
+    """In its new state; then its state is its proof again."""
+    data = some(20)
+    _, blobs = commit(store, *data)
+    file = bundle_of(store)
+    os.utime(file, (1, 1))
+    assert held(reopened(store), blobs) == data
+    hashed: list[int] = []
+    take = content.digest
+    monkeypatch.setattr(content, "digest", lambda one: (hashed.append(1), take(one))[1])
+    assert held(reopened(store), blobs) == data
+    assert hashed == []
+
+
+@pytest.mark.parametrize("verification", ["strict", "off"])
+def test_bundles_are_believed_as_files_are(store, verification):
+    """`strict` hashes at every use, `off` never."""
+    _, blobs = commit(store, *some(20))
+    file = bundle_of(store)
+    state = file.stat()
+    rewrite(file, file.read_bytes()[:-1] + b"!")
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+    again = reopened(store, verification=verification)
+    if verification == "off":
+        assert bytes(again.map(blobs[-1]))[-1:] == b"!"
+    else:
+        with pytest.raises(DamageError):
+            again.map(blobs[-1])
+
+
+def test_blobs_of_bundles_are_read_where_no_more_files_can_be_mapped(store):
+    """Each bundle that is mapped keeps a descriptor."""
+    data = some(20)
+    _, blobs = commit(store, *data)
+    out = said(
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+        "from pipestate.store.folder import open_store\n"
+        "from pipestate.record import Blob\n"
+        "blobs = [Blob(one, int(n)) for one, n in (a.split(':') for a in sys.argv[2:])]\n"
+        "store = open_store(sys.argv[1])\n"
+        "held = [store.map_all(blobs) for _ in range(60)]\n"
+        "print(len({bytes(view[:8]) for many in held for view in many}))",
+        store.path,
+        *(f"{blob.digest}:{blob.nbytes}" for blob in blobs),
+    )
+    assert out.strip() == "20"
+
+
+def test_a_killed_writer_leaves_what_a_sweep_takes(store):
+    """A file under no name, which goes after an hour."""
+    commit(store, b"x" * EACH)
+    with python(
+        "import os, signal; from pipestate.store.folder import open_store\n"
+        "batch = open_store(sys.argv[1]).batch()\n"
+        "for n in range(20): batch.put(bytes([n]) * 100_000)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)",
+        store.path,
+    ) as process:
+        process.wait(timeout=60)
+    (left,) = (store.path / "blobs" / "tmp").iterdir()
+    assert sweep(store).blobs >= 3
+    assert left.exists()
+    os.utime(left, (1, 1))
+    assert sweep(store).blobs == 1
+    assert verify(store) == []
+
+
+def test_a_dict_of_arrays_is_a_few_files_and_comes_back(tmp_path):
+    """What a user sees of it all: nothing."""
+    value = {f"w{at}": np.full(20_000, float(at)) for at in range(50)}
+    pip.set("j", "weights", value, store=tmp_path / "s")
+    assert len(files(open_store(tmp_path / "s"))) < 10
+    out = said(
+        "import pipestate as pip; value = pip.get('j', 'weights', store=sys.argv[1])\n"
+        "print(sum(one.sum() for one in value.values()), value['w7'].flags.writeable)",
+        tmp_path / "s",
+    )
+    assert out.split() == [str(sum(20_000.0 * at for at in range(50))), "True"]
