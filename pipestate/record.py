@@ -143,7 +143,8 @@ class Version:
     @property
     def nbytes(self) -> int:
         """Bytes in the store, buffers that other versions hold too included."""
-        return (self.stream.nbytes if self.stream else 0) + sum(b.nbytes for b in self.buffers)
+        stream = self.stream.nbytes if self.stream else 0
+        return stream + sum(b.nbytes for b in self.buffers) if self.buffers else stream
 
     @property
     def blobs(self) -> tuple[Blob, ...]:
@@ -262,10 +263,12 @@ class Record:
     @property
     def nbytes(self) -> int:
         """Bytes of its blobs, each counted once."""
-        blobs = self.blobs
-        if len(blobs) == 1:
-            return blobs[0].nbytes
-        return sum({b.digest: b.nbytes for b in blobs}.values())
+        if not (self.givens or self.ambient or self.displays or self.files_before):
+            if not self.outputs:
+                return 0
+            if len(self.outputs) == 1 and not self.outputs[0].buffers:  # as most are
+                return self.outputs[0].nbytes
+        return sum({b.digest: b.nbytes for b in self.blobs}.values())
 
     @property
     def blobs(self) -> tuple[Blob, ...]:

@@ -7,7 +7,7 @@ or at once where a decorator, a base or a descriptor may call it.
 from __future__ import annotations
 
 import ast
-from typing import Any
+from typing import Any, Final
 
 from .facts import KEEP, LOOK, WRITE, Facts, State, meet, merge
 from .flow import Flow
@@ -169,11 +169,25 @@ def use_bodies(walker: Bodies) -> None:
 
 def defined_names(tree: ast.Module) -> frozenset[str]:
     """Names that functions, classes and lambdas anywhere in a cell are given."""
-    found = {n.name for n in ast.walk(tree) if isinstance(n, Definition)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and _lambdas(node.value):
-            found.update(t.id for t in node.targets if isinstance(t, ast.Name))
+    found = set[str]()
+    # All of them are statements, which only statements hold: to look at expressions as well takes
+    # as long as the rest of the analysis.
+    waiting: list[Any] = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Definition):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign):
+            if _lambdas(node.value):
+                found.update(t.id for t in node.targets if isinstance(t, ast.Name))
+            continue
+        for held in _BLOCKS:
+            waiting.extend(getattr(node, held, ()))
     return frozenset(found)
+
+
+_BLOCKS: Final = ("body", "orelse", "finalbody", "handlers", "cases")
+"""Where a statement, a handler or a case has statements, handlers or cases."""
 
 
 def _display(node: ast.expr) -> list[ast.expr]:
