@@ -99,7 +99,8 @@ class Bundle:
         self.name: Digest = os.urandom(20).hex()
         self.places: dict[Digest, Place] = {}
         self._temporary, self._fd, self._process = temporary, fd, os.getpid()
-        self._stands, self._state, self._writers = stands, threading.Condition(), 0
+        self._stands, self._state = stands, threading.Condition()
+        self._writers: set[int] = set()  # threads: one that an interrupt hit here may stay for ever
         self._end = self._reserved = 0
         self._free: list[tuple[int, int]] = []
 
@@ -112,8 +113,9 @@ class Bundle:
     ) -> Digest:
         """Write a blob into it; `found` is its digest, where that was just taken."""
         room = -(-view.nbytes // ALIGNED) * ALIGNED
-        at, place = self._take(room), None
+        at = place = None
         try:
+            at = self._take(room)
             name = content.write_as(self._fd, view, found, at)
             if ready is not None:
                 ready()
@@ -122,9 +124,9 @@ class Bundle:
                 place = self.places[name] = Place(self.name, at, view.nbytes)
         finally:
             with self._state:
-                if place is None:
+                if at is not None and place is None:
                     self._free.append((at, room))
-                self._writers -= 1
+                self._writers.discard(threading.get_ident())
                 self._state.notify_all()
         return name
 
@@ -133,7 +135,7 @@ class Bundle:
         with self._state:
             if self._fd < 0:
                 raise StoreError("the commit that this blob was to be part of has ended")
-            self._writers += 1
+            self._writers.add(threading.get_ident())
             for hole in self._free:
                 if hole[1] >= room:
                     self._free.remove(hole)
@@ -150,7 +152,7 @@ class Bundle:
         """What `finish` makes of the file, once nobody writes to it any more: its number belongs to
         another file as soon as it is closed."""
         with self._state:
-            self._state.wait_for(lambda: not self._writers)
+            self._state.wait_for(lambda: self._writers <= {threading.get_ident()})
             done = finish(self._fd, self._temporary)
             fd, self._fd = self._fd, -1
             os.close(fd)
@@ -158,12 +160,14 @@ class Bundle:
 
     def give_up(self) -> None:
         """Let go of it, and remove what has no name yet."""
-        if self._fd >= 0:
-            # In a forked child the file is the parent's.
-            is_ours = os.getpid() == self._process
-            self.close(lambda _, file: files.unlink(file) if is_ours else 0)
+        if self._fd >= 0 and os.getpid() == self._process:
+            self.close(lambda _, file: files.unlink(file))
+        elif self._fd >= 0:  # the file is the parent's, and so is who may hold the lock
+            fd, self._fd = self._fd, -1
+            os.close(fd)
 
     def __del__(self) -> None:
+        self._writers.clear()  # nobody has it any more
         self.give_up()
 
 
