@@ -126,9 +126,8 @@ class Job(MutableMapping[str, Any]):
         if not values:
             return
         self._refresh()
-        batch = self._ledger.batch()
-        phase = Phase(batch.put, writes=True)
-        with gc_paused():
+        with self._ledger.batch() as batch, gc_paused():
+            phase = Phase(batch.put, writes=True)
             made = [self._setting(step, value, phase) for step, value in values.items()]
             self._ledger.commit_all(made, batch=batch)
         records = [record for _, record in made]

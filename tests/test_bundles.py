@@ -192,7 +192,7 @@ def test_a_batch_that_comes_to_nothing_leaves_nothing(store):
 
 def test_what_is_put_after_its_commit_was_given_up_is_refused(store):
     """It would be written into a file that may be another one by then."""
-    bundle = store.bundles.begin()
+    bundle = store.bundles.begin(store.stands)
     bundle.give_up()
     with pytest.raises(StoreError, match="has ended"):
         bundle.write(memoryview(b"x" * EACH), None, None)
@@ -218,6 +218,161 @@ def test_threads_may_put_into_one_bundle(store):
         _, run = left(batch, pipe, made)
         batch.commit(run, pipe=after(pipe, run))
     assert held(reopened(store), made) == data
+
+
+# --- what other processes, interrupts and full disks do
+
+
+KEPT = """
+import numpy as np, pipestate as pip
+def arrays(count, first=0): return {f"a{n}": np.full(20_000, float(n)) for n in range(first, count)}
+store = sys.argv[1]
+"""
+
+
+def test_what_a_sweep_has_forgotten_in_a_bundle_that_stays_is_written_again(tmp_path):
+    """The process that kept it remembers where it lay, and the file is still there."""
+    store = tmp_path / "s"
+    pip.set("j", "a", 1, store=store)
+    for count in (50, 35):
+        pip.set("j", "w", {f"a{n}": np.full(20_000, float(n)) for n in range(count)}, store=store)
+    out = said(
+        "import runpy; sys.argv = ['pipestate', 'gc', '--keep-runs', '1', '--store', sys.argv[1]]\n"
+        "runpy.run_module('pipestate', run_name='__main__')",
+        store,
+    )
+    assert "removed" in out
+    pip.set("j", "w", {f"a{n}": np.full(20_000, float(n)) for n in range(50)}, store=store)
+    assert said(KEPT + "print(len(pip.get('j', 'w', store=store)))", store).strip() == "50"
+    assert verify(open_store(store)) == []
+
+
+def test_what_a_sweep_forgets_between_put_and_commit_is_put_again(store):
+    """It was found to be there already when it was put."""
+    data = some(44)
+    commit(store, *data, job="one")
+    commit(store, *data[4:34], job="two")
+    store.index.drop_job("one")
+    batch = store.batch()
+    blobs = tuple(batch.put(one) for one in data)
+    _, run = left(batch, read(store), blobs)
+    sweep(open_store(store.path))
+    batch.commit(run, pipe=after(read(store), run))
+    assert held(store, blobs) == held(reopened(store), blobs) == data
+
+
+def test_what_a_commit_that_failed_wrote_is_not_taken_for_kept(store):
+    """No row says where it lies."""
+    data = some(20)
+
+    def interrupted() -> Pipe:
+        raise KeyboardInterrupt
+
+    for _ in range(15):  # the next run is one that asks for the pipe, to keep it
+        commit(store, b"x")
+    with store.batch() as batch:
+        blobs = tuple(batch.put(one) for one in data)
+        _, run = left(batch, read(store), blobs)
+        with pytest.raises(KeyboardInterrupt):
+            batch.commit(run, pipe=interrupted)
+    commit(store, *data, job="again")
+    assert held(reopened(store), blobs) == data
+
+
+def test_an_interrupt_at_any_moment_of_a_set_leaves_the_process_free(tmp_path):
+    """Nobody waits for a writer that is gone."""
+    out = said(
+        KEPT + "import random, signal\n"
+        "pip.set('j', 'w', arrays(40), store=store)\n"
+        "def stop(*_): raise KeyboardInterrupt\n"
+        "signal.signal(signal.SIGALRM, stop)\n"
+        "hit = 0\n"
+        "for at in range(120):\n"
+        "    try:\n"
+        "        signal.setitimer(signal.ITIMER_REAL, random.Random(at).uniform(0.0005, 0.03))\n"
+        "        pip.set('j', 'w', arrays(50 + at, at), store=store)\n"
+        "        signal.setitimer(signal.ITIMER_REAL, 0)\n"
+        "    except KeyboardInterrupt: hit += 1\n"
+        "pip.set('j', 'w', arrays(50), store=store)\n"
+        "print(hit > 20, len(pip.get('j', 'w', store=store)))",
+        tmp_path / "s",
+    )
+    assert out.split() == ["True", "50"]
+    assert verify(open_store(tmp_path / "s")) == []
+
+
+@pytest.mark.parametrize("order", ["up", "down", "mixed"])
+def test_what_is_there_already_takes_no_room_in_whatever_order_it_comes(tmp_path, order):
+    """Also where it is known only once it has been written."""
+    sizes = [100_000 + 60_000 * at for at in range(50)]
+    if order != "up":
+        sizes = sizes[::-1] if order == "down" else sizes[::3] + sizes[1::3] + sizes[2::3]
+    code = (
+        "import numpy as np, pipestate as pip, json\n"
+        "sizes = json.loads(sys.argv[2])\n"
+        "value = {f'a{n}': np.full(size // 8, float(n)) for n, size in enumerate(sizes)}\n"
+        "value['a49'] += len(sys.argv)\n"
+        "pip.set('j', 'w', value, store=sys.argv[1])"
+    )
+    said(code, tmp_path / "s", sizes)
+    before = size(open_store(tmp_path / "s"))
+    said(code, tmp_path / "s", sizes, "changed")
+    added = size(open_store(tmp_path / "s")) - before
+    assert added < sizes[49] + 2 * max(sizes) + 200_000
+
+
+def test_a_damaged_file_is_healed_by_the_same_bytes_in_a_bundle(tmp_path):
+    """They are not taken for kept because a file of that name and size is there."""
+    store = tmp_path / "s"
+    one = np.full(250_000, 7.0)
+    pip.set("j", "one", one, store=store)
+    (file,) = files(open_store(store))
+    data = bytearray(file.read_bytes())
+    data[99] ^= 1
+    rewrite(file, bytes(data))
+    said(
+        "import numpy as np, pipestate as pip\n"
+        "others = {f'a{n}': np.full(250_000, float(n)) for n in range(20, 30)}\n"
+        "pip.set('j', 'all', {**others, 'one': np.full(250_000, 7.0)}, store=sys.argv[1])",
+        store,
+    )
+    out = said(
+        "import pipestate as pip; print(pip.get('j', 'all', store=sys.argv[1])['one'].sum())", store
+    )
+    assert out.strip() == str(one.sum())
+
+
+def test_a_bundle_that_was_taken_for_left_behind_is_put_again(store):
+    """Where it stood open for longer than an hour, and somebody swept."""
+    commit(store, b"x", job="other")
+    data = some(20)
+    batch = store.batch()
+    blobs = tuple(batch.put(one) for one in data)
+    (open_,) = (store.path / "blobs" / "tmp").iterdir()
+    os.utime(open_, (1, 1))
+    sweep(open_store(store.path))
+    assert not open_.exists()
+    _, run = left(batch, read(store), blobs)
+    batch.commit(run, pipe=after(read(store), run))
+    assert held(reopened(store), blobs) == data
+
+
+def test_a_disk_that_is_full_gets_its_room_back(tmp_path):
+    """At once, whoever holds the error; and the next value is kept."""
+    out = said(
+        KEPT + "import resource\n"
+        "pip.set('j', 'one', 1, store=store)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4_000_000, -1))\n"
+        "errors = []\n"
+        "try: pip.set('j', 'w', arrays(50), store=store)\n"
+        "except pip.StoreError as error: errors.append(error)\n"
+        "import pathlib\n"
+        "print(len(errors), len(list(pathlib.Path(store, 'blobs', 'tmp').iterdir())))\n"
+        "pip.set('j', 'w', arrays(10), store=store)\n"
+        "print(len(pip.get('j', 'w', store=store)))",
+        tmp_path / "s",
+    )
+    assert out.split() == ["1", "0", "10"]
 
 
 # --- damage
@@ -297,8 +452,11 @@ def test_a_place_beyond_the_end_or_of_no_bundle_is_damage(store):
         with pytest.raises(DamageError):
             reopened(store).map(blobs[-1])
     store.index.rows.transact(lambda: store.index.rows.set(f"in/{name}", b"short"))
+    store = reopened(store)
     with pytest.raises(StoreError):
-        reopened(store).map(blobs[-1])
+        store.map(blobs[-1])
+    commit(store, some(20)[-1], job="again")
+    assert held(reopened(store), blobs) == some(20)
 
 
 def test_a_lost_place_is_a_lost_blob_and_no_other(store):

@@ -102,7 +102,13 @@ def _start(bench: Bench, task: Task, outlook: Outlook, reason: Reason, lease: Le
     _import_anew(bench, reloaded)
     _put_files_back(bench, task)
     batch = bench.ledger.batch()
-    prepared = stage.prepare(task, outlook, bench.ledger, Phase(batch.put), bench.lines().setups)
+    try:
+        setups = bench.lines().setups
+        prepared = stage.prepare(task, outlook, bench.ledger, Phase(batch.put), setups)
+        batch.settle()  # the body may take hours
+    except BaseException:
+        batch.discard()
+        raise
     news.tell_outgrown(bench, prepared.named & prepared.placed.keys() - prepared.aside.keys())
     prepared = replace(prepared, helpers=frozenset(bench.memory.helpers))
     caches.forget(bench.space, prepared, bench.reads_of)
@@ -287,7 +293,8 @@ def end(bench: Bench, running: Running, error: BaseException | None) -> None:
             bench.memory.attempts[running.trial.task.step] = {
                 path: (copy, files.state(path)) for path, copy in touched.copies.items()
             }
-        _end(bench, running, error, shown, touched, seconds)
+        with running.batch:
+            _end(bench, running, error, shown, touched, seconds)
 
 
 def _remove(copies: Iterable[str | None]) -> None:

@@ -57,7 +57,7 @@ def _nowhere(_blob: Blob) -> bool:
 class Blobs:
     """The blobs that have files of their own, in the folder `path`.
 
-    put -> digest, _stands, _write
+    put -> digest, stands, _write
     map, map_all -> _open, _prove -> recall, remember
     """
 
@@ -99,7 +99,7 @@ class Blobs:
                 digest = found = content.digest(view)
             if digest is not None:
                 blob = Blob(digest, view.nbytes)
-                if self._stands(blob):
+                if self.stands(blob):
                     if self.durable:  # who wrote it may not have waited for the disk
                         self.files.sync(digest)
                     return blob
@@ -191,7 +191,7 @@ class Blobs:
         self._proved[blob.digest] = stamp
         self.remember(blob.digest, stamp)
 
-    def _stands(self, blob: Blob) -> bool:
+    def stands(self, blob: Blob) -> bool:
         """Whether the blob is there and whole; one that is damaged is to be written again."""
         if not self.has(blob):
             return False

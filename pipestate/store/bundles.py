@@ -40,6 +40,9 @@ ALIGNED: Final = 64
 AHEAD: Final = 8 << 20
 """So many bytes of the disk are reserved at a time."""
 
+_MOST: Final = 1 << 16
+"""So many places a process knows by heart."""
+
 _PLACE = struct.Struct("<20sQQ")
 _MEMBER = struct.Struct("<20sQQ")
 
@@ -102,7 +105,7 @@ class Bundle:
         self._stands, self._state = stands, threading.Condition()
         self._writers: set[int] = set()  # threads: one that an interrupt hit here may stay for ever
         self._end = self._reserved = 0
-        self._free: list[tuple[int, int]] = []
+        self._free: dict[int, int] = {}
 
     def has(self, blob: Blob) -> bool:
         """Whether it was written into this bundle, or is kept elsewhere."""
@@ -125,7 +128,7 @@ class Bundle:
         finally:
             with self._state:
                 if at is not None and place is None:
-                    self._free.append((at, room))
+                    self._give_back(at, room)
                 self._writers.discard(threading.get_ident())
                 self._state.notify_all()
         return name
@@ -136,17 +139,29 @@ class Bundle:
             if self._fd < 0:
                 raise StoreError("the commit that this blob was to be part of has ended")
             self._writers.add(threading.get_ident())
-            for hole in self._free:
-                if hole[1] >= room:
-                    self._free.remove(hole)
-                    self._free.append((hole[0] + room, hole[1] - room))
-                    return hole[0]
+            for start, nbytes in sorted(self._free.items()):
+                if nbytes >= room:
+                    del self._free[start]
+                    if nbytes > room:
+                        self._free[start + room] = nbytes - room
+                    return start
             at, self._end = self._end, self._end + room
             if self._end > self._reserved:
                 more = max(room, AHEAD)
                 folders.reserve(self._fd, self._reserved, at + more - self._reserved)
                 self._reserved = at + more
             return at
+
+    def _give_back(self, at: int, room: int) -> None:
+        """Let room be written to again, as one with what is free on either side of it."""
+        room += self._free.pop(at + room, 0)
+        before = next((one for one, nbytes in self._free.items() if one + nbytes == at), None)
+        if before is not None:
+            at, room = before, room + self._free.pop(before)
+        if at + room == self._end:
+            self._end = at
+        else:
+            self._free[at] = room
 
     def close(self, finish: Callable[[int, str], T]) -> T:
         """What `finish` makes of the file, once nobody writes to it any more: its number belongs to
@@ -194,18 +209,18 @@ class Bundles:
     _places: dict[Digest, Place] = field(default_factory=dict, repr=False)
     _proofs: dict[Digest, Proof] = field(default_factory=dict, repr=False)
 
-    def begin(self) -> Bundle:
-        """A new bundle."""
+    def begin(self, stands: Callable[[Blob], bool]) -> Bundle:
+        """A new bundle; `stands` says what is kept elsewhere."""
         with told(self.files.path):
-            return Bundle(*self.files.temporary(), self._is_kept)
-
-    def _is_kept(self, blob: Blob) -> bool:
-        return self.files.size(blob.digest) == blob.nbytes or self.stands(blob)
+            return Bundle(*self.files.temporary(), stands)
 
     def close(self, bundle: Bundle) -> bytes:
-        """Give a bundle its name: its proof, for the commit that makes its places known."""
+        """Give a bundle its name: its proof, for the commit that makes its places known. Raises
+        Missing where a sweep took it for one that somebody had left behind."""
 
         def finish(fd: int, temporary: str) -> Proof:
+            if not os.fstat(fd).st_nlink:
+                raise files.Missing("a bundle was swept while it was being written")
             # What was reserved beyond the last blob, or given up there.
             places = bundle.places.values()
             os.ftruncate(fd, max(place.at + place.nbytes for place in places))
@@ -217,13 +232,21 @@ class Bundles:
         with told(self.files.path):
             proof = bundle.close(finish)
         self._proofs[bundle.name] = proof
-        self._places.update(proof.places)
         return proof.to_bytes()
+
+    def learn(self, places: Mapping[Digest, Place]) -> None:
+        """Take note of what the index says."""
+        if len(self._places) > _MOST:
+            self._places.clear()
+            self._proofs.clear()
+        self._places.update(places)
 
     def has(self, blob: Blob) -> bool:
         """Whether a bundle is there in which the blob lies; its content is not looked at."""
         place = self._find([blob.digest]).get(blob.digest)
-        return place is not None and self.files.size(place.file) >= place.at + blob.nbytes
+        if place is None or place.nbytes != blob.nbytes:
+            return False
+        return self.files.size(place.file) >= place.at + place.nbytes
 
     def stands(self, blob: Blob) -> bool:
         """Whether the blob lies in a bundle, whole."""
@@ -233,7 +256,8 @@ class Bundles:
         except StoreError:
             return False
         if self.files.durable:  # who wrote it may not have waited for the disk
-            self.files.sync(self._places[blob.digest].file)
+            for place in self._find([blob.digest]).values():
+                self.files.sync(place.file)
         return True
 
     def forget(self, digests: Iterable[Digest]) -> None:
@@ -281,7 +305,7 @@ class Bundles:
     def _find(self, digests: Sequence[Digest]) -> dict[Digest, Place]:
         unknown = [digest for digest in digests if digest not in self._places]
         if unknown:
-            self._places.update(self.locate(unknown))
+            self.learn(self.locate(unknown))
         known = ((digest, self._places.get(digest)) for digest in digests)
         return {digest: place for digest, place in known if place is not None}
 
@@ -310,11 +334,15 @@ class Bundles:
                 found = {b.digest: memoryview(content.read(fd, b.nbytes, at)) for b, at in here}
         finally:
             os.close(fd)
-        self._prove(name, files.stamp(state), some, found)
+        self._prove(name, files.stamp(state), places, found)
         return found
 
     def _prove(
-        self, name: Digest, stamp: bytes, some: Sequence[Blob], found: Mapping[Digest, memoryview]
+        self,
+        name: Digest,
+        stamp: bytes,
+        places: Mapping[Digest, Place],
+        found: Mapping[Digest, memoryview],
     ) -> None:
         """Hash what was not proved to lie there when the file was in this very state."""
         if self.verification == "off":
@@ -322,11 +350,11 @@ class Bundles:
         known = self._proofs.get(name, Proof())
         is_known = self.verification == "on" and known.stamp == stamp
         proved = dict(known.places) if is_known else {}
-        unproved = [b for b in some if proved.get(b.digest) != self._places[b.digest]]
+        unproved = [digest for digest in found if proved.get(digest) != places[digest]]
         if not unproved:
             return
-        for blob in unproved:
-            match(blob, found[blob.digest])
-            proved[blob.digest] = self._places[blob.digest]
+        for digest in unproved:
+            match(Blob(digest, found[digest].nbytes), found[digest])
+            proved[digest] = places[digest]
         self._proofs[name] = proof = Proof(stamp, proved)
         self.remember(name, proof.to_bytes())

@@ -31,6 +31,7 @@ from .blobs import Blobs, Verification
 from .bundles import ALONE, Bundle, Bundles, Place
 from .content import BIG, THREADED, digest, flat
 from .faults import told
+from .files import Missing
 from .index import After, Index, Mark, digest_of
 from .rows import Rows
 from .trust import Keys, Trust, keys_folder
@@ -139,6 +140,10 @@ class Store:
         """Whether the blob is there in a file, its own or a bundle."""
         return self.blobs.has(blob) or self.bundles.has(blob)
 
+    def stands(self, blob: Blob) -> bool:
+        """Whether the blob is there in a file, and whole."""
+        return self.blobs.stands(blob) or self.bundles.stands(blob)
+
     def has_row(self, blob: Blob) -> bool:
         """Whether the blob is there as a row of the index."""
         return blob.nbytes < ROW and bool(self.index.blobs([blob.digest]))
@@ -206,7 +211,7 @@ class Batch:
     here. After Moved or another StoreError the batch can be committed again.
 
     put -> _into -> a bundle, or a file of its own
-    commit -> _commit -> _close_bundle, Index.commit -> _ready; _put_again
+    commit -> _commit -> settle, Index.commit -> _ready; _put_again
     """
 
     store: Store
@@ -258,7 +263,7 @@ class Batch:
             if self._bundle is None and self._alone < ALONE:
                 self._alone += 1
                 return None
-            self._bundle = self._bundle or self.store.bundles.begin()
+            self._bundle = self._bundle or self.store.bundles.begin(self.store.stands)
             return self._bundle
 
     def _held(self, blob: Blob, data: Bytes) -> Bytes:
@@ -292,7 +297,7 @@ class Batch:
 
     def _commit(self, runs: Sequence[Run], pipe: After, ready: Callable[[], None]) -> Mark:
         blobs = self.store.blobs
-        self._close_bundle()
+        self.settle()
         stamps = {
             name: stamp
             for name, (blob, _) in self._files.items()
@@ -309,18 +314,24 @@ class Batch:
             pipe=pipe,
             ready=ready,
         )
-        self._clear()
+        self.store.bundles.learn(self._places)
+        self.discard()
         return mark
 
-    def _close_bundle(self) -> None:
+    def settle(self) -> None:
+        """Nothing more is going to be put for a while: have all of it under its name."""
         with self._lock:
-            bundle = self._bundle
-            if bundle is not None and bundle.places:
-                self._proofs[bundle.name] = self.store.bundles.close(bundle)
-                self._places |= bundle.places
-            elif bundle is not None:  # all that was written into it is kept elsewhere
+            bundle, self._bundle = self._bundle, None
+            if bundle is None:
+                return
+            try:
+                if bundle.places:
+                    # Without a proof: it was swept, and the commit puts again what lay in it.
+                    with contextlib.suppress(Missing):
+                        self._proofs[bundle.name] = self.store.bundles.close(bundle)
+                        self._places |= bundle.places
+            finally:
                 bundle.give_up()
-            self._bundle = None
 
     def _ready(self) -> None:
         """A sweep holds off commits, but may have come between put and commit."""
@@ -329,7 +340,23 @@ class Batch:
             raise _Swept(gone)
 
     def _gone(self) -> list[Blob]:
-        return [blob for blob, _ in self._files.values() if not self.store.has_file(blob)]
+        """What was put and is not there. What lies in an older bundle does so only if the index
+        says it now: a sweep forgets what nobody wants, also where the bundle stays."""
+        store, own = self.store, self._places
+        rest = [blob for blob, _ in self._files.values() if not store.blobs.has(blob)]
+        elsewhere = [blob.digest for blob in rest if blob.digest not in own]
+        now = store.index.places(elsewhere) if elsewhere else {}
+        store.bundles.forget(elsewhere)
+        store.bundles.learn(now)
+        places = {**now, **own}
+        size = functools.cache(store.bundles.files.size)
+        return [
+            blob
+            for blob in rest
+            if (place := places.get(blob.digest)) is None
+            or place.nbytes != blob.nbytes
+            or size(place.file) < place.at + place.nbytes
+        ]
 
     def _put_again(self, gone: list[Blob]) -> None:
         for blob in gone:
@@ -339,8 +366,10 @@ class Batch:
                     "run the step again",
                 )
             self._places.pop(blob.digest, None)  # it has a file of its own now
+            self.store.bundles.forget([blob.digest])
 
-    def _clear(self) -> None:
+    def discard(self) -> None:
+        """Forget all that was put; what is on the disk of it goes at once, or is garbage."""
         held: tuple[dict[Digest, Any], ...] = (self._rows, self._files, self._records)
         for one in (*held, self._places, self._proofs):
             one.clear()
@@ -358,7 +387,7 @@ class Batch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._clear()
+        self.discard()
 
 
 _digest: Callable[[Bytes], Digest] = digest  # `put` has an argument of that name

@@ -301,9 +301,13 @@ class Index:
         return self._many("blob/", digests)
 
     def places(self, digests: Sequence[Digest]) -> dict[Digest, Place]:
-        """Where those of the blobs lie that are in bundles."""
-        found = self._many("in/", digests)
-        return {digest: Place.from_bytes(data) for digest, data in found.items()}
+        """Where those of the blobs lie that are in bundles, as far as it can be read."""
+        try:
+            found = self._many("in/", digests)
+            return {digest: Place.from_bytes(data) for digest, data in found.items()}
+        except (DamageError, FormatError):
+            each = (self.places([digest]) for digest in digests) if len(digests) > 1 else ()
+            return {digest: place for one in each for digest, place in one.items()}
 
     def _many(self, kind: str, digests: Sequence[Digest]) -> dict[Digest, bytes]:
         found = self.rows.get_many([kind + digest for digest in digests])

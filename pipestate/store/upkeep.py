@@ -22,7 +22,6 @@ from typing import TypeVar
 from ..errors import DamageError, FormatError, StoreError, TrustError
 from ..record import NO_RECORD, Blob, Digest, Pipe, Run
 from . import salvage
-from .bundles import Place
 from .folder import Store
 from .index import SIGNED, Index
 
@@ -75,7 +74,7 @@ def _bundles(
 ) -> tuple[set[Digest], list[Digest], int]:
     """The bundles to keep, the blobs that lie in none of them any more, and the bytes of those that
     have files of their own instead: what is wanted of a bundle that is mostly garbage."""
-    places = _places(store.index)
+    places = store.index.places(_suffixes(store.index, "in"))
     wanted: dict[Digest, list[Blob]] = {}
     for digest in keep & places.keys():
         blob = Blob(digest, places[digest].nbytes)
@@ -103,15 +102,6 @@ def _taken_out(store: Store, some: list[Blob]) -> bool:
         return False
     store.bundles.forget(blob.digest for blob in some)
     return True
-
-
-def _places(index: Index) -> dict[Digest, Place]:
-    """Where blobs lie, as far as it can be read."""
-    found: dict[Digest, Place] = {}
-    for digest in _suffixes(index, "in"):
-        with contextlib.suppress(DamageError, FormatError):
-            found |= index.places([digest])
-    return found
 
 
 def size(store: Store) -> int:
