@@ -205,9 +205,10 @@ class Blobs:
         self, view: memoryview, ready: Callable[[], None] | None, found: Digest | None
     ) -> Digest:
         """Write a new file; `found` is the digest, where it was just taken of these very bytes."""
-        temporary, fd = self.files.temporary()
+        temporary, file = self.files.temporary()
         try:
-            try:
+            with file:
+                fd = file.fileno()
                 if view.nbytes >= content.BIG:
                     folders.reserve(fd, 0, view.nbytes)
                 name = content.write_as(fd, view, found)
@@ -218,8 +219,6 @@ class Blobs:
                 self.files.name(temporary, name)
                 # Of the very file that was written: another may have come under its name since.
                 self._proved[name] = files.stamp(os.fstat(fd))
-            finally:
-                os.close(fd)
         except BaseException:
             files.unlink(temporary)
             raise

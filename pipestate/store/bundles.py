@@ -15,6 +15,7 @@ The idea: git's packs, and haystack's needles.
 from __future__ import annotations
 
 import contextlib
+import io
 import mmap
 import os
 import struct
@@ -98,14 +99,17 @@ class Bundle:
     `stands` says whether a blob is kept elsewhere: then what was written of it makes room again.
     """
 
-    def __init__(self, temporary: str, fd: int, stands: Callable[[Blob], bool]) -> None:
+    _file: io.FileIO | None = None
+
+    def __init__(self, temporary: str, file: io.FileIO, stands: Callable[[Blob], bool]) -> None:
         self.name: Digest = os.urandom(20).hex()
         self.places: dict[Digest, Place] = {}
-        self._temporary, self._fd, self._process = temporary, fd, os.getpid()
+        self._process, self._temporary = os.getpid(), temporary
         self._stands, self._state = stands, threading.Condition()
         self._writers: set[int] = set()  # threads: one that an interrupt hit here may stay for ever
         self._end = self._reserved = 0
         self._free: dict[int, int] = {}
+        self._file = file
 
     def has(self, blob: Blob) -> bool:
         """Whether it was written into this bundle, or is kept elsewhere."""
@@ -115,11 +119,11 @@ class Bundle:
         self, view: memoryview, ready: Callable[[], None] | None, found: Digest | None
     ) -> Digest:
         """Write a blob into it; `found` is its digest, where that was just taken."""
-        room = -(-view.nbytes // ALIGNED) * ALIGNED
+        room = _rounded(view.nbytes)
         at = place = None
         try:
-            at = self._take(room)
-            name = content.write_as(self._fd, view, found, at)
+            fd, at = self._take(room)
+            name = content.write_as(fd, view, found, at)
             if ready is not None:
                 ready()
             # Whoever took the digest has looked.
@@ -133,24 +137,31 @@ class Bundle:
                 self._state.notify_all()
         return name
 
-    def _take(self, room: int) -> int:
-        """Where so many bytes may be written."""
+    def _take(self, room: int) -> tuple[int, int]:
+        """The file, and where so many bytes may be written to it."""
         with self._state:
-            if self._fd < 0:
+            if self._file is None:
                 raise StoreError("the commit that this blob was to be part of has ended")
             self._writers.add(threading.get_ident())
-            for start, nbytes in sorted(self._free.items()):
-                if nbytes >= room:
-                    del self._free[start]
-                    if nbytes > room:
-                        self._free[start + room] = nbytes - room
-                    return start
+            fd, hole = self._file.fileno(), self._hole(room)
+            if hole is not None:
+                return fd, hole
             at, self._end = self._end, self._end + room
             if self._end > self._reserved:
                 more = max(room, AHEAD)
-                folders.reserve(self._fd, self._reserved, at + more - self._reserved)
+                folders.reserve(fd, self._reserved, at + more - self._reserved)
                 self._reserved = at + more
-            return at
+            return fd, at
+
+    def _hole(self, room: int) -> int | None:
+        """Room among what was given back, the first that is big enough."""
+        for at, nbytes in sorted(self._free.items()):
+            if nbytes >= room:
+                del self._free[at]
+                if nbytes > room:
+                    self._free[at + room] = nbytes - room
+                return at
+        return None
 
     def _give_back(self, at: int, room: int) -> None:
         """Let room be written to again, as one with what is free on either side of it."""
@@ -163,27 +174,57 @@ class Bundle:
         else:
             self._free[at] = room
 
-    def close(self, finish: Callable[[int, str], T]) -> T:
+    def close(self, finish: Callable[[int, str], T]) -> T | None:
         """What `finish` makes of the file, once nobody writes to it any more: its number belongs to
         another file as soon as it is closed."""
         with self._state:
             self._state.wait_for(lambda: self._writers <= {threading.get_ident()})
-            done = finish(self._fd, self._temporary)
-            fd, self._fd = self._fd, -1
-            os.close(fd)
-        return done
+            file, self._file = self._file, None
+            if file is None:
+                return None
+            try:
+                with file:
+                    self._settle(file.fileno())
+                    return finish(file.fileno(), self._temporary)
+            except BaseException:
+                files.unlink(self._temporary)
+                raise
+
+    def _settle(self, fd: int) -> None:
+        """Leave no room between blobs, nor after them, as far as some can be moved there."""
+        for digest, place in sorted(self.places.items(), key=lambda one: -one[1].at):
+            room = _rounded(place.nbytes)
+            if not self._free or (at := self._hole(room)) is None:
+                continue
+            if at > place.at:
+                self._give_back(at, room)
+                continue
+            content.write(fd, memoryview(content.read(fd, place.nbytes, place.at)), at)
+            self.places[digest] = place._replace(at=at)
+            self._give_back(place.at, room)
+        # What was reserved goes, too.
+        os.ftruncate(fd, max((p.at + p.nbytes for p in self.places.values()), default=0))
 
     def give_up(self) -> None:
         """Let go of it, and remove what has no name yet."""
-        if self._fd >= 0 and os.getpid() == self._process:
+        if self._file is None:
+            return
+        if os.getpid() == self._process:
+            self.places.clear()
             self.close(lambda _, file: files.unlink(file))
-        elif self._fd >= 0:  # the file is the parent's, and so is who may hold the lock
-            fd, self._fd = self._fd, -1
-            os.close(fd)
+        else:  # the file is the parent's, and so is who may hold the lock
+            self._file.close()
+            self._file = None
 
     def __del__(self) -> None:
-        self._writers.clear()  # nobody has it any more
-        self.give_up()
+        if self._file is not None:
+            self._writers.clear()  # nobody has it any more
+            self.give_up()
+
+
+def _rounded(nbytes: int) -> int:
+    """The room that a blob takes."""
+    return -(-nbytes // ALIGNED) * ALIGNED
 
 
 def _nowhere(_digests: Sequence[Digest]) -> Mapping[Digest, Place]:
@@ -221,9 +262,6 @@ class Bundles:
         def finish(fd: int, temporary: str) -> Proof:
             if not os.fstat(fd).st_nlink:
                 raise files.Missing("a bundle was swept while it was being written")
-            # What was reserved beyond the last blob, or given up there.
-            places = bundle.places.values()
-            os.ftruncate(fd, max(place.at + place.nbytes for place in places))
             if self.files.durable:
                 os.fsync(fd)
             self.files.name(temporary, bundle.name)
@@ -231,6 +269,8 @@ class Bundles:
 
         with told(self.files.path):
             proof = bundle.close(finish)
+        if proof is None:
+            raise files.Missing("a bundle was given up before it was committed")
         self._proofs[bundle.name] = proof
         return proof.to_bytes()
 

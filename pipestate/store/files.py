@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import math
 import mmap
 import os
@@ -61,16 +62,21 @@ class Files:
     path: Path
     durable: bool = False
 
-    def temporary(self) -> tuple[str, int]:
-        """A new file, open to be written, under a name that nobody looks for."""
-        folder = f"{self.path}/tmp"
-        file = f"{folder}/{os.getpid()}-{os.urandom(8).hex()}"
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+    def temporary(self) -> tuple[str, io.FileIO]:
+        """A new file, open to be written and read, under a name that nobody looks for."""
+        file = f"{self.path}/tmp/{os.getpid()}-{os.urandom(8).hex()}"
         try:
-            return file, os.open(file, flags, 0o444)
-        except FileNotFoundError:
-            folders.make(folder, durable=self.durable)
-            return file, os.open(file, flags, 0o444)
+            # No bare descriptor: an interrupt on its way out of `os.open` would leave it open.
+            try:
+                made = io.FileIO(file, "x+")
+            except FileNotFoundError:
+                folders.make(f"{self.path}/tmp", durable=self.durable)
+                made = io.FileIO(file, "x+")
+            os.fchmod(made.fileno(), 0o444)
+        except BaseException:
+            unlink(file)
+            raise
+        return file, made
 
     def name(self, temporary: str, name: Digest) -> None:
         """Give a finished file its name. Renaming over equal bytes is harmless, also if mapped."""
