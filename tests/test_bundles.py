@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from test_store_contract import commit, edit, python, read, reopened, rewrite, said
 
@@ -14,10 +15,15 @@ import pipestate as pip
 from pipestate.errors import DamageError, StoreError
 from pipestate.pipe.history import after
 from pipestate.record import Blob, Pipe, Record, Run, Version
-from pipestate.store import content
+from pipestate.store import codecs, content, digests
 from pipestate.store.folder import Batch, Store, open_store
 from pipestate.store.index import Index
 from pipestate.store.upkeep import size, sweep, verify
+
+try:
+    import torch
+except ImportError:
+    torch = None
 
 EACH = 100_000
 
@@ -550,3 +556,60 @@ def test_a_dict_of_arrays_is_a_few_files_and_comes_back(tmp_path):
         tmp_path / "s",
     )
     assert out.split() == [str(sum(20_000.0 * at for at in range(50))), "True"]
+
+
+# --- values
+
+
+MANY = {
+    "arrays": lambda: [np.arange(20_000.0) + at for at in range(30)],
+    "arrays that are views of one": lambda: list(np.arange(600_000.0).reshape(30, 20_000)),
+    "arrays and views of them": lambda: [
+        view for at in range(20) for one in [np.arange(20_000.0) + at] for view in (one, one[5:])
+    ],
+    "bytearrays": lambda: [bytearray([at]) * 100_000 for at in range(30)],
+    "frame": lambda: pd.DataFrame({f"c{at}": np.arange(20_000.0) + at for at in range(30)}),
+    "frames": lambda: [pd.DataFrame({"a": np.arange(20_000.0) + at}) for at in range(30)],
+    "tensors": lambda: {f"t{at}": torch.arange(20_000.0) + at for at in range(30)},
+    "tensors over one storage": lambda: list(torch.arange(600_000.0).reshape(30, 20_000)),
+}
+
+
+@pytest.mark.parametrize("kind", MANY)
+def test_what_lies_in_one_bundle_shares_nothing(tmp_path, kind):
+    """Not even for who asks whose memory an array sees: the digest is as before, and so is what is
+    kept of it when it is kept again."""
+    if "tensor" in kind:
+        pytest.importorskip("torch")
+    value = MANY[kind]()
+    known = digests.stream(value)
+    pip.set("j", "many", value, store=tmp_path / "s")
+    assert len(files(open_store(tmp_path / "s"))) < 10
+    again = pip.get("j", "many", store=tmp_path / "s")
+    seen = digests.stream(again)
+    assert (seen.digest, len(seen.mutables)) == (known.digest, len(known.mutables))
+    before, after_ = (codecs.pack({"x": one}) for one in (value, again))
+    assert [one.nbytes for one in before.buffers] == [one.nbytes for one in after_.buffers]
+    size_before = size(open_store(tmp_path / "s"))
+    pip.set("j", "again", again, store=tmp_path / "s")
+    if before.buffers:  # else it is all in the pickle
+        assert size(open_store(tmp_path / "s")) - size_before < 150_000
+
+
+def test_names_whose_arrays_lie_in_one_bundle_are_apart(nb):
+    """After a restart, too: a step that changes one of them has made that one, and no other."""
+    made = "\n".join(f"a{at} = np.arange(20_000.0) + {at}" for at in range(12))
+    total = "%%step two\ntotal = sum(one.sum() for one in plain) + a3.sum() + a4.sum()"
+    nb.load()
+    nb.run("import numpy as np\nplain = [np.full(20_000, float(at)) for at in range(12)]")
+    nb.run(f"%%step one\nimport numpy as np\n{made}")
+    nb.run(total)
+    nb.restart()
+    nb.load()
+    assert nb.run(total).states == [("two", "restored")]
+    nb.run("%%step three\na5[0] = 7")
+    found = pip.Job("job", store=nb.cwd / ".pipestate").status()
+    assert [(one.name, one.state) for one in found] == [
+        (name, "fresh") for name in ("one", "two", "three")
+    ]
+    assert found[2].made == ("a5",)

@@ -15,6 +15,7 @@ The idea: git's packs, and haystack's needles.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import mmap
 import os
@@ -227,6 +228,12 @@ def _rounded(nbytes: int) -> int:
     return -(-nbytes // ALIGNED) * ALIGNED
 
 
+def _part(memory: memoryview, at: int, nbytes: int) -> memoryview:
+    """A part of what was mapped, as memory of its own: who asks an array whose memory it sees, and
+    so what it shares that with, must not be led to all of the bundle."""
+    return memoryview((ctypes.c_char * nbytes).from_buffer(memory, at)).cast("B")
+
+
 def _nowhere(_digests: Sequence[Digest]) -> Mapping[Digest, Place]:
     return {}
 
@@ -369,7 +376,7 @@ class Bundles:
                 low = min(at for _, at in here) // mmap.PAGESIZE * mmap.PAGESIZE
                 high = max(at + blob.nbytes for blob, at in here)
                 memory = files.mapped(fd, high - low, low)
-                found = {b.digest: memory[at - low : at - low + b.nbytes] for b, at in here}
+                found = {b.digest: _part(memory, at - low, b.nbytes) for b, at in here}
             else:
                 found = {b.digest: memoryview(content.read(fd, b.nbytes, at)) for b, at in here}
         finally:
