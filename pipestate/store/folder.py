@@ -342,6 +342,8 @@ class Batch:
     def _gone(self) -> list[Blob]:
         """What was put and is not there. What lies in an older bundle does so only if the index
         says it now: a sweep forgets what nobody wants, also where the bundle stays."""
+        if not self._files:  # as for most
+            return []
         store, own = self.store, self._places
         rest = [blob for blob, _ in self._files.values() if not store.blobs.has(blob)]
         elsewhere = [blob.digest for blob in rest if blob.digest not in own]

@@ -340,9 +340,10 @@ class Index:
             if (run.job, run.number) != (job, number):
                 raise ValueError(f"run {run.number} of {run.job!r} is not {number} of {job!r}")
         # Before the transaction, in which others wait.
-        signed, grown = self._signed(job, runs, records)
-        proved = {digest: self.notes.proved(digest, stamp) for digest, stamp in stamps.items()}
-        lying = {digest: place.to_bytes() for digest, place in places.items()}
+        rows, grown = self._signed(job, runs, records)
+        rows += [(f"blob/{name}", Row(data)) for name, data in blobs.items()]
+        rows += [(f"stamp/{n}", Row(self.notes.proved(n, stamp))) for n, stamp in stamps.items()]
+        rows += [(f"in/{name}", Row(place.to_bytes())) for name, place in places.items()]
         self.prepare()
         self.rows.make()
 
@@ -352,9 +353,7 @@ class Index:
                 raise Moved(job, row.last)
             ready()
             self._check_named(runs, records)
-            for kind, many in (("blob", blobs), ("stamp", proved), ("in", lying)):
-                self.rows.set_many((f"{kind}/{name}", Row(data)) for name, data in many.items())
-            self.rows.set_many(signed)
+            self.rows.set_many(rows)
             if row.last < row.first:  # it has no runs, or none that are kept
                 self._enlist(job)
             row = row._replace(last=expected + len(runs), grown=row.grown + grown)
