@@ -568,11 +568,27 @@ MANY = {
         view for at in range(20) for one in [np.arange(20_000.0) + at] for view in (one, one[5:])
     ],
     "bytearrays": lambda: [bytearray([at]) * 100_000 for at in range(30)],
+    "equal ones among others": lambda: [np.zeros(20_000) + at // 3 for at in range(30)],
+    "equal tensors": lambda: [torch.zeros(20_000) + at // 3 for at in range(30)],
     "frame": lambda: pd.DataFrame({f"c{at}": np.arange(20_000.0) + at for at in range(30)}),
     "frames": lambda: [pd.DataFrame({"a": np.arange(20_000.0) + at}) for at in range(30)],
     "tensors": lambda: {f"t{at}": torch.arange(20_000.0) + at for at in range(30)},
     "tensors over one storage": lambda: list(torch.arange(600_000.0).reshape(30, 20_000)),
 }
+
+
+@pytest.mark.parametrize("count", [2, 30])
+@pytest.mark.parametrize("size", [1_000, 20_000, 200_000])
+def test_equal_arrays_are_apart_when_they_come_back(tmp_path, size, count):
+    """They are kept once, and each has memory of its own."""
+    pip.set("j", "x", [np.zeros(size) for _ in range(count)], store=tmp_path / "s")
+    for store in (tmp_path / "s", tmp_path / "s"):
+        value = pip.get("j", "x", store=store)
+        for at, one in enumerate(value):
+            one[:] = at + 1
+        assert [one.sum() for one in value] == [size * (at + 1.0) for at in range(count)]
+    known = digests.stream([np.zeros(size) for _ in range(count)]).digest
+    assert digests.stream(pip.get("j", "x", store=tmp_path / "s")).digest == known
 
 
 @pytest.mark.parametrize("kind", MANY)

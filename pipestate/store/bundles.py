@@ -228,12 +228,6 @@ def _rounded(nbytes: int) -> int:
     return -(-nbytes // ALIGNED) * ALIGNED
 
 
-def _part(memory: memoryview, at: int, nbytes: int) -> memoryview:
-    """A part of what was mapped, as memory of its own: who asks an array whose memory it sees, and
-    so what it shares that with, must not be led to all of the bundle."""
-    return memoryview((ctypes.c_char * nbytes).from_buffer(memory, at)).cast("B")
-
-
 def _nowhere(_digests: Sequence[Digest]) -> Mapping[Digest, Place]:
     return {}
 
@@ -322,28 +316,32 @@ class Bundles:
             match(blob, view)
         return bool(found)
 
-    def map_all(self, blobs: Iterable[Blob]) -> dict[Digest, memoryview]:
-        """The bytes of those of the blobs that lie in bundles, as writable memory; writing to it
-        never reaches the files.
+    def map_all(self, blobs: Sequence[Blob]) -> dict[int, memoryview]:
+        """The bytes of those of the blobs that lie in bundles, by where they stand in the sequence,
+        as writable memory; writing to it never reaches the files, nor another's memory, also where
+        two blobs are the same.
 
         Raises DamageError where they are cut short or altered, and stand nowhere else.
         """
-        wanted = {blob.digest: blob for blob in blobs}
+        wanted = dict(enumerate(blobs))
         with told(self.files.path):
             found = self._mapped(wanted)
-            gone = [digest for digest in wanted.keys() - found.keys() if digest in self._places]
-            if gone:  # somebody may have given them files of their own since, or another bundle
-                self.forget(gone)
-                found |= self._mapped({digest: wanted[digest] for digest in gone})
+            if len(found) < len(wanted):
+                # Somebody may have given them files of their own since, or another bundle.
+                gone = {at: blob for at, blob in wanted.items() if at not in found}
+                known = [blob.digest for blob in gone.values() if blob.digest in self._places]
+                self.forget(known)
+                found |= self._mapped(gone) if known else {}
         return found
 
-    def _mapped(self, wanted: Mapping[Digest, Blob]) -> dict[Digest, memoryview]:
-        places = self._find(list(wanted))
-        by_file: dict[Digest, list[Blob]] = {}
-        for digest, place in places.items():
-            by_file.setdefault(place.file, []).append(wanted[digest])
+    def _mapped(self, wanted: Mapping[int, Blob]) -> dict[int, memoryview]:
+        places = self._find(list({blob.digest: None for blob in wanted.values()}))
+        by_file: dict[Digest, dict[int, Blob]] = {}
+        for at, blob in wanted.items():
+            if blob.digest in places:
+                by_file.setdefault(places[blob.digest].file, {})[at] = blob
         self._learn(by_file)
-        found: dict[Digest, memoryview] = {}
+        found: dict[int, memoryview] = {}
         for file, some in by_file.items():
             with contextlib.suppress(files.Missing):
                 found |= self._map(file, some, places)
@@ -363,33 +361,35 @@ class Bundles:
                 self._proofs[name] = Proof.from_bytes(data, name)
 
     def _map(
-        self, name: Digest, some: Sequence[Blob], places: Mapping[Digest, Place]
-    ) -> dict[Digest, memoryview]:
+        self, name: Digest, some: Mapping[int, Blob], places: Mapping[Digest, Place]
+    ) -> dict[int, memoryview]:
         """The bytes of blobs that lie in one bundle."""
         fd, state = self.files.open(name)
         try:
-            here = [(blob, places[blob.digest].at) for blob in some]
-            for blob, at in here:
-                if at + blob.nbytes > state.st_size or places[blob.digest].nbytes != blob.nbytes:
+            for blob in some.values():
+                place = places[blob.digest]
+                if place.at + blob.nbytes > state.st_size or place.nbytes != blob.nbytes:
                     raise DamageError(f"blob {blob.digest[:12]} is cut short in its bundle")
-            if files.room_for_maps() >= 1:
-                low = min(at for _, at in here) // mmap.PAGESIZE * mmap.PAGESIZE
-                high = max(at + blob.nbytes for blob, at in here)
-                memory = files.mapped(fd, high - low, low)
-                found = {b.digest: _part(memory, at - low, b.nbytes) for b, at in here}
-            else:
-                found = {b.digest: memoryview(content.read(fd, b.nbytes, at)) for b, at in here}
+            once = {places[blob.digest]: None for blob in some.values()}
+            parts = _parts(fd, list(once))
+            found = {
+                # One that comes again is other memory: a cell may write to either.
+                at: parts.pop(place) if place in parts else _parts(fd, [place])[place]
+                for at, blob in some.items()
+                for place in [places[blob.digest]]
+            }
         finally:
             os.close(fd)
-        self._prove(name, files.stamp(state), places, found)
+        self._prove(name, files.stamp(state), some, places, found)
         return found
 
     def _prove(
         self,
         name: Digest,
         stamp: bytes,
+        some: Mapping[int, Blob],
         places: Mapping[Digest, Place],
-        found: Mapping[Digest, memoryview],
+        found: Mapping[int, memoryview],
     ) -> None:
         """Hash what was not proved to lie there when the file was in this very state."""
         if self.verification == "off":
@@ -397,11 +397,29 @@ class Bundles:
         known = self._proofs.get(name, Proof())
         is_known = self.verification == "on" and known.stamp == stamp
         proved = dict(known.places) if is_known else {}
-        unproved = [digest for digest in found if proved.get(digest) != places[digest]]
+        unproved = {
+            at: blob for at, blob in some.items() if proved.get(blob.digest) != places[blob.digest]
+        }
         if not unproved:
             return
-        for digest in unproved:
-            match(Blob(digest, found[digest].nbytes), found[digest])
-            proved[digest] = places[digest]
+        for at, blob in unproved.items():
+            match(blob, found[at])
+        proved.update((blob.digest, places[blob.digest]) for blob in unproved.values())
         self._proofs[name] = proof = Proof(stamp, proved)
         self.remember(name, proof.to_bytes())
+
+
+def _parts(fd: int, places: Sequence[Place]) -> dict[Place, memoryview]:
+    """What lies at these places of one file, mapped at once, or read where no more can be mapped.
+
+    Each is memory of its own: who asks an array whose memory it sees, and so what it shares that
+    with, must not be led to all of the bundle.
+    """
+    if files.room_for_maps() < 1:
+        return {one: memoryview(content.read(fd, one.nbytes, one.at)) for one in places}
+    low = min(one.at for one in places) // mmap.PAGESIZE * mmap.PAGESIZE
+    memory = files.mapped(fd, max(one.at + one.nbytes for one in places) - low, low)
+    return {
+        one: memoryview((ctypes.c_char * one.nbytes).from_buffer(memory, one.at - low)).cast("B")
+        for one in places
+    }

@@ -18,7 +18,7 @@ import functools
 import os
 import stat
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -117,20 +117,21 @@ class Store:
         """
         small = [blob.digest for blob in blobs if blob.nbytes < ROW]
         rows = self.index.blobs(small) if small else {}
-        found = {blob.digest: _row(blob, rows) for blob in blobs if blob.digest in rows}
-        rest = [blob for blob in blobs if blob.digest not in rows]
-        if rest:
-            found |= self._in_bundles(rest)
-            alone = [blob for blob in rest if blob.digest not in found]
-            found.update(zip((b.digest for b in alone), self.blobs.map_all(alone), strict=True))
-        return [found[blob.digest] for blob in blobs]
+        # Each has memory of its own, also where two are the same: a cell may write to either.
+        found = {at: _row(blob, rows) for at, blob in enumerate(blobs) if blob.digest in rows}
+        if len(found) < len(blobs):
+            found |= _at(self._in_bundles, blobs, found)
+        if len(found) < len(blobs):
+            found |= _at(lambda some: dict(enumerate(self.blobs.map_all(some))), blobs, found)
+        return [found[at] for at in range(len(blobs))]
 
-    def _in_bundles(self, blobs: Sequence[Blob]) -> dict[Digest, memoryview]:
+    def _in_bundles(self, blobs: Sequence[Blob]) -> dict[int, memoryview]:
         try:
             return self.bundles.map_all(blobs)
         except DamageError:
             # What is damaged there may have been put again since, and have a file of its own.
-            return self.bundles.map_all([blob for blob in blobs if not self.blobs.has(blob)])
+            found = {at: self.blobs.has(blob) for at, blob in enumerate(blobs)}
+            return _at(self.bundles.map_all, blobs, {at for at, has in found.items() if has})
 
     def has(self, blob: Blob) -> bool:
         """Whether the blob is there, as far as can be told without reading it."""
@@ -186,6 +187,16 @@ def _state_of(path: str) -> tuple[int, ...]:
 
 def _seen(found: os.stat_result) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _at(
+    read: Callable[[Sequence[Blob]], Mapping[int, memoryview]],
+    blobs: Sequence[Blob],
+    but: Container[int],
+) -> dict[int, memoryview]:
+    """What `read` gives of all blobs but some, by where they stand among all."""
+    rest = [at for at in range(len(blobs)) if at not in but]
+    return {rest[at]: view for at, view in read([blobs[at] for at in rest]).items()}
 
 
 def _row(blob: Blob, rows: Mapping[Digest, bytes]) -> memoryview:

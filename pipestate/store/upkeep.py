@@ -95,7 +95,7 @@ def _taken_out(store: Store, some: list[Blob]) -> bool:
     """Give blobs of a bundle files of their own; False where not all of them could have one."""
     try:
         for blob in some:
-            view = store.bundles.map_all([blob])[blob.digest]
+            view = store.bundles.map_all([blob])[0]
             if store.blobs.put(view, digest=blob.digest) != blob:
                 return False
     except (StoreError, KeyError):
