@@ -209,7 +209,7 @@ class Blobs:
         try:
             with file:
                 fd = file.fileno()
-                if view.nbytes >= content.BIG:
+                if content.BIG <= view.nbytes < content.THREADED:  # else hashing takes longest
                     folders.reserve(fd, 0, view.nbytes)
                 name = content.write_as(fd, view, found)
                 if self.durable:

@@ -55,7 +55,7 @@ def sync(path: str) -> None:
 
 def reserve(fd: int, at: int, nbytes: int) -> None:
     """Tell the disk how much is going to be written into a file, from byte `at` on: it then finds
-    the room at once, and ext4 takes a third less time. Where it cannot, the writing will say so.
+    the room at once, and ext4 takes up to a third less time. Where it cannot, the writing says so.
 
     Not `os.posix_fallocate`: where a file system knows no such thing, that writes to each block.
     """
