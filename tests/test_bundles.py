@@ -15,7 +15,7 @@ import pipestate as pip
 from pipestate.errors import DamageError, StoreError
 from pipestate.pipe.history import after
 from pipestate.record import Blob, Pipe, Record, Run, Version
-from pipestate.store import codecs, content, digests
+from pipestate.store import codecs, content, digests, folder
 from pipestate.store.folder import Batch, Store, open_store
 from pipestate.store.index import Index
 from pipestate.store.upkeep import size, sweep, verify
@@ -74,6 +74,19 @@ def test_a_hundred_blobs_are_a_few_files_and_all_come_back(store):
     assert bytes(again.map(blobs[-1])) == data[-1]
     assert held(again, blobs) == data
     assert verify(again) == []
+
+
+def test_a_bundle_that_is_long_enough_is_followed_by_another(store, monkeypatch):
+    """To map one of any length might be refused."""
+    monkeypatch.setattr(folder, "FULL", 1_000_000)
+    data = some(50)
+    _, blobs = commit(store, *data)
+    assert [file.stat().st_size // 500_000 for file in files(store)[4:]] == [1, 2, 2, 2, 2]
+    assert held(store, blobs) == held(reopened(store), blobs) == data
+    assert verify(store) == []
+    store.index.drop_job("j")
+    sweep(store)
+    assert files(store) == []
 
 
 def test_a_few_blobs_have_files_of_their_own(store):

@@ -112,6 +112,11 @@ class Bundle:
         self._free: dict[int, int] = {}
         self._file = file
 
+    @property
+    def nbytes(self) -> int:
+        """How long it is by now."""
+        return self._end
+
     def has(self, blob: Blob) -> bool:
         """Whether it was written into this bundle, or is kept elsewhere."""
         return blob.digest in self.places or self._stands(blob)

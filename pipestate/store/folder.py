@@ -40,6 +40,9 @@ ROW: Final = 64 << 10
 """Blobs from this size on are files; below it, rows of the index, but for what one commit has too
 many of."""
 
+FULL: Final = 1 << 30
+"""From this size on, a bundle takes no more: one that is mapped may have to fit into memory."""
+
 WAITING: Final = 16 << 20
 """So many bytes of rows wait in memory for a commit."""
 
@@ -232,6 +235,7 @@ class Batch:
     _waiting: int = 0
     _alone: int = 0
     _bundle: Bundle | None = None
+    _full: list[Bundle] = field(default_factory=list)
     _places: dict[Digest, Place] = field(default_factory=dict)
     _proofs: dict[Digest, bytes] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -274,6 +278,9 @@ class Batch:
             if self._bundle is None and self._alone < ALONE:
                 self._alone += 1
                 return None
+            if self._bundle is not None and self._bundle.nbytes >= FULL:
+                self._full.append(self._bundle)
+                self._bundle = None
             self._bundle = self._bundle or self.store.bundles.begin(self.store.stands)
             return self._bundle
 
@@ -332,16 +339,17 @@ class Batch:
     def settle(self) -> None:
         """Nothing more is going to be put for a while: have all of it under its name."""
         with self._lock:
-            bundle, self._bundle = self._bundle, None
-            if bundle is None:
-                return
-            try:
+            bundles, self._full = [*self._full, *filter(None, [self._bundle])], []
+            self._bundle = None
+        try:
+            for bundle in bundles:
                 if bundle.places:
                     # Without a proof: it was swept, and the commit puts again what lay in it.
                     with contextlib.suppress(Missing):
                         self._proofs[bundle.name] = self.store.bundles.close(bundle)
                         self._places |= bundle.places
-            finally:
+        finally:
+            for bundle in bundles:
                 bundle.give_up()
 
     def _ready(self) -> None:
@@ -387,9 +395,9 @@ class Batch:
         for one in (*held, self._places, self._proofs):
             one.clear()
         self._waiting = self._alone = 0
-        if self._bundle is not None:
-            self._bundle.give_up()
-            self._bundle = None
+        for bundle in (*self._full, *filter(None, [self._bundle])):
+            bundle.give_up()
+        self._full, self._bundle = [], None
 
     def __enter__(self) -> Self:
         return self
