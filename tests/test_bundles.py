@@ -15,7 +15,7 @@ import pipestate as pip
 from pipestate.errors import DamageError, StoreError
 from pipestate.pipe.history import after
 from pipestate.record import Blob, Pipe, Record, Run, Version
-from pipestate.store import codecs, content, digests, folder
+from pipestate.store import bundles, codecs, content, digests, folder
 from pipestate.store.folder import Batch, Store, open_store
 from pipestate.store.index import Index
 from pipestate.store.upkeep import size, sweep, verify
@@ -87,6 +87,17 @@ def test_a_bundle_that_is_long_enough_is_followed_by_another(store, monkeypatch)
     store.index.drop_job("j")
     sweep(store)
     assert files(store) == []
+
+
+def test_a_process_that_knows_too_many_places_asks_the_index_again(store, monkeypatch):
+    """And finds all of them, whatever it has just forgotten."""
+    monkeypatch.setattr(bundles, "_MOST", 30)
+    many = [some(20, first=100 * at) for at in range(4)]
+    made = [commit(store, *data)[1] for data in many]
+    for _ in range(2):
+        for data, blobs in zip(many, made, strict=True):
+            assert held(store, blobs[:12]) == data[:12]
+            assert held(store, blobs) == data
 
 
 def test_a_few_blobs_have_files_of_their_own(store):

@@ -14,7 +14,6 @@ The idea: git's packs, and haystack's needles.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import io
 import mmap
@@ -328,18 +327,15 @@ class Bundles:
 
         Raises DamageError where they are cut short or altered, and stand nowhere else.
         """
-        wanted = dict(enumerate(blobs))
         with told(self.files.path):
-            found = self._mapped(wanted)
-            if len(found) < len(wanted):
-                # Somebody may have given them files of their own since, or another bundle.
-                gone = {at: blob for at, blob in wanted.items() if at not in found}
-                known = [blob.digest for blob in gone.values() if blob.digest in self._places]
-                self.forget(known)
-                found |= self._mapped(gone) if known else {}
+            found, lost = self._mapped(dict(enumerate(blobs)))
+            if lost:  # somebody may have given them files of their own since, or another bundle
+                self.forget(blob.digest for blob in lost.values())
+                found |= self._mapped(lost)[0]
         return found
 
-    def _mapped(self, wanted: Mapping[int, Blob]) -> dict[int, memoryview]:
+    def _mapped(self, wanted: Mapping[int, Blob]) -> tuple[dict[int, memoryview], dict[int, Blob]]:
+        """Those that lie in bundles, and those whose bundle is not there."""
         places = self._find(list({blob.digest: None for blob in wanted.values()}))
         by_file: dict[Digest, dict[int, Blob]] = {}
         for at, blob in wanted.items():
@@ -347,17 +343,22 @@ class Bundles:
                 by_file.setdefault(places[blob.digest].file, {})[at] = blob
         self._learn(by_file)
         found: dict[int, memoryview] = {}
+        lost: dict[int, Blob] = {}
         for file, some in by_file.items():
-            with contextlib.suppress(files.Missing):
+            try:
                 found |= self._map(file, some, places)
-        return found
+            except files.Missing:
+                lost |= some
+        return found, lost
 
     def _find(self, digests: Sequence[Digest]) -> dict[Digest, Place]:
-        unknown = [digest for digest in digests if digest not in self._places]
+        known = {one: place for one in digests if (place := self._places.get(one)) is not None}
+        unknown = [digest for digest in digests if digest not in known]
         if unknown:
-            self.learn(self.locate(unknown))
-        known = ((digest, self._places.get(digest)) for digest in digests)
-        return {digest: place for digest, place in known if place is not None}
+            found = self.locate(unknown)
+            self.learn(found)
+            known.update(found)
+        return known
 
     def _learn(self, names: Iterable[Digest]) -> None:
         unknown = [name for name in names if name not in self._proofs]
