@@ -94,10 +94,10 @@ def test_a_process_that_knows_too_many_places_asks_the_index_again(store, monkey
     monkeypatch.setattr(bundles, "_MOST", 30)
     many = [some(20, first=100 * at) for at in range(4)]
     made = [commit(store, *data)[1] for data in many]
-    for _ in range(2):
+    again = reopened(store)
+    for count in (12, 20):
         for data, blobs in zip(many, made, strict=True):
-            assert held(store, blobs[:12]) == data[:12]
-            assert held(store, blobs) == data
+            assert held(again, blobs[:count]) == data[:count]
 
 
 def test_a_few_blobs_have_files_of_their_own(store):
