@@ -45,7 +45,7 @@ _MOST: Final = 1 << 16
 """So many places a process knows by heart."""
 
 _PLACE = struct.Struct("<20sQQ")
-_MEMBER = struct.Struct("<20sQQ")
+"""A digest, of the bundle or of the blob in it, the first byte, and how many there are."""
 
 
 class Place(NamedTuple):
@@ -77,7 +77,7 @@ class Proof(NamedTuple):
     def to_bytes(self) -> bytes:
         """The bytes that `from_bytes` reads."""
         members = (
-            _MEMBER.pack(bytes.fromhex(digest), place.at, place.nbytes)
+            _PLACE.pack(bytes.fromhex(digest), place.at, place.nbytes)
             for digest, place in self.places.items()
         )
         return self.stamp + b"".join(members)
@@ -86,9 +86,9 @@ class Proof(NamedTuple):
     def from_bytes(cls, data: bytes, file: Digest) -> Self:
         """What `to_bytes` gave for a bundle; no proof of anything for other bytes."""
         members = data[files.STAMP :]
-        if len(members) % _MEMBER.size:
+        if len(members) % _PLACE.size:
             return cls()
-        found = _MEMBER.iter_unpack(members)
+        found = _PLACE.iter_unpack(members)
         places = {digest.hex(): Place(file, at, nbytes) for digest, at, nbytes in found}
         return cls(data[: files.STAMP], places)
 

@@ -138,11 +138,7 @@ class Store:
 
     def has(self, blob: Blob) -> bool:
         """Whether the blob is there, as far as can be told without reading it."""
-        return self.has_row(blob) or self.has_file(blob)
-
-    def has_file(self, blob: Blob) -> bool:
-        """Whether the blob is there in a file, its own or a bundle."""
-        return self.blobs.has(blob) or self.bundles.has(blob)
+        return self.has_row(blob) or self.blobs.has(blob) or self.bundles.has(blob)
 
     def stands(self, blob: Blob) -> bool:
         """Whether the blob is there in a file, and whole."""
