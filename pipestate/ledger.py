@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from .errors import DamageError
 from .pipe import history
@@ -227,7 +227,7 @@ class Ledger:
                 both = zip(made, kept, strict=True)
                 made = [_here(run, digest, self.pipe) for run, digest in both]
             runs = [
-                replace(run, number=number, job=self.job, started=run.started or time.time())
+                run.replace(number=number, job=self.job, started=run.started or time.time())
                 for number, run in enumerate(made, self._folding.number + 1)
             ]
             after = _After(self._folding, runs, self.keep_runs)
@@ -325,4 +325,4 @@ def _here(run: Run, record: Digest | None, pipe: Pipe) -> Run:
     known = {*pipe.order, run.step}
     order = run.order and tuple(step for step in run.order if step in known)
     meanings = {n: m for n, m in run.meanings.items() if m is None or m.record == record}
-    return replace(run, order=order, meanings=meanings)
+    return run.replace(order=order, meanings=meanings)

@@ -9,10 +9,12 @@ only names.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+import math
+from typing import Any, Final, Literal, final
 
-from . import encoding
+from msgspec import field
+
+from .encoding import Noun
 
 ABSENT: Final = "absent"
 """The digest of a name that is not bound: an input like any other."""
@@ -44,16 +46,30 @@ def no_record(step: str, reason: str) -> Digest:
     return f"{NO_RECORD}{step}: {reason}"
 
 
-@dataclass(frozen=True, slots=True)
+@final
 class AccessPath:
     """A name and the constant subscripts and attributes read from it: `df["price"]`, `cfg.lr`.
 
     `name` is an identifier of the notebook, or `module.name` for a global of one of the project's
-    own modules. Each part is `("item", key)` or `("attr", name)`.
+    own modules. Each part is `("item", key)` or `("attr", name)`. Never changed. (No `Noun`, for
+    its JSON is not that of its fields.)
     """
 
-    name: str
-    parts: tuple[tuple[str, Key], ...] = ()
+    __slots__ = ("name", "parts")
+
+    def __init__(self, name: str, parts: tuple[tuple[str, Key], ...] = ()) -> None:
+        self.name, self.parts = name, parts
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not AccessPath:
+            return NotImplemented
+        return self.name == other.name and self.parts == other.parts
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.parts))
+
+    def __repr__(self) -> str:
+        return f"AccessPath({self.name!r}, {self.parts!r})"
 
     def __str__(self) -> str:
         if not self.parts:  # most are whole names, and there are many
@@ -86,6 +102,8 @@ def _quoted(key: Key) -> str:
 def _plain_part(kind: str, key: Key) -> Any:
     if kind == "attr":
         return f".{key!s}"
+    if isinstance(key, float) and not math.isfinite(key):  # no number of JSON
+        return {"float": repr(key)}
     return {"bytes": key.hex()} if isinstance(key, bytes) else [key]
 
 
@@ -94,21 +112,21 @@ def _part(plain: Any) -> tuple[str, Key]:
         return ("attr", plain[1:])
     if isinstance(plain, dict) and list(plain) == ["bytes"]:
         return ("item", bytes.fromhex(plain["bytes"]))
+    if isinstance(plain, dict) and list(plain) == ["float"]:
+        return ("item", float(plain["float"]))
     if isinstance(plain, list) and len(plain) == 1 and not isinstance(plain[0], (list, dict)):
         return ("item", plain[0])
     raise ValueError("no part of an access path")
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(Noun, frozen=True):
     """Bytes in the store: their digest and how many there are."""
 
     digest: Digest
     nbytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(Noun, frozen=True):
     """What one run left of one component: the names that share mutable objects, kept as one.
 
     `digest` covers content and sharing over all `names`; `names` gives each name's digest alone.
@@ -152,8 +170,7 @@ class Version:
         return ((self.stream,) if self.stream else ()) + self.buffers
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(Noun, frozen=True):
     """A path that a step read, its digest then, and the digest of the whole object around it.
 
     Equal wholes need no look at the path. `maker` is the step whose version it was, or "" for what
@@ -166,16 +183,14 @@ class Input:
     maker: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Noun, frozen=True):
     """What a plain cell said, and when it ran."""
 
     at: float
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(Noun, frozen=True):
     """Where a given comes from: the plain cell that made it, and what that cell had read.
 
     `cell` is the cell's id, "" where the front end tells none; `stood` the digests of the steps'
@@ -187,8 +202,7 @@ class Given:
     texts: tuple[Text, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class FileState:
+class FileState(Noun, frozen=True):
     """A file as a step met it. `digest` is `ABSENT` for one that was not there."""
 
     path: str
@@ -198,8 +212,7 @@ class FileState:
     inode: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Noun, frozen=True):
     """What one run of a step left. Immutable.
 
     `normal` is the digest of the source with comments, formatting and docstrings taken out.
@@ -246,15 +259,6 @@ class Record:
     cell_id: str = ""
     flaw: str = ""
 
-    def to_bytes(self) -> bytes:
-        """The bytes that `from_bytes` reads."""
-        return encoding.to_bytes(self)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Record:
-        """The record whose `to_bytes` gave `data`; raises FormatError for anything else."""
-        return encoding.from_bytes(cls, data)
-
     @property
     def is_set(self) -> bool:
         """Whether no cell made it: a script or a server set the step's value."""
@@ -284,8 +288,7 @@ class Record:
         return next((v for v in self.outputs if name in v.names), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+class Meaning(Noun, frozen=True):
     """What a name means in a job: the version with this digest that this step's record holds.
 
     `record` is the record that holds the version, among its outputs or its givens. `maker` is the
@@ -299,8 +302,7 @@ class Meaning:
     is_outgrown: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Noun, frozen=True):
     """A step's cell as it was last attempted, whether that run succeeded or not.
 
     `normal` is the digest of its source as `Record.normal` is of the record's.
@@ -317,8 +319,7 @@ Event = Literal["ran", "restored", "failed", "set", "dropped", "renamed", "noted
 `damaged` one is never kept: it stands for a run that cannot be read, and `reason` says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Noun, frozen=True):
     """One line of a job's history, and everything that it changed in the job.
 
     A job is the fold of its runs: `heads` are the records now in force (None: none any more),
@@ -342,18 +343,8 @@ class Run:
     order: tuple[str, ...] | None = None
     is_forced: bool = False
 
-    def to_bytes(self) -> bytes:
-        """The bytes that `from_bytes` reads."""
-        return encoding.to_bytes(self)
 
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Run:
-        """The run whose `to_bytes` gave `data`; raises FormatError for anything else."""
-        return encoding.from_bytes(cls, data)
-
-
-@dataclass(frozen=True, slots=True)
-class Pipe:
+class Pipe(Noun, frozen=True):
     """A job at one moment: its runs up to `number`, folded. Never changed; a run gives the next.
 
     `heads` are the records in force by step, `order` the steps in their places, `seen` their cells
@@ -372,12 +363,3 @@ class Pipe:
     failed: dict[str, str] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
     kept: dict[str, tuple[Digest, ...]] = field(default_factory=dict)
-
-    def to_bytes(self) -> bytes:
-        """The bytes that `from_bytes` reads."""
-        return encoding.to_bytes(self)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Pipe:
-        """The pipe whose `to_bytes` gave `data`; raises FormatError for anything else."""
-        return encoding.from_bytes(cls, data)

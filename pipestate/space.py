@@ -12,7 +12,7 @@ at work: a commit that wants what was swept says so and nothing of it is kept (`
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from .errors import StoreError
@@ -130,7 +130,7 @@ class _Cut:
         kept = {digest for records in pipe.kept.values() for digest in records}
         base = fold(base, runs[:at], keep=keep_runs)
         at_hand = {s: tuple(d for d in many if d in kept) for s, many in base.kept.items()}
-        return cls(replace(base, kept=at_hand), runs[:at], runs[at:], pipe)
+        return cls(base.replace(kept=at_hand), runs[:at], runs[at:], pipe)
 
     def wanted(self) -> Iterator[Digest]:
         """The records that are named once it is made."""

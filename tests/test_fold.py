@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from unittest import mock
 
 import pytest
@@ -57,7 +56,7 @@ def test_folding_in_two_parts_is_folding_at_once_and_changes_no_pipe(made, cut):
 @given(st.lists(RUNS, max_size=8), st.sets(st.integers(0, 8)), st.integers(0, 8))
 def test_a_fold_that_is_moved_along_is_the_fold(made, looks, interrupted):
     """Whenever somebody looks, also after an interrupt; and no pipe that was given out changes."""
-    made = [replace(run, number=number) for number, run in enumerate(made, 1)]
+    made = [run.replace(number=number) for number, run in enumerate(made, 1)]
     folding, given_out = Folding(EMPTY), []
     for at, run in enumerate(made):
         if at == interrupted:

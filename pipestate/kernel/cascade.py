@@ -240,7 +240,7 @@ def _load(bench: Bench, names: Iterable[str]) -> None:
                 _load(bench, [name])
                 continue
             flaw = str(error) if isinstance(error, PipeStateError) else repr(error)
-            make_again(bench, name, binding, replace(binding.version, flaw=flaw))
+            make_again(bench, name, binding, binding.version.replace(flaw=flaw))
 
 
 def _has_moved_on(bench: Bench, name: str, known: Binding) -> bool:
@@ -267,7 +267,7 @@ def remake_lost(bench: Bench, task: Task, outlook: Outlook) -> None:
             if not remaking and not _is_at_hand(bench, name, want.version, want.maker):
                 make_again(bench, name, want, want.version)
         elif want.maker not in remaking and (flaw := _damage_of(bench, name, want)):
-            make_again(bench, name, want, replace(want.version, flaw=flaw))
+            make_again(bench, name, want, want.version.replace(flaw=flaw))
             outlook = bench.outlook(task)  # the step made other names anew as well
 
 

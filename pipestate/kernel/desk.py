@@ -12,7 +12,6 @@ import html
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 from .. import view
@@ -186,7 +185,7 @@ class KernelDesk:
         self.session.refresh()
         seen, gone = self.session.ledger.pipe.seen, self._pages.gone
         return [
-            replace(one, reason="; ".join(filter(None, (DELETED, one.reason))))
+            one.replace(reason="; ".join(filter(None, (DELETED, one.reason))))
             if one.name in seen and seen[one.name].cell_id in gone
             else one
             for one in answers.statuses(self.session.bench)

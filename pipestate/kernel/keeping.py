@@ -106,7 +106,7 @@ def _inputs(trial: Trial, result: Outcome) -> tuple[Input, ...]:
     """The inputs; those that the outputs changed, hold or share with count as a whole."""
     held = result.made
     whole = [
-        replace(one, path=AccessPath(one.path.name), digest=one.whole)
+        one.replace(path=AccessPath(one.path.name), digest=one.whole)
         if one.path.parts and one.path.name in held
         else one
         for one in trial.inputs

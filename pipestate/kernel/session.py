@@ -319,7 +319,7 @@ class Session:
         """Place, history and record stay; what the names mean comes from the new name now."""
         pipe, new = self.ledger.pipe, task.step
         meanings = {
-            name: replace(meaning, maker=new)
+            name: meaning.replace(maker=new)
             for name, meaning in pipe.meanings.items()
             if meaning.maker == old
         }
@@ -391,7 +391,7 @@ class Session:
         """Write down, once, that what is kept of these names is not what they mean now."""
         known = self.ledger.pipe.meanings
         found = {n: known[n] for n in names if n in known and not known[n].is_outgrown}
-        news = {n: replace(m, is_outgrown=True) for n, m in found.items() if self._differs(n, m)}
+        news = {n: m.replace(is_outgrown=True) for n, m in found.items() if self._differs(n, m)}
         if news:
             self.ledger.commit(lambda _: Run(0, "", "", "noted", meanings=dict(news)))
 

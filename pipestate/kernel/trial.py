@@ -261,8 +261,7 @@ def _keep(
 
 
 def _as_lost(version: Version, flaw: str, lost: Digest) -> Version:
-    return replace(
-        version,
+    return version.replace(
         kind="lost",
         flaw=flaw,
         digest=lost,

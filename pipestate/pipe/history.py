@@ -6,7 +6,6 @@ as in jj's log of operations. Knows no store; whoever reads a log folds it here.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -56,7 +55,7 @@ class Draft:
         self._order()
         for name in LOOKED_AT & self._moved.keys():
             lines.note(getattr(self._pipe, name), self._changed[name], self._moved[name])
-        return dataclasses.replace(self._pipe, **self._changed)
+        return self._pipe.replace(**self._changed)
 
     @property
     def number(self) -> int:

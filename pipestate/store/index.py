@@ -28,7 +28,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -221,7 +221,7 @@ class Index:
             return self._no_base(job)
         pipe = Pipe.from_bytes(row.payload)
         flaw = self.trust.flaw(key, row.payload, row.head)
-        return replace(pipe, seen={}, imports={}, meanings=_barred(pipe, flaw)) if flaw else pipe
+        return pipe.replace(seen={}, imports={}, meanings=_barred(pipe, flaw)) if flaw else pipe
 
     def has_snapshot(self, job: str) -> bool:
         """Whether there is a row of a snapshot, whatever is in it."""
@@ -485,7 +485,7 @@ class Index:
         run, flaw = Run.from_bytes(row.payload), self.trust.flaw(key, row.payload, row.head)
         if not flaw:
             return run
-        return replace(run, seen=None, imports={}, meanings=_barred(run, flaw))
+        return run.replace(seen=None, imports={}, meanings=_barred(run, flaw))
 
 
 def _whole(digest: Digest, row: Row | None) -> Row:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ..errors import DamageError, FormatError, StoreError
 from ..record import NO_RECORD, Digest, Pipe, Record, Run, Version
@@ -178,8 +177,7 @@ def _lost_settings(store: Store, one: Record) -> str:
 
 def _barred(one: Record, flaw: str) -> Record:
     """A record to look at: what can be loaded, run, shown or written is taken out of it."""
-    return replace(
-        one,
+    return one.replace(
         outputs=tuple(_lost(version, flaw) for version in one.outputs),
         givens=tuple(_lost(version, flaw) for version in one.givens),
         displays=None,
@@ -194,8 +192,7 @@ def _barred(one: Record, flaw: str) -> Record:
 
 
 def _lost(version: Version, flaw: str) -> Version:
-    return replace(
-        version,
+    return version.replace(
         kind="lost",
         stream=None,
         buffers=(),

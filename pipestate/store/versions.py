@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import DamageError, PackError
@@ -101,7 +101,7 @@ def keep(
         packed = codecs.pack_tree(name, tree, phase.put)
         if packed is not None:
             stream, buffers = phase.put(packed[0]), packed[1]
-            return replace(version, stream=stream, buffers=buffers, parts=_parts(component, phase))
+            return version.replace(stream=stream, buffers=buffers, parts=_parts(component, phase))
     try:
         pack = codecs.pack(component.values, definitions=component.definitions, namespace=namespace)
     except PackError as error:
@@ -111,8 +111,7 @@ def keep(
         return _lost(version, flaw)
     stream = phase.put(pack.stream)
     buffers = tuple(phase.put(buffer) for buffer in pack.buffers)
-    return replace(
-        version,
+    return version.replace(
         stream=stream,
         buffers=buffers,
         needs={**{name: component.needed(name) for name in pack.needs}, **version.needs},
@@ -128,7 +127,7 @@ def _is_big_tree(component: Component) -> bool:
 
 
 def _lost(version: Version, flaw: str) -> Version:
-    return replace(version, kind="lost", flaw=flaw, mutable=True)
+    return version.replace(kind="lost", flaw=flaw, mutable=True)
 
 
 def _parts(component: Component, phase: Phase) -> dict[str, str]:
