@@ -6,8 +6,9 @@ values, names in a namespace, or why a step is stale.
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .errors import DamageError
@@ -138,24 +139,24 @@ class Ledger:
         record = self.records.get(digest)
         if record is None:
             record = salvage.record(self.store, self.pipe, digest)
-            self._hold(digest, record)
+            self._hold({digest: record})
         return record
 
     def read_heads(self) -> int:
         """Read all records in force that are not in memory, for who is going to look at each; says
         how many there were."""
         heads = {*self.pipe.heads.values()} - self.records.keys()
-        for digest, record in salvage.records(self.store, self.pipe, sorted(heads)).items():
-            self._hold(digest, record)
+        self._hold(salvage.records(self.store, self.pipe, sorted(heads)))
         return len(heads)
 
-    def _hold(self, digest: Digest, record: Record) -> None:
-        """Remember a record; the oldest are forgotten, lest a server that never ends grow with all
+    def _hold(self, found: Mapping[Digest, Record]) -> None:
+        """Remember records; the oldest are forgotten, lest a server that never ends grow with all
         that it ever set."""
         with self.store.index.lock:
-            self.records[digest] = record
-            if len(self.records) > 1000 + (1 + self.keep_runs) * self.steps:
-                del self.records[next(iter(self.records))]
+            self.records.update(found)
+            over = len(self.records) - 1000 - (1 + self.keep_runs) * self.steps
+            for digest in list(itertools.islice(self.records, max(0, over))):
+                del self.records[digest]
 
     def runs(self) -> list[Run]:
         """The kept runs of the job, as far as they can be read."""
@@ -213,9 +214,8 @@ class Ledger:
         made = [make(digest) for (make, _), digest in zip(entries, kept, strict=True)]
         with self.store.index.lock:
             runs = self._add(made, kept, batch)
-            for digest, (_, record) in zip(kept, entries, strict=True):
-                if digest is not None and record is not None:
-                    self._hold(digest, record)
+            both = zip(kept, entries, strict=True)
+            self._hold({digest: r for digest, (_, r) in both if digest is not None and r})
         return runs
 
     def _add(self, made: list[Run], kept: list[Digest | None], batch: Batch) -> list[Run]:

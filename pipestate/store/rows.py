@@ -116,6 +116,14 @@ class Rows:
 
         return self._asked(ask, {})
 
+    def parted(self, keys: Sequence[str]) -> dict[str, Row]:
+        """Those of the rows that are there, not looked at: for who proves them in another way."""
+
+        def ask(cache: Database) -> dict[str, Row]:
+            return {key: _parted(key, data) for key, data in cache.get_many(keys)}
+
+        return self._asked(ask, {})
+
     def there(self, keys: Sequence[str]) -> set[str]:
         """Those of the keys that have a row; what is in the rows is not looked at."""
         return self._asked(lambda cache: set(cache.there(keys)), set())
@@ -335,13 +343,18 @@ def _sealed(key: str, row: Row) -> bytes:
 
 
 def _unsealed(key: str, data: bytes) -> Row:
-    mark, rest = data[:1], data[_START:]
+    row, mark = _parted(key, data), data[:1]
+    if _seal(key, mark, data[_START:]) != data[1:_START]:
+        raise DamageError(f"row {key[:60]!r} of the index is damaged")
+    return row
+
+
+def _parted(key: str, data: bytes) -> Row:
+    mark = data[:1]
     if mark not in (_PLAIN, _SIGNED):
         raise FormatError(
             f"row {key[:60]!r} has format {mark.hex() or 'none'}, this pipestate reads 01 and 03",
             "a newer pipestate may have written it",
         )
-    if _seal(key, mark, rest) != data[1:_START]:
-        raise DamageError(f"row {key[:60]!r} of the index is damaged")
-    size = 0 if mark == _PLAIN else head_size(rest)
-    return Row(rest[size:], rest[:size])
+    at = _START if mark == _PLAIN else _START + head_size(data, _START)
+    return Row(data[at:], data[_START:at])
