@@ -82,7 +82,8 @@ class Ledger:
         if is_other and self.is_anew:
             return
         mark = self.store.index.mark()
-        if mark is not None and mark == self.mark and not is_other:
+        is_known = mark is not None or not self._folding.number  # without an index there is nothing
+        if mark == self.mark and is_known and not is_other:
             return
         # Nothing is no pipe to start from: there is a snapshot of all but the last runs.
         start = Pipe(self.job, self._folding.number) if self._folding.number else None

@@ -22,6 +22,9 @@ from ..errors import DamageError
 _AT_ONCE = 500
 """How many keys one query asks for: some builds of SQLite take no more than 999."""
 
+_STEP = 3.0
+"""Seconds: more than there are between two times that any file system can tell apart."""
+
 _PUT = """
 INSERT INTO Cache (key, raw, store_time, access_time, access_count, size, mode, value)
 VALUES (?, 1, ?, ?, 0, 0, ?, ?)
@@ -99,6 +102,9 @@ class Database(diskcache.Cache):  # type: ignore[misc]
             if not self._is_ready():
                 self.close()
                 super().__init__(folder, timeout=wait, disk=BytesDisk, **_SETTINGS)
+                for column in ("store_time", "expire_time"):
+                    # What it would cull by: nothing is culled, and each costs a page of a commit.
+                    self._sql_retry(f"DROP INDEX IF EXISTS Cache_{column}")
         except BaseException:
             self.close()
             raise
@@ -159,12 +165,26 @@ class Database(diskcache.Cache):  # type: ignore[misc]
 
     def mark(self) -> tuple[int, int]:
         """The number of this thread's connection, and SQLite's of what others have committed since
-        it was opened."""
-        connection, local = self._con, self._local
+        it was opened. To ask SQLite takes five times as long as a look at the files, so it is asked
+        where they are not as they were, and had not been for long."""
+        connection, local, files = self._con, self._local, self._files()
         if getattr(local, "numbered", None) is not connection:
-            local.numbered, local.number = connection, next(_numbers)
-        ((version,),) = connection.execute("PRAGMA data_version").fetchall()
-        return local.number, version
+            local.numbered, local.number, local.files = connection, next(_numbers), None
+        if files is None or files != local.files:
+            ((local.version,),) = connection.execute("PRAGMA data_version").fetchall()
+            local.files = files
+        return local.number, local.version
+
+    def _files(self) -> tuple[int, ...] | None:
+        """What differs once anybody has committed, whether that went into the log or the database;
+        None where it may not, for files tell the time of a write in steps."""
+        file = f"{self._directory}/{diskcache.core.DBNAME}"
+        try:
+            both = os.stat(file), os.stat(f"{file}-wal")
+        except OSError:
+            return None
+        latest = max(one.st_mtime for one in both)
+        return (*_seen(both[0]), *_seen(both[1])) if latest < time.time() - _STEP else None
 
     def there(self, keys: Sequence[str]) -> Iterator[str]:
         """Those of the keys that have a row."""

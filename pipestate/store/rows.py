@@ -99,8 +99,7 @@ class Rows:
         """A row, found to be as it was written, or None; whom its head is from is not looked at."""
 
         def ask(cache: Database) -> Row | None:
-            data = cache.get(key)
-            return None if data is None else _unsealed(key, data)
+            return next((_unsealed(key, data) for _, data in cache.get_many([key])), None)
 
         return self._asked(ask, None)
 
