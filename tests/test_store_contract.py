@@ -344,6 +344,32 @@ def test_a_commit_is_seen_whole_by_another_process(store):
     other.close()
 
 
+@pytest.mark.parametrize("fraction", ["fine", "whole"])
+def test_whoever_looks_sees_every_commit_of_another_process(store, fraction):
+    """At once, also where files that lay untouched for long would not tell two writes apart."""
+    commit(store, b"first")
+    code = """
+import sys
+import pipestate
+for line in sys.stdin:
+    pipestate.set("other", "s", line, store=sys.argv[1])
+    print("set", flush=True)
+"""
+    other = python(code, store.path, stdin=subprocess.PIPE)
+    for pause in (0, 0, 0.15) * 5:
+        if fraction == "whole":  # as a file system tells the time that knows seconds alone
+            for file in store.path.glob("index/cache.db*"):
+                os.utime(file, (int(time.time()),) * 2)
+        time.sleep(pause)
+        before = store.index.mark()
+        assert store.index.mark() == before
+        other.stdin.write("a line\n")
+        other.stdin.flush()
+        assert other.stdout.readline() == "set\n"
+        assert store.index.mark() != before
+    other.communicate()
+
+
 def test_a_second_commit_on_one_number_is_told_that_the_job_moved(store):
     """Nothing of it is written, and the same batch can be committed anew."""
     first, _ = commit(store, b"a")

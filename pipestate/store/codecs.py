@@ -22,6 +22,9 @@ from ..record import Blob
 from . import flaws, memory, pickler, rebuild, trees
 from .garbage import gc_paused
 
+ATOMS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
+"""Types of which pickle alone says all."""
+
 _STACK: Final = 512 << 20
 _DEPTH: Final = 100_000
 """Deeply nested values are pickled in a thread with a stack for this many levels."""
@@ -57,6 +60,10 @@ def pack(
     pickling hooks of the values. Raises PackError for what cannot be pickled.
     """
     roots = dict(values)
+    if all(type(value) in ATOMS for value in roots.values()):
+        return Pack(
+            pickle.dumps(roots, 5), (), ()
+        )  # what is below would give, in a fifth of the time
     try:
         return _pack(roots, definitions, namespace)
     except RecursionError:

@@ -22,8 +22,10 @@ from ..errors import DamageError
 _AT_ONCE = 500
 """How many keys one query asks for: some builds of SQLite take no more than 999."""
 
-_STEP = 3.0
-"""Seconds: more than there are between two times that any file system can tell apart."""
+_FINE = 100_000_000
+_WHOLE = 3_000_000_000
+"""Nanoseconds: more than there are between two times that a file system tells apart, where it tells
+parts of a second, and where it may not."""
 
 _PUT = """
 INSERT INTO Cache (key, raw, store_time, access_time, access_count, size, mode, value)
@@ -163,11 +165,12 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         """Remove a row, if it is there; inside a transaction."""
         self._con.execute("DELETE FROM Cache WHERE key = ? AND raw = 1", (key,))
 
-    def mark(self) -> tuple[int, int]:
+    def mark(self, stands: os.stat_result | None = None) -> tuple[int, int]:
         """The number of this thread's connection, and SQLite's of what others have committed since
-        it was opened. To ask SQLite takes five times as long as a look at the files, so it is asked
-        where they are not as they were, and had not been for long."""
-        connection, local, files = self._con, self._local, self._files()
+        it was opened. SQLite is only asked where the files are not as they were, and had not been
+        for long; `stands` is what the database's was a moment ago, outside of a transaction."""
+        connection, local = self._con, self._local
+        files = None if stands is None else self._files(stands)
         if getattr(local, "numbered", None) is not connection:
             local.numbered, local.number, local.files = connection, next(_numbers), None
         if files is None or files != local.files:
@@ -175,16 +178,16 @@ class Database(diskcache.Cache):  # type: ignore[misc]
             local.files = files
         return local.number, local.version
 
-    def _files(self) -> tuple[int, ...] | None:
+    def _files(self, stands: os.stat_result) -> tuple[int, ...] | None:
         """What differs once anybody has committed, whether that went into the log or the database;
         None where it may not, for files tell the time of a write in steps."""
-        file = f"{self._directory}/{diskcache.core.DBNAME}"
         try:
-            both = os.stat(file), os.stat(f"{file}-wal")
+            log = os.stat(f"{self._directory}/{diskcache.core.DBNAME}-wal")
         except OSError:
             return None
-        latest = max(one.st_mtime for one in both)
-        return (*_seen(both[0]), *_seen(both[1])) if latest < time.time() - _STEP else None
+        latest = max(stands.st_mtime_ns, log.st_mtime_ns)
+        step = _FINE if latest % 1_000_000_000 else _WHOLE
+        return (*_seen(stands), *_seen(log)) if latest < time.time_ns() - step else None
 
     def there(self, keys: Sequence[str]) -> Iterator[str]:
         """Those of the keys that have a row."""

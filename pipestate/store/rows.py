@@ -157,7 +157,10 @@ class Rows:
         a transaction is that of the moment after it."""
         with self.lock, told(self.path):
             cache = self._cache()
-            return None if cache is None else (self._open.get("count", 0), *cache.mark())
+            if cache is None:
+                return None
+            stands = None if self.is_writing else self._open["stands"]
+            return (self._open.get("count", 0), *cache.mark(stands))
 
     def set(self, key: str, payload: bytes, head: bytes = b"") -> None:
         """Write a row, in a transaction. An equal one is left alone, a damaged one replaced."""
@@ -262,12 +265,13 @@ class Rows:
         if self.is_writing:
             return self._writing()
         try:
-            inode = os.stat(f"{self.path}/cache.db").st_ino
+            stands = os.stat(f"{self.path}/cache.db")
         except FileNotFoundError:
             return None
         opened = self._open
+        opened["stands"] = stands
         cache: Database | None = opened.get("cache")
-        if opened.get("inode") == inode and cache is not None and cache.is_current:
+        if opened.get("inode") == stands.st_ino and cache is not None and cache.is_current:
             return cache
         return self._connect()
 

@@ -144,9 +144,6 @@ def _parts(component: Component, phase: Phase) -> dict[str, str]:
     return found
 
 
-_PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
-
-
 SETTLES = "settles"
 """The proof's answer for what comes back without its caches: another digest, but then the same."""
 
@@ -165,7 +162,7 @@ def _disprove(
     if any(hasattr(namespace.get(name), "__del__") for name in pack.needs):
         # Dropping the copy would run the user's code.
         return "its own pickling leaves something out" if hides else ""
-    is_plain = all(type(v) in _PLAIN for v in component.values.values())
+    is_plain = all(type(v) in codecs.ATOMS for v in component.values.values())
     if is_plain or (size > PROOF_BYTES and not hides):
         return ""
     try:
