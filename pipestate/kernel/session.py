@@ -78,8 +78,8 @@ class Session:
     def open(cls, shell: Any, ledger: Ledger, settings: Settings, doors: Doors) -> Session:
         """A session of this shell with a job; what the namespace holds counts as plain cells'."""
 
-        def put(data: bytes | memoryview, *, ready: Callable[[], None] | None = None) -> Blob:
-            return session.ledger.batch().put(data, ready=ready)
+        def put(data: bytes | memoryview, **how: Any) -> Blob:
+            return session.ledger.batch().put(data, **how)
 
         space = Namespace(shell.user_ns, ledger.fetch, put)
         session = cls(Bench(shell, ledger, settings, doors, space))

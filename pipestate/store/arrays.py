@@ -20,7 +20,8 @@ import sys
 from typing import Any
 
 from . import trees
-from .walk import INNER, ROOT, Place, Token, Walk, text
+from .reductions import flat_bytes
+from .walk import INNER, ROOT, Original, Place, Token, Walk, text
 
 
 def memory(array: Any) -> int:
@@ -143,9 +144,14 @@ def walk_content(
     numpy = sys.modules["numpy"]
     dtype = array.dtype
     walk.emit(text(repr((dtype_text(dtype), array.shape))))
-    gaps = _gaps(dtype)
-    if gaps and array.size:
-        array, is_passing = _without(gaps, array), True
+    of = None
+    if dtype.names is not None:
+        gaps = gaps_of(dtype)
+        if gaps and array.size:
+            copied = functools.partial(_without, gaps, array)
+            if array.flags.c_contiguous and not is_passing:
+                of = Original(memoryview(flat_bytes(array)), lambda: memoryview(copied()))
+            array, is_passing = copied(), of is None
     if dtype.names is not None and gaps is None:
         fields = [numpy.ascontiguousarray(array[name]) for name in dtype.names]
         walk.push([_Field(field) for field in fields], parent=parent)
@@ -157,13 +163,14 @@ def walk_content(
             walk.push([Token(b"O"), *items], parent=parent, holder=ROOT)
     elif dtype.itemsize and array.size:
         flat = numpy.ascontiguousarray(array).reshape(-1).view("u1")
-        walk.content(memoryview(flat), is_passing=is_passing)
+        walk.content(memoryview(flat), is_passing=is_passing, of=of)
 
 
-def _gaps(dtype: Any) -> list[slice] | None:
+@functools.lru_cache(maxsize=64)
+def gaps_of(dtype: Any) -> tuple[slice, ...] | None:
     """What lies between the fields of a structure, which is whatever was there; None for one whose
-    fields are no plain numbers or bytes, and for no structure."""
-    if dtype.names is None or dtype.hasobject:
+    fields are no plain numbers or bytes."""
+    if dtype.hasobject:
         return None
     fields = sorted(
         ((dtype.fields[name][1], dtype[name]) for name in dtype.names), key=lambda field: field[0]
@@ -177,10 +184,10 @@ def _gaps(dtype: Any) -> list[slice] | None:
         if start > at:
             gaps.append(slice(at, start))
         at = max(at, start + (one.itemsize if one is not None else 0))
-    return gaps
+    return tuple(gaps)
 
 
-def _without(gaps: list[slice], array: Any) -> Any:
+def _without(gaps: tuple[slice, ...], array: Any) -> Any:
     """The bytes of structures with nothing in the gaps: a copy, which costs a third of one without
     the gaps."""
     numpy, itemsize = sys.modules["numpy"], array.dtype.itemsize
@@ -217,6 +224,20 @@ def dtype_text(dtype: Any) -> str:
     """A text for a dtype that differs wherever the meaning or the layout of the bytes does."""
     if dtype.names is None:
         return str(dtype.str) if dtype.subdtype is None else repr(dtype)
+    # By identity: two that differ in what is told here may be equal.
+    _, known = _texts.get(id(dtype), (None, ""))
+    if not known:
+        if len(_texts) > _MOST:
+            _texts.clear()
+        _, known = _texts[id(dtype)] = dtype, _structure_text(dtype)
+    return known
+
+
+_MOST = 64
+_texts: dict[int, tuple[Any, str]] = {}
+
+
+def _structure_text(dtype: Any) -> str:
     fields = [(name, dtype_text(dtype[name]), dtype.fields[name][1]) for name in dtype.names]
     return repr((fields, dtype.itemsize, dtype.isalignedstruct))
 

@@ -39,11 +39,13 @@ class Pack:
     """A pickle stream, the buffers that it leaves out, and the definitions that it refers to.
 
     The buffers are the values' own memory, not copies: write them out before a value may change.
+    `with_gaps` tells by number which of them are structures that do not fill their memory.
     """
 
     stream: bytes
     buffers: tuple[memoryview, ...]
     needs: tuple[str, ...]
+    with_gaps: frozenset[int] = frozenset()
 
 
 def pack(
@@ -118,11 +120,14 @@ def _dump(
     regions: list[memory.Region],
 ) -> tuple[pickler.Packer, Pack]:
     buffers: list[memoryview] = []
+    with_gaps: list[int] = []
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
         raw = buffer.raw()
         if raw.nbytes < pickler.SMALL:
             return True
+        if packer.with_gaps and packer.with_gaps[-1] is buffer:
+            with_gaps.append(len(buffers))
         buffers.append(raw)
         return False
 
@@ -131,7 +136,8 @@ def _dump(
         stream, on_buffer=keep, definitions=definitions, namespace=namespace, regions=regions
     )
     packer.dump(roots)
-    return packer, Pack(stream.getvalue(), tuple(buffers), tuple(packer.needs))
+    needs = tuple(packer.needs)
+    return packer, Pack(stream.getvalue(), tuple(buffers), needs, frozenset(with_gaps))
 
 
 def _with_deep_stack(

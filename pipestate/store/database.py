@@ -103,13 +103,22 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         try:
             if not self._is_ready():
                 self.close()
-                super().__init__(folder, timeout=wait, disk=BytesDisk, **_SETTINGS)
-                for column in ("store_time", "expire_time"):
-                    # What it would cull by: nothing is culled, and each costs a page of a commit.
-                    self._sql_retry(f"DROP INDEX IF EXISTS Cache_{column}")
+                self._make(folder, wait)
         except BaseException:
             self.close()
             raise
+
+    def _make(self, folder: str, wait: float) -> None:
+        with contextlib.closing(sqlite3.connect(f"{folder}/{diskcache.core.DBNAME}")) as other:
+            # Cache closes what it has made, and to close the last connection is to wait for the
+            # disk: here is one more.
+            with contextlib.suppress(sqlite3.Error):
+                other.execute("PRAGMA journal_mode = wal")
+                other.execute("SELECT 1 FROM sqlite_master").fetchall()
+            super().__init__(folder, timeout=wait, disk=BytesDisk, **_SETTINGS)
+        for column in ("store_time", "expire_time"):
+            # What it would cull by: nothing is culled, and each costs a page of a commit.
+            self._sql_retry(f"DROP INDEX IF EXISTS Cache_{column}")
 
     def _is_ready(self) -> bool:
         """Whether all of it has been made, down to the trigger that Cache makes last."""
@@ -188,6 +197,12 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         latest = max(stands.st_mtime_ns, log.st_mtime_ns)
         step = _FINE if latest % 1_000_000_000 else _WHOLE
         return (*_seen(stands), *_seen(log)) if latest < time.time_ns() - step else None
+
+    def beginning(self, prefix: str, most: int) -> list[str]:
+        """The keys that begin with `prefix`, in order, and no more of them than so many."""
+        end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
+        query = "SELECT key, raw FROM Cache WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
+        return [self._disk.get(*row) for row in self._sql(query, (prefix, end, most)).fetchall()]
 
     def there(self, keys: Sequence[str]) -> Iterator[str]:
         """Those of the keys that have a row."""

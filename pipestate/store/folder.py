@@ -40,6 +40,11 @@ ROW: Final = 64 << 10
 """Blobs from this size on are files; below it, rows of the index, but for what one commit has too
 many of."""
 
+ASKED: Final = 16
+FEW: Final = 5000
+"""After so many questions of one batch for single blobs, the index is asked once for all that are
+in bundles, where they are no more than so many: it takes as long as a hundred questions."""
+
 FULL: Final = 1 << 30
 """From this size on, a bundle takes no more: one that is mapped may have to fit into memory."""
 
@@ -226,10 +231,12 @@ class Batch:
 
     store: Store
     _rows: dict[Digest, bytes] = field(default_factory=dict)
-    _files: dict[Digest, tuple[Blob, Bytes]] = field(default_factory=dict)
+    _files: dict[Digest, tuple[Blob, Bytes | Callable[[], Bytes]]] = field(default_factory=dict)
     _records: dict[Digest, bytes] = field(default_factory=dict)
     _waiting: int = 0
     _alone: int = 0
+    _asked: int = 0
+    _bundled: frozenset[Digest] | None = None
     _bundle: Bundle | None = None
     _full: list[Bundle] = field(default_factory=list)
     _places: dict[Digest, Place] = field(default_factory=dict)
@@ -242,18 +249,22 @@ class Batch:
         *,
         digest: Digest | None = None,
         ready: Callable[[], None] | None = None,
+        again: Callable[[], Bytes] | None = None,
     ) -> Blob:
         """Keep bytes; `digest`, where known, saves hashing what the store has already.
 
         A thread may do it. `ready` is called when a file is written, and may raise to give it up.
+        The bytes are held until the commit, unless they can be made `again`.
         """
         view = flat(data)
         if view.nbytes >= ROW or self._waiting + view.nbytes > WAITING:
             self._make_folder()
             into = self._into(data, view.nbytes)
-            put, elsewhere = self.store.blobs.put, into.has if into else self.store.bundles.stands
+            lies = self._lies
+            elsewhere = (lambda one: one.digest in into.places or lies(one)) if into else lies
+            put = self.store.blobs.put
             blob = put(view, digest=digest, ready=ready, into=into, elsewhere=elsewhere)
-            self._files[blob.digest] = (blob, self._held(blob, data))
+            self._files[blob.digest] = (blob, again or self._held(blob, data))
             return blob
         name = _digest(view)
         if name not in self._rows:
@@ -264,6 +275,16 @@ class Batch:
     def _make_folder(self) -> None:
         if not self._files:  # the commit looks again
             self.store.make_folder()
+
+    def _lies(self, blob: Blob) -> bool:
+        """Whether a blob lies in a bundle already, whole. Who puts many would ask the index for
+        each: after some it is asked for all that do, where they are few."""
+        self._asked += 1
+        if self._asked == ASKED:
+            self._bundled = self.store.index.bundled(FEW)
+        if self._bundled is not None and blob.digest not in self._bundled:
+            return False
+        return self.store.bundles.stands(blob)
 
     def _into(self, data: Bytes, nbytes: int) -> Bundle | None:
         """The bundle for a blob; None for one that has a file of its own: it is one of the first,
@@ -337,6 +358,7 @@ class Batch:
         with self._lock:
             bundles, self._full = [*self._full, *filter(None, [self._bundle])], []
             self._bundle = None
+            self._asked, self._bundled = 0, None
         try:
             for bundle in bundles:
                 if bundle.places:
@@ -360,7 +382,8 @@ class Batch:
         if not self._files:  # as for most
             return []
         store, own = self.store, self._places
-        rest = [blob for blob, _ in self._files.values() if not store.blobs.has(blob)]
+        put = (blob for blob, _ in self._files.values())
+        rest = [blob for blob in put if blob.digest in own or not store.blobs.has(blob)]
         elsewhere = [blob.digest for blob in rest if blob.digest not in own]
         now = store.index.places(elsewhere) if elsewhere else {}
         store.bundles.forget(elsewhere)
@@ -377,7 +400,8 @@ class Batch:
 
     def _put_again(self, gone: list[Blob]) -> None:
         for blob in gone:
-            if self.store.blobs.put(self._files[blob.digest][1]) != blob:
+            _, held = self._files[blob.digest]
+            if self.store.blobs.put(held() if callable(held) else held) != blob:
                 raise StoreError(
                     f"blob {blob.digest[:12]} was swept, and what it held has changed since",
                     "run the step again",
@@ -390,7 +414,8 @@ class Batch:
         held: tuple[dict[Digest, Any], ...] = (self._rows, self._files, self._records)
         for one in (*held, self._places, self._proofs):
             one.clear()
-        self._waiting = self._alone = 0
+        self._waiting = self._alone = self._asked = 0
+        self._bundled = None
         for bundle in (*self._full, *filter(None, [self._bundle])):
             bundle.give_up()
         self._full, self._bundle = [], None

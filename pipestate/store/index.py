@@ -263,10 +263,8 @@ class Index:
                 return pipe, found
 
     def record(self, digest: Digest) -> Record:
-        """The record of that digest, whoever wrote it: to look at, not to load from.
-
-        Raises DamageError when it is missing or altered.
-        """
+        """The record of that digest, whoever wrote it: to look at, not to load from. Raises
+        DamageError when it is missing or altered."""
         return Record.from_bytes(self._record(digest).payload)
 
     def has_records(self, digests: Iterable[Digest]) -> bool:
@@ -276,19 +274,15 @@ class Index:
 
     def judged(self, digest: Digest) -> tuple[Record, str]:
         """A record, and why nothing of it may be loaded; "" where it is signed as it should be.
-
-        Raises DamageError when it is missing or altered; with `strict`, TrustError.
-        """
+        Raises DamageError when it is missing or altered; with `strict`, TrustError."""
         row = self._record(digest)
         flaw = self.trust.flaw(f"record/{digest}", row.payload, row.head)
         return Record.from_bytes(row.payload), flaw
 
     def judged_many(self, digests: Sequence[Digest]) -> dict[Digest, tuple[Record, str]]:
         """What `judged` says of each of many records; raises what it raises for any of them."""
-        # A record is proved by its digest, and its head by the user's key.
-        rows = self.rows.parted([f"record/{digest}" for digest in digests])
-        found = {}
-        for digest in digests:
+        rows, found = self.rows.parted([f"record/{digest}" for digest in digests]), {}
+        for digest in digests:  # a record is proved by its digest, and its head by the user's key
             row = _whole(digest, rows.get(f"record/{digest}"))
             if self.trust.believes(f"record/{digest}", row.payload, row.head):
                 found[digest] = Record.from_bytes(row.payload), ""
@@ -311,6 +305,10 @@ class Index:
         except (DamageError, FormatError):
             each = (self.places([digest]) for digest in digests) if len(digests) > 1 else ()
             return {digest: place for one in each for digest, place in one.items()}
+
+    def bundled(self, most: int) -> frozenset[Digest] | None:
+        """The blobs that are in bundles; None where they are more than so many."""
+        return self.rows.few("in/", most)
 
     def _many(self, kind: str, digests: Sequence[Digest]) -> dict[Digest, bytes]:
         found = self.rows.get_many([kind + digest for digest in digests])
@@ -383,8 +381,6 @@ class Index:
             for digest in (run.record, *run.heads.values())
             if digest and digest not in records and not digest.startswith(NO_RECORD)
         }
-        if not named:
-            return
         there = self.rows.there([f"record/{digest}" for digest in named])
         gone = named - {key.removeprefix("record/") for key in there}
         if gone:

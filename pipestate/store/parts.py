@@ -17,9 +17,9 @@ from itertools import islice
 from typing import Any, Final
 
 from ..record import AccessPath, Key
-from . import content, origins
+from . import origins
 from .streams import NOTHING, stream
-from .walk import LEAVES, BufferDigest
+from .walk import LEAVES, BufferDigest, buffer_digest
 
 
 class Lookup(enum.Enum):
@@ -61,7 +61,7 @@ def parts(
     size: int = 0,
     limit: int = 256,
     definitions: Mapping[int, str] = NOTHING,
-    buffer_digest: BufferDigest = content.digest,
+    buffer_digest: BufferDigest = buffer_digest,
 ) -> dict[str, str]:
     """The digests of columns, keys and attributes by `str(path)`; of the first `limit` of them.
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..record import Blob, Digest
 from . import content
+from .walk import Original
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,9 +28,16 @@ of their own while they are written."""
 
 
 class Put(Protocol):
-    """Keeps bytes in the store; `ready` is asked before what was written gets its name."""
+    """Keeps bytes in the store; `ready` is asked before what was written gets its name, and `again`
+    makes a copy once more that should have to be written twice."""
 
-    def __call__(self, data: bytes | memoryview, *, ready: Callable[[], None] | None = ...) -> Blob:
+    def __call__(
+        self,
+        data: bytes | memoryview,
+        *,
+        ready: Callable[[], None] | None = ...,
+        again: Callable[[], memoryview] | None = ...,
+    ) -> Blob:
         """What they are kept as."""
 
 
@@ -84,10 +92,14 @@ class Phase:
     def __init__(self, put: Put, *, writes: bool = False) -> None:
         self._put = put
         self._writes = writes
+        self._placed: dict[tuple[int, int], tuple[Blob, Original]] = {}
         self._met: dict[tuple[int, int], tuple[Digest | Writing, Blob | None, memoryview]] = {}
 
-    def digest(self, view: memoryview) -> Digest | Writing:
-        """The digest of a contiguous buffer, or who is about to know it."""
+    def digest(self, view: memoryview, of: Original | None = None, /) -> Digest | Writing:
+        """The digest of a contiguous buffer, or who is about to know it. A copy is kept at once, in
+        the place `of` what it was made of: nobody will have it any more."""
+        if of is not None:
+            return self._in_place(view, of) if self._writes else content.digest(view)
         key = (_address(view), view.nbytes)
         met = self._met.get(key)
         if met is None:
@@ -104,11 +116,20 @@ class Phase:
         blob = self._put(view)
         return blob.digest, blob
 
-    def put(self, view: bytes | memoryview) -> Blob:
-        """Keep a buffer in the store."""
+    def _in_place(self, view: memoryview, of: Original) -> Digest:
+        key = (_address(of.memory), of.memory.nbytes)
+        if key not in self._placed:
+            self._placed[key] = (self._put(view, again=of.copied), of)
+        return self._placed[key][0].digest
+
+    def put(self, view: bytes | memoryview, *, has_gaps: bool = False) -> Blob:
+        """Keep a buffer in the store. Of one that `has_gaps` it is what stands in its place, where
+        something does."""
         if isinstance(view, bytes):
             return self._put(view)
         key = (_address(view), view.nbytes)
+        if has_gaps and key in self._placed:
+            return self._placed[key][0]
         met = self._met.get(key)
         if met is not None:
             if isinstance(met[0], Writing):

@@ -22,6 +22,7 @@ from typing import Any, Final
 import cloudpickle
 
 from . import functions, memory, origins, rebuild, reductions
+from .arrays import gaps_of
 from .memory import Census, Holder, Region
 
 SMALL: Final = 4096
@@ -62,7 +63,10 @@ _TABLE: Final[Mapping[type, Handler]] = {
 
 
 class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no type hints
-    """Pickles one pack. `regions` is the memory that a first pass found to be seen twice."""
+    """Pickles one pack. `regions` is the memory that a first pass found to be seen twice.
+
+    What lies between the fields of the structures in `with_gaps` is none of their content.
+    """
 
     def __init__(
         self,
@@ -78,6 +82,7 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no t
         super().__init__(file, protocol=5, buffer_callback=on_buffer)
         self.census = Census()
         self.needs: dict[str, None] = {}
+        self.with_gaps: list[PickleBuffer] = []
         self.regions = regions
         self._definitions = definitions
         self._namespace = namespace
@@ -169,6 +174,11 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no t
         return self._lone_array(obj)
 
     def _lone_array(self, obj: Any) -> Any:
+        if obj.dtype.names is not None and obj.flags.c_contiguous and gaps_of(obj.dtype):
+            made = reductions.reduce(obj)
+            if made is not None:
+                self.with_gaps.append(made[1][2])
+                return made
         if obj.flags.c_contiguous or not reductions.is_raw(obj.dtype) or not obj.nbytes:
             return _by_content(obj)
         low, high = memory.extent(obj)

@@ -132,13 +132,13 @@ def is_raw(dtype: Any) -> bool:
 
 def dtype_token(dtype: Any) -> Any:
     """A dtype as a string where that says all, else the dtype itself."""
-    return dtype if dtype.metadata is not None else _dtype_token(dtype)
+    # Two structures may be equal, and one of them aligned.
+    says_more = (dtype.metadata, dtype.names, dtype.subdtype) != (None, None, None)
+    return dtype if says_more else _dtype_token(dtype)
 
 
 @functools.lru_cache(maxsize=256)
 def _dtype_token(dtype: Any) -> Any:
-    if dtype.names is not None or dtype.subdtype is not None:
-        return dtype
     return dtype.str if sys.modules["numpy"].dtype(dtype.str) == dtype else dtype
 
 

@@ -127,6 +127,13 @@ class Rows:
         """Those of the keys that have a row; what is in the rows is not looked at."""
         return self._asked(lambda cache: set(cache.there(keys)), set())
 
+    def few(self, prefix: str, most: int) -> frozenset[str] | None:
+        """What follows `prefix` in the keys that begin so; None where they are more than so many.
+        Goes over these rows alone."""
+        nothing: list[str] = []
+        found = self._asked(lambda cache: cache.beginning(prefix, most + 1), nothing)
+        return None if len(found) > most else frozenset(one[len(prefix) :] for one in found)
+
     def keys(self, prefix: str = "") -> list[str]:
         """The keys that begin with `prefix`. Goes over all rows: for upkeep."""
         return self._asked(

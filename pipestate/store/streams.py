@@ -16,9 +16,9 @@ from blake3 import blake3
 
 from ..errors import StoreError
 from ..record import AccessPath
-from . import content, where
+from . import where
 from .reduced import select
-from .walk import LEAVES, BufferDigest, Findings, Place, Walk
+from .walk import LEAVES, BufferDigest, Findings, Place, Walk, buffer_digest
 
 NO_READS: frozenset[AccessPath] = frozenset()
 NO_NAMES: frozenset[str] = frozenset()
@@ -87,7 +87,7 @@ def stream(
     *,
     name: str = "",
     definitions: Mapping[int, str] = NOTHING,
-    buffer_digest: BufferDigest = content.digest,
+    buffer_digest: BufferDigest = buffer_digest,
 ) -> Stream:
     """Look at a value. `name` is what a flaw's place begins with.
 

@@ -110,7 +110,8 @@ def keep(
     if flaw not in ("", SETTLES):
         return _lost(version, flaw)
     stream = phase.put(pack.stream)
-    buffers = tuple(phase.put(buffer) for buffer in pack.buffers)
+    gaps = pack.with_gaps
+    buffers = tuple(phase.put(one, has_gaps=at in gaps) for at, one in enumerate(pack.buffers))
     return version.replace(
         stream=stream,
         buffers=buffers,

@@ -18,7 +18,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from blake3 import blake3
 
@@ -55,7 +55,23 @@ class Writing(Protocol):
         """Let the buffer change from now on."""
 
 
-BufferDigest = Callable[[memoryview], str | Writing]
+class Original(NamedTuple):
+    """Memory that a copy is kept in the place of, and how the copy is made again."""
+
+    memory: memoryview
+    copied: Callable[[], memoryview]
+
+
+class BufferDigest(Protocol):
+    """Gives the digest of a buffer, or who is about to know it."""
+
+    def __call__(self, view: memoryview, of: Original | None = None, /) -> str | Writing:
+        """The digest of a contiguous buffer; `of` says of a copy what it is to be kept for."""
+
+
+def buffer_digest(view: memoryview, of: Original | None = None, /) -> str:
+    """The digest of a buffer that nobody is about to keep."""
+    return content.digest(view)
 
 
 @dataclass(slots=True)
@@ -174,6 +190,10 @@ class Walk:
         stack, visit = self._stack, self.visit
         frame, depth = stack[-1], len(stack)
         for item in frame.items:
+            leaf = LEAVES.get(type(item))
+            if leaf is not None:  # as most are: as `visit` does, without the call
+                self._out.append(leaf(item))
+                continue
             visit(item)
             if len(stack) != depth:
                 return
@@ -282,17 +302,19 @@ class Walk:
 
         self.push(items, holder=holder, end=end)
 
-    def content(self, buffer: memoryview, *, is_passing: bool = False) -> None:
+    def content(
+        self, buffer: memoryview, *, is_passing: bool = False, of: Original | None = None
+    ) -> None:
         """Write out raw bytes. Whoever is about to know their digest is asked for it at the end.
 
-        Those of a copy that is not going to be kept are `is_passing`.
+        Those of a copy that is not going to be kept are `is_passing`; `of` says of one that is what
+        it is kept for.
         """
         self.nbytes += buffer.nbytes
         if buffer.nbytes <= SMALL:
             self._out.append(b"b%d:" % buffer.nbytes + buffer)
             return
-        ask = content.digest if is_passing else self.findings.buffer_digest
-        digest = ask(buffer)
+        digest = buffer_digest(buffer) if is_passing else self.findings.buffer_digest(buffer, of)
         if isinstance(digest, str):
             self._out.append(b"B" + digest.encode())
         else:
