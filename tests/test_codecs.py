@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import collections
+import contextlib
 import dataclasses
 import datetime
 import decimal
@@ -43,7 +44,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pipestate.errors import DamageError, PackError
 from pipestate.record import Blob
-from pipestate.store import codecs, content, digests, trees
+from pipestate.store import codecs, content, digests, pickler, trees
 
 mpl.use("Agg")
 BIG = 10_000
@@ -766,6 +767,21 @@ def test_the_collector_is_left_as_it_was() -> None:
 
 
 # --- code ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("last", [1, (x for x in ())], ids=["kept", "refused"])
+def test_no_packer_waits_for_the_collector(last):
+    """Whatever became of the pack: with its memo it would be a hundred megabytes, and CPython may
+    crash where it takes apart what torch lent."""
+    value = [np.zeros(10_000), aligned(), pd.DataFrame({"a": [1.5]}), last]
+    gc.collect()
+    gc.disable()
+    try:
+        with contextlib.suppress(PackError):
+            codecs.pack({"x": value})
+        assert not [one for one in gc.get_objects() if type(one) is pickler.Packer]
+    finally:
+        gc.enable()
 
 
 def test_a_function_sees_the_live_globals_again() -> None:

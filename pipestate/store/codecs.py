@@ -120,22 +120,32 @@ def _dump(
     regions: list[memory.Region],
 ) -> tuple[pickler.Packer, Pack]:
     buffers: list[memoryview] = []
+    gaps: list[pickle.PickleBuffer] = []
     with_gaps: list[int] = []
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
         raw = buffer.raw()
         if raw.nbytes < pickler.SMALL:
             return True
-        if packer.with_gaps and packer.with_gaps[-1] is buffer:
+        if gaps and gaps[-1] is buffer:
             with_gaps.append(len(buffers))
         buffers.append(raw)
         return False
 
     stream = io.BytesIO()
     packer = pickler.Packer(
-        stream, on_buffer=keep, definitions=definitions, namespace=namespace, regions=regions
+        stream,
+        on_buffer=keep,
+        on_gaps=gaps.append,
+        definitions=definitions,
+        namespace=namespace,
+        regions=regions,
     )
-    packer.dump(roots)
+    try:
+        packer.dump(roots)
+    except BaseException:
+        packer.let_go()
+        raise
     needs = tuple(packer.needs)
     return packer, Pack(stream.getvalue(), tuple(buffers), needs, frozenset(with_gaps))
 
@@ -192,11 +202,15 @@ def _pack_error(
     packer = pickler.Packer(
         io.BytesIO(),
         on_buffer=lambda _: True,
+        on_gaps=lambda _: None,
         definitions=definitions,
         namespace=namespace,
         regions=[],
     )
-    flaw = flaws.find(roots, packer.reducer_override, packer.dispatch_table)
+    try:
+        flaw = flaws.find(roots, packer.reducer_override, packer.dispatch_table)
+    finally:
+        packer.let_go()
     if flaw is None:
         kind, where = _deepest(roots)
         flaw = flaws.Flaw(kind, where, str(error))

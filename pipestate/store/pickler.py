@@ -65,7 +65,7 @@ _TABLE: Final[Mapping[type, Handler]] = {
 class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no type hints
     """Pickles one pack. `regions` is the memory that a first pass found to be seen twice.
 
-    What lies between the fields of the structures in `with_gaps` is none of their content.
+    What lies between the fields of a structure that `on_gaps` is told of is none of its content.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no t
         file: Any,
         *,
         on_buffer: Callable[[PickleBuffer], object],
+        on_gaps: Callable[[PickleBuffer], object],
         definitions: Mapping[int, str],
         namespace: dict[str, Any] | None,
         regions: list[Region],
@@ -82,7 +83,7 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no t
         super().__init__(file, protocol=5, buffer_callback=on_buffer)
         self.census = Census()
         self.needs: dict[str, None] = {}
-        self.with_gaps: list[PickleBuffer] = []
+        self._on_gaps = on_gaps
         self.regions = regions
         self._definitions = definitions
         self._namespace = namespace
@@ -95,7 +96,9 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no t
         pickle.Pickler.dump(self, obj)
 
     def let_go(self) -> None:
-        """Hold nothing of what was pickled: a `bytearray` that is looked at cannot grow."""
+        """Hold nothing of what was pickled: a `bytearray` that is looked at cannot grow, and the
+        collector must not find a packer: CPython 3.11 crashes where it takes apart the memory of
+        torch's tensors in the packer's memo."""
         self.clear_memo()
         self._handlers.clear()  # they hold the packer, which would wait for a collection
 
@@ -177,7 +180,7 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no t
         if obj.dtype.names is not None and obj.flags.c_contiguous and gaps_of(obj.dtype):
             made = reductions.reduce(obj)
             if made is not None:
-                self.with_gaps.append(made[1][2])
+                self._on_gaps(made[1][2])
                 return made
         if obj.flags.c_contiguous or not reductions.is_raw(obj.dtype) or not obj.nbytes:
             return _by_content(obj)
