@@ -57,6 +57,9 @@ class Ledger:
     @property
     def pipe(self) -> Pipe:
         """The job as it stands. Costs a copy of what was changed since somebody asked last."""
+        known = self._folding.settled
+        if known is not None:
+            return known
         with self.store.index.lock:
             return self._folding.pipe()
 

@@ -53,6 +53,12 @@ class Folding:
         if pipe.number > self.number:
             self._stretch = _Stretch(pipe)
 
+    @property
+    def settled(self) -> Pipe | None:
+        """The job as a pipe where no run waits; None else."""
+        stretch = self._stretch
+        return None if stretch.waiting else stretch.pipe
+
     def pipe(self) -> Pipe:
         """The job as a pipe."""
         stretch = self._stretch
