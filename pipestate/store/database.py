@@ -174,15 +174,21 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         """Remove a row, if it is there; inside a transaction."""
         self._con.execute("DELETE FROM Cache WHERE key = ? AND raw = 1", (key,))
 
-    def mark(self, stands: os.stat_result | None = None) -> tuple[int, int]:
+    def mark(self, stands: os.stat_result | None) -> tuple[int, int]:
         """The number of this thread's connection, and SQLite's of what others have committed since
-        it was opened. SQLite is only asked where the files are not as they were, and had not been
-        for long; `stands` is what the database's was a moment ago, outside of a transaction."""
+        it was opened, as it was when this was called last, or is now.
+
+        SQLite is only asked where the files are not as they were, and had not been for long;
+        `stands` is how the database's stands now, and None in a transaction, where it is not asked:
+        who has seen less than there is will look again.
+        """
         connection, local = self._con, self._local
-        files = None if stands is None else self._files(stands)
         if getattr(local, "numbered", None) is not connection:
-            local.numbered, local.number, local.files = connection, next(_numbers), None
-        if files is None or files != local.files:
+            local.numbered, local.number = connection, next(_numbers)
+            local.version = local.files = None
+        files = None if stands is None else self._files(stands)
+        is_known = stands is None or (files is not None and files == local.files)
+        if local.version is None or not is_known:
             ((local.version,),) = connection.execute("PRAGMA data_version").fetchall()
             local.files = files
         return local.number, local.version

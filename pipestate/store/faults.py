@@ -6,12 +6,11 @@ not know what was being done: the message names the folder, the caller has kept 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 
 from ..errors import DamageError, StoreError
 
@@ -21,17 +20,29 @@ _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _DAMAGED = ("malformed", "not a database", "no such table", "no such column", "could not decode")
 
 
-@contextlib.contextmanager
-def told(path: Path) -> Iterator[None]:
+class told:  # noqa: N801 - it reads as a word: `with told(path)`
     """Turn OSError and sqlite3.Error inside the block into StoreError about the store at `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise _from_os(error, path) from error
-    except (sqlite3.Error, OverflowError) as error:
-        raise _from_sqlite(error, path) from error
-    except UnicodeDecodeError as error:
-        raise damaged(error, path) from error
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Nothing has happened yet."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, OSError):
+            raise _from_os(error, self._path) from error
+        if isinstance(error, (sqlite3.Error, OverflowError)):
+            raise _from_sqlite(error, self._path) from error
+        if isinstance(error, UnicodeDecodeError):
+            raise damaged(error, self._path) from error
 
 
 def _from_os(error: OSError, path: Path) -> StoreError:
