@@ -63,7 +63,7 @@ def from_bytes(cls: type[T], data: bytes) -> T:
         except (msgspec.DecodeError, UnicodeDecodeError):
             plain = json.loads(data.decode("utf-8", "surrogatepass"))
             return msgspec.convert(plain, cls, dec_hook=_from_plain)
-    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
+    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
         said = "".join(c if c.isprintable() else "?" for c in str(error)[:200])
         raise FormatError(
             f"not a {cls.__name__.lower()} that this pipestate can read ({said})",
@@ -77,7 +77,14 @@ def _decoder(cls: Any) -> msgspec.json.Decoder[Any]:
 
 
 def _to_plain(data: Any) -> Any:
+    for kind, plain in _KINDS.items():
+        if isinstance(data, kind):
+            return plain(data)
     return data.to_plain()
+
+
+_KINDS: Final[dict[type, Any]] = {str: str.__str__, float: float.__float__, int: int.__int__}
+"""Subclasses of these are written as these: numpy has some, and names may be of any."""
 
 
 def _from_plain(cls: Any, plain: Any) -> Any:

@@ -139,6 +139,29 @@ def test_any_text_and_any_key_comes_back(source, key, name, size):
     assert type(again.inputs[0].path.parts[0][1]) is type(key)
 
 
+class Word(str):
+    """A text of another kind, as numpy has one."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "something else"
+
+
+def test_texts_of_another_kind_are_texts():
+    """As a step's name, a key and a source."""
+    record = Record(Word("s"), Word("x = 1"), D, joint={Word("a,b"): Word(D)})
+    assert Record.from_bytes(record.to_bytes()) == Record("s", "x = 1", D, joint={"a,b": D})
+
+
+@pytest.mark.parametrize("number", ["1" * 400, '"x"', '""', "[]"])
+def test_a_key_that_is_no_number_is_refused(number):
+    """Whatever it says."""
+    data = RECORD.to_bytes().replace(b"[1.5]", b'{"float":%s}' % number.encode())
+    with pytest.raises(FormatError):
+        Record.from_bytes(data)
+
+
 @pytest.mark.parametrize("kind", NOUNS)
 @given(data=st.data())
 @settings(max_examples=300 * MANY)

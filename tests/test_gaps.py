@@ -88,6 +88,56 @@ def test_bytes_that_were_structures_before_are_kept_whole(tmp_path):
     assert (found["structures"] == value).all()
 
 
+def test_two_structures_of_one_memory_have_the_gaps_of_each(tmp_path):
+    """The fields of the one lie in the gaps of the other."""
+    full = np.zeros(1000, [("a", "f8"), ("b", "f8")])
+    full["a"], full["b"] = 1, 2
+    one, other = full[["a"]], full[["b"]]
+    pip.write("job", {"one": one, "other": other, "both": [one, other]}, store=tmp_path)
+    found = pip.read("job", store=tmp_path)
+    assert (found["one"]["a"] == 1).all()
+    assert (found["other"]["b"] == 2).all()
+    assert (found["both"][0]["a"] == 1).all()
+    assert (found["both"][1]["b"] == 2).all()
+
+
+def test_what_a_second_structure_of_one_memory_sees_is_content():
+    """Though both have as many bytes."""
+
+    def seen(b: float) -> str:
+        full = np.zeros(10, [("a", "f8"), ("b", "f8")])
+        full["b"] = b
+        return digests.stream([full[["a"]], full[["b"]]]).digest
+
+    assert seen(1) == seen(1)
+    assert seen(1) != seen(2)
+
+
+@pytest.mark.parametrize("is_nested", [False, True], ids=["flat", "nested"])
+def test_fields_that_are_renamed_in_place_count(is_nested):
+    """Their array is the same object, and so is its dtype."""
+    flat = np.dtype([("a", "u1"), ("b", "f8")], align=True)
+    value = np.zeros(1000, np.dtype([("inner", flat), ("n", "i8")]) if is_nested else flat)
+    before = digests.stream(value).digest
+    renamed = value.dtype["inner"] if is_nested else value.dtype
+    renamed.names = ("b", "a")
+    assert digests.stream(value).digest != before
+
+
+def test_views_of_one_memory_are_not_kept_each_for_itself(store):
+    """What is kept is the memory that they see."""
+    value = made(20_000, gaps=7)
+    batch = store.batch()
+    phase = Phase(batch.put, writes=True)
+    names = {"x": value, "y": value[1:], "z": value[2:]}
+    for name, one in names.items():
+        digests.stream(one, name=name, buffer_digest=phase.digest)
+    pack = codecs.pack(names)
+    kept = {phase.put(one, gaps=pack.gaps.get(at)) for at, one in enumerate(pack.buffers)}
+    assert sum(blob.nbytes for blob in kept) == value.nbytes
+    assert len([*(store.path / "blobs").glob("?/*")]) <= 2
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     names=st.lists(st.sampled_from(["u1", "<i2", "<f8", "S3", "<U2"]), min_size=1, max_size=5),
@@ -117,8 +167,7 @@ def kept(store, batch, value: np.ndarray):
     phase = Phase(batch.put, writes=True)
     digests.stream(value, buffer_digest=phase.digest)
     pack = codecs.pack({"x": value})
-    gaps = pack.with_gaps
-    return [phase.put(one, has_gaps=at in gaps) for at, one in enumerate(pack.buffers)]
+    return [phase.put(one, gaps=pack.gaps.get(at)) for at, one in enumerate(pack.buffers)]
 
 
 def test_what_is_swept_before_it_is_committed_is_made_again(store):

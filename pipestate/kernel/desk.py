@@ -12,6 +12,7 @@ import html
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from .. import view
@@ -185,7 +186,7 @@ class KernelDesk:
         self.session.refresh()
         seen, gone = self.session.ledger.pipe.seen, self._pages.gone
         return [
-            one.replace(reason="; ".join(filter(None, (DELETED, one.reason))))
+            replace(one, reason="; ".join(filter(None, (DELETED, one.reason))))
             if one.name in seen and seen[one.name].cell_id in gone
             else one
             for one in answers.statuses(self.session.bench)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from ..encoding import Noun
 from ..record import ABSENT, VALUE, AccessPath, Digest, Input, Pipe, Record
 from . import graph
 from .graph import Held, Standing
@@ -21,7 +21,8 @@ from .settings import in_words
 State = Literal["fresh", "stale", "failed", "new"]
 
 
-class Reason(Noun, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Reason:
     """Why a step is not fresh: a kind from the table below and the words of its sentence."""
 
     kind: str
@@ -259,7 +260,8 @@ def find(held: Standing, path: AccessPath, head: Callable[[str], Record | None])
     return Found(known.version.parts.get(str(path)), whole, known.maker)
 
 
-class StepStatus(Noun, frozen=True):
+@dataclass(frozen=True, slots=True)
+class StepStatus:
     """A step as people see it. `nbytes` is what its record holds, `seconds` its last run."""
 
     name: str

@@ -20,6 +20,7 @@ import sys
 from typing import Any
 
 from . import trees
+from .gaps import filled, gaps_of
 from .reductions import flat_bytes
 from .walk import INNER, ROOT, Original, Place, Token, Walk, text
 
@@ -111,7 +112,8 @@ def _first(walk: Walk, key: int) -> Place | None:
 
 
 def _place(array: Any) -> Place:
-    return address(array), (_steps(array.shape, array.strides), array.shape, array.dtype.str)
+    kind = dtype_text(array.dtype) if array.dtype.names is not None else array.dtype.str
+    return address(array), (_steps(array.shape, array.strides), array.shape, kind)
 
 
 def _steps(shape: Any, strides: Any) -> tuple[int, ...]:
@@ -144,14 +146,12 @@ def walk_content(
     numpy = sys.modules["numpy"]
     dtype = array.dtype
     walk.emit(text(repr((dtype_text(dtype), array.shape))))
-    of = None
-    if dtype.names is not None:
-        gaps = gaps_of(dtype)
-        if gaps and array.size:
-            copied = functools.partial(_without, gaps, array)
-            if array.flags.c_contiguous and not is_passing:
-                of = Original(memoryview(flat_bytes(array)), lambda: memoryview(copied()))
-            array, is_passing = copied(), of is None
+    gaps, of = gaps_of(dtype) if dtype.names is not None else None, None
+    if gaps is not None and gaps.spans and array.size:
+        memory = flat_bytes(numpy.ascontiguousarray(array))
+        if not is_passing and array.flags.c_contiguous and _is_whole(array):
+            of = Original(memoryview(memory), gaps)
+        array, is_passing = filled(memory, gaps), of is None
     if dtype.names is not None and gaps is None:
         fields = [numpy.ascontiguousarray(array[name]) for name in dtype.names]
         walk.push([_Field(field) for field in fields], parent=parent)
@@ -166,40 +166,10 @@ def walk_content(
         walk.content(memoryview(flat), is_passing=is_passing, of=of)
 
 
-@functools.lru_cache(maxsize=64)
-def gaps_of(dtype: Any) -> tuple[slice, ...] | None:
-    """What lies between the fields of a structure, which is whatever was there; None for one whose
-    fields are no plain numbers or bytes."""
-    if dtype.hasobject:
-        return None
-    fields = sorted(
-        ((dtype.fields[name][1], dtype[name]) for name in dtype.names), key=lambda field: field[0]
-    )
-    if any(
-        one.names is not None or one.subdtype is not None or one.kind == "T" for _, one in fields
-    ):
-        return None
-    gaps, at = [], 0
-    for start, one in [*fields, (dtype.itemsize, None)]:
-        if start > at:
-            gaps.append(slice(at, start))
-        at = max(at, start + (one.itemsize if one is not None else 0))
-    return tuple(gaps)
-
-
-def _without(gaps: tuple[slice, ...], array: Any) -> Any:
-    """The bytes of structures with nothing in the gaps: a copy, which costs a third of one without
-    the gaps."""
-    numpy, itemsize = sys.modules["numpy"], array.dtype.itemsize
-    found = numpy.ascontiguousarray(array).reshape(-1).view("u1").copy()
-    mask = numpy.full(itemsize, 0xFF, "u1")
-    for gap in gaps:
-        mask[gap] = 0
-    word = "u1" if itemsize % 8 else "u8"
-    words, mask = found.view(word).reshape(array.size, -1), mask.view(word)
-    for at in numpy.flatnonzero(mask != ~mask.dtype.type(0)):
-        words[:, at] &= mask[at]
-    return found
+def _is_whole(array: Any) -> bool:
+    """Whether it is not a part of another array, which may be kept as well."""
+    base = array.base
+    return not isinstance(base, sys.modules["numpy"].ndarray) or base.nbytes == array.nbytes
 
 
 class _Field:
@@ -224,22 +194,20 @@ def dtype_text(dtype: Any) -> str:
     """A text for a dtype that differs wherever the meaning or the layout of the bytes does."""
     if dtype.names is None:
         return str(dtype.str) if dtype.subdtype is None else repr(dtype)
-    # By identity: two that differ in what is told here may be equal.
-    _, known = _texts.get(id(dtype), (None, ""))
-    if not known:
-        if len(_texts) > _MOST:
-            _texts.clear()
-        _, known = _texts[id(dtype)] = dtype, _structure_text(dtype)
-    return known
-
-
-_MOST = 64
-_texts: dict[int, tuple[Any, str]] = {}
+    if gaps_of(dtype) is None:
+        return _structure_text(dtype)
+    # Its names can be set, and two may be equal of which one is aligned.
+    return _flat_text(dtype, dtype.names, dtype.isalignedstruct)
 
 
 def _structure_text(dtype: Any) -> str:
     fields = [(name, dtype_text(dtype[name]), dtype.fields[name][1]) for name in dtype.names]
     return repr((fields, dtype.itemsize, dtype.isalignedstruct))
+
+
+@functools.lru_cache(maxsize=64)
+def _flat_text(dtype: Any, _names: tuple[str, ...], _is_aligned: bool) -> str:
+    return _structure_text(dtype)
 
 
 def walk_storage(walk: Walk, obj: object) -> int | None:

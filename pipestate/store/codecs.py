@@ -14,12 +14,13 @@ import pickle
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..errors import PackError
 from ..record import Blob
 from . import flaws, memory, pickler, rebuild, trees
+from .gaps import Gaps
 from .garbage import gc_paused
 
 ATOMS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
@@ -39,13 +40,13 @@ class Pack:
     """A pickle stream, the buffers that it leaves out, and the definitions that it refers to.
 
     The buffers are the values' own memory, not copies: write them out before a value may change.
-    `with_gaps` tells by number which of them are structures that do not fill their memory.
+    `gaps` are those of structures, by the number of their buffer: what is in them need not be kept.
     """
 
     stream: bytes
     buffers: tuple[memoryview, ...]
     needs: tuple[str, ...]
-    with_gaps: frozenset[int] = frozenset()
+    gaps: Mapping[int, Gaps] = field(default_factory=dict)
 
 
 def pack(
@@ -120,15 +121,15 @@ def _dump(
     regions: list[memory.Region],
 ) -> tuple[pickler.Packer, Pack]:
     buffers: list[memoryview] = []
-    gaps: list[pickle.PickleBuffer] = []
-    with_gaps: list[int] = []
+    told: list[tuple[pickle.PickleBuffer, Gaps]] = []
+    gaps: dict[int, Gaps] = {}
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
         raw = buffer.raw()
         if raw.nbytes < pickler.SMALL:
             return True
-        if gaps and gaps[-1] is buffer:
-            with_gaps.append(len(buffers))
+        if told and told[-1][0] is buffer:
+            gaps[len(buffers)] = told[-1][1]
         buffers.append(raw)
         return False
 
@@ -136,7 +137,7 @@ def _dump(
     packer = pickler.Packer(
         stream,
         on_buffer=keep,
-        on_gaps=gaps.append,
+        on_gaps=lambda buffer, spans: told.append((buffer, spans)),
         definitions=definitions,
         namespace=namespace,
         regions=regions,
@@ -147,7 +148,7 @@ def _dump(
         packer.let_go()
         raise
     needs = tuple(packer.needs)
-    return packer, Pack(stream.getvalue(), tuple(buffers), needs, frozenset(with_gaps))
+    return packer, Pack(stream.getvalue(), tuple(buffers), needs, gaps)
 
 
 def _with_deep_stack(
@@ -202,7 +203,7 @@ def _pack_error(
     packer = pickler.Packer(
         io.BytesIO(),
         on_buffer=lambda _: True,
-        on_gaps=lambda _: None,
+        on_gaps=lambda _, __: None,
         definitions=definitions,
         namespace=namespace,
         regions=[],

@@ -22,11 +22,6 @@ from ..errors import DamageError
 _AT_ONCE = 500
 """How many keys one query asks for: some builds of SQLite take no more than 999."""
 
-_FINE = 100_000_000
-_WHOLE = 3_000_000_000
-"""Nanoseconds: more than there are between two times that a file system tells apart, where it tells
-parts of a second, and where it may not."""
-
 _PUT = """
 INSERT INTO Cache (key, raw, store_time, access_time, access_count, size, mode, value)
 VALUES (?, 1, ?, ?, 0, 0, ?, ?)
@@ -174,35 +169,19 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         """Remove a row, if it is there; inside a transaction."""
         self._con.execute("DELETE FROM Cache WHERE key = ? AND raw = 1", (key,))
 
-    def mark(self, stands: os.stat_result | None) -> tuple[int, int]:
+    def mark(self, *, is_now: bool = True) -> tuple[int, int]:
         """The number of this thread's connection, and SQLite's of what others have committed since
-        it was opened, as it was when this was called last, or is now.
+        it was opened, as it is now, or was when it was asked last.
 
-        SQLite is only asked where the files are not as they were, and had not been for long;
-        `stands` is how the database's stands now, and None in a transaction, where it is not asked:
-        who has seen less than there is will look again.
+        No look at the files can stand for the question: a commit is in the log before it counts,
+        by as long as the disk takes.
         """
         connection, local = self._con, self._local
         if getattr(local, "numbered", None) is not connection:
-            local.numbered, local.number = connection, next(_numbers)
-            local.version = local.files = None
-        files = None if stands is None else self._files(stands)
-        is_known = stands is None or (files is not None and files == local.files)
-        if local.version is None or not is_known:
+            local.numbered, local.number, local.version = connection, next(_numbers), None
+        if is_now or local.version is None:
             ((local.version,),) = connection.execute("PRAGMA data_version").fetchall()
-            local.files = files
         return local.number, local.version
-
-    def _files(self, stands: os.stat_result) -> tuple[int, ...] | None:
-        """What differs once anybody has committed, whether that went into the log or the database;
-        None where it may not, for files tell the time of a write in steps."""
-        try:
-            log = os.stat(f"{self._directory}/{diskcache.core.DBNAME}-wal")
-        except OSError:
-            return None
-        latest = max(stands.st_mtime_ns, log.st_mtime_ns)
-        step = _FINE if latest % 1_000_000_000 else _WHOLE
-        return (*_seen(stands), *_seen(log)) if latest < time.time_ns() - step else None
 
     def beginning(self, prefix: str, most: int) -> list[str]:
         """The keys that begin with `prefix`, in order, and no more of them than so many."""

@@ -275,20 +275,19 @@ class Index:
     def judged(self, digest: Digest) -> tuple[Record, str]:
         """A record, and why nothing of it may be loaded; "" where it is signed as it should be.
         Raises DamageError when it is missing or altered; with `strict`, TrustError."""
-        row = self._record(digest)
-        flaw = self.trust.flaw(f"record/{digest}", row.payload, row.head)
-        return Record.from_bytes(row.payload), flaw
+        return self._judged(digest, self._record(digest))
 
     def judged_many(self, digests: Sequence[Digest]) -> dict[Digest, tuple[Record, str]]:
         """What `judged` says of each of many records; raises what it raises for any of them."""
-        rows, found = self.rows.parted([f"record/{digest}" for digest in digests]), {}
-        for digest in digests:  # a record is proved by its digest, and its head by the user's key
-            row = _whole(digest, rows.get(f"record/{digest}"))
-            if self.trust.believes(f"record/{digest}", row.payload, row.head):
-                found[digest] = Record.from_bytes(row.payload), ""
-            else:  # or its head is damaged
-                found[digest] = self.judged(digest)
-        return found
+        rows = self.rows.many([f"record/{digest}" for digest in digests])
+        return {
+            digest: self._judged(digest, _whole(digest, rows.get(f"record/{digest}")))
+            for digest in digests
+        }
+
+    def _judged(self, digest: Digest, row: Row) -> tuple[Record, str]:
+        flaw = self.trust.flaw(f"record/{digest}", row.payload, row.head)
+        return Record.from_bytes(row.payload), flaw
 
     def _record(self, digest: Digest) -> Row:
         return _whole(digest, self.rows.row(f"record/{digest}"))

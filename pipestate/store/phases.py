@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..record import Blob, Digest
 from . import content
+from .gaps import Gaps
 from .walk import Original
 
 if TYPE_CHECKING:
@@ -92,14 +93,16 @@ class Phase:
     def __init__(self, put: Put, *, writes: bool = False) -> None:
         self._put = put
         self._writes = writes
-        self._placed: dict[tuple[int, int], tuple[Blob, Original]] = {}
+        self._placed: dict[tuple[int, int, Gaps], tuple[Blob, Original]] = {}
         self._met: dict[tuple[int, int], tuple[Digest | Writing, Blob | None, memoryview]] = {}
 
     def digest(self, view: memoryview, of: Original | None = None, /) -> Digest | Writing:
         """The digest of a contiguous buffer, or who is about to know it. A copy is kept at once, in
         the place `of` what it was made of: nobody will have it any more."""
         if of is not None:
-            return self._in_place(view, of) if self._writes else content.digest(view)
+            if self._writes and view.nbytes < content.BIG:
+                return self._in_place(of, view).digest
+            return content.digest(view)  # a big one is copied once more, where it is kept
         key = (_address(view), view.nbytes)
         met = self._met.get(key)
         if met is None:
@@ -116,20 +119,21 @@ class Phase:
         blob = self._put(view)
         return blob.digest, blob
 
-    def _in_place(self, view: memoryview, of: Original) -> Digest:
-        key = (_address(of.memory), of.memory.nbytes)
+    def _in_place(self, of: Original, view: memoryview | None = None) -> Blob:
+        """Keep a copy, which is not held any longer: it can be made again."""
+        key = (_address(of.memory), of.memory.nbytes, of.gaps)
         if key not in self._placed:
-            self._placed[key] = (self._put(view, again=of.copied), of)
-        return self._placed[key][0].digest
+            blob = self._put(of.filled() if view is None else view, again=of.filled)
+            self._placed[key] = (blob, of)
+        return self._placed[key][0]
 
-    def put(self, view: bytes | memoryview, *, has_gaps: bool = False) -> Blob:
-        """Keep a buffer in the store. Of one that `has_gaps` it is what stands in its place, where
-        something does."""
+    def put(self, view: bytes | memoryview, *, gaps: Gaps | None = None) -> Blob:
+        """Keep a buffer in the store, without what is in its gaps."""
         if isinstance(view, bytes):
             return self._put(view)
+        if gaps is not None:
+            return self._in_place(Original(view, gaps))
         key = (_address(view), view.nbytes)
-        if has_gaps and key in self._placed:
-            return self._placed[key][0]
         met = self._met.get(key)
         if met is not None:
             if isinstance(met[0], Writing):

@@ -22,7 +22,7 @@ from typing import Any, Final
 import cloudpickle
 
 from . import functions, memory, origins, rebuild, reductions
-from .arrays import gaps_of
+from .gaps import Gaps, gaps_of
 from .memory import Census, Holder, Region
 
 SMALL: Final = 4096
@@ -65,7 +65,7 @@ _TABLE: Final[Mapping[type, Handler]] = {
 class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no type hints
     """Pickles one pack. `regions` is the memory that a first pass found to be seen twice.
 
-    What lies between the fields of a structure that `on_gaps` is told of is none of its content.
+    `on_gaps` is told of each buffer with gaps, before `on_buffer` is.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no t
         file: Any,
         *,
         on_buffer: Callable[[PickleBuffer], object],
-        on_gaps: Callable[[PickleBuffer], object],
+        on_gaps: Callable[[PickleBuffer, Gaps], object],
         definitions: Mapping[int, str],
         namespace: dict[str, Any] | None,
         regions: list[Region],
@@ -177,10 +177,11 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no t
         return self._lone_array(obj)
 
     def _lone_array(self, obj: Any) -> Any:
-        if obj.dtype.names is not None and obj.flags.c_contiguous and gaps_of(obj.dtype):
+        gaps = gaps_of(obj.dtype) if obj.dtype.names is not None else None
+        if gaps is not None and gaps.spans and obj.flags.c_contiguous:
             made = reductions.reduce(obj)
             if made is not None:
-                self._on_gaps(made[1][2])
+                self._on_gaps(made[1][2], gaps)
                 return made
         if obj.flags.c_contiguous or not reductions.is_raw(obj.dtype) or not obj.nbytes:
             return _by_content(obj)

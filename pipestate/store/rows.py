@@ -115,14 +115,6 @@ class Rows:
 
         return self._asked(ask, {})
 
-    def parted(self, keys: Sequence[str]) -> dict[str, Row]:
-        """Those of the rows that are there, not looked at: for who proves them in another way."""
-
-        def ask(cache: Database) -> dict[str, Row]:
-            return {key: _parted(key, data) for key, data in cache.get_many(keys)}
-
-        return self._asked(ask, {})
-
     def there(self, keys: Sequence[str]) -> set[str]:
         """Those of the keys that have a row; what is in the rows is not looked at."""
         return self._asked(lambda cache: set(cache.there(keys)), set())
@@ -166,8 +158,8 @@ class Rows:
             cache = self._cache()
             if cache is None:
                 return None
-            stands = None if self.is_writing else self._open["stands"]
-            return (self._open.get("count", 0), *cache.mark(stands))
+            # In a transaction it may be too old a one: who has seen less will look again.
+            return (self._open.get("count", 0), *cache.mark(is_now=not self.is_writing))
 
     def set(self, key: str, payload: bytes, head: bytes = b"") -> None:
         """Write a row, in a transaction. An equal one is left alone, a damaged one replaced."""
@@ -272,13 +264,12 @@ class Rows:
         if self.is_writing:
             return self._writing()
         try:
-            stands = os.stat(f"{self.path}/cache.db")
+            inode = os.stat(f"{self.path}/cache.db").st_ino
         except FileNotFoundError:
             return None
         opened = self._open
-        opened["stands"] = stands
         cache: Database | None = opened.get("cache")
-        if opened.get("inode") == stands.st_ino and cache is not None and cache.is_current:
+        if opened.get("inode") == inode and cache is not None and cache.is_current:
             return cache
         return self._connect()
 
@@ -353,18 +344,13 @@ def _sealed(key: str, row: Row) -> bytes:
 
 
 def _unsealed(key: str, data: bytes) -> Row:
-    row, mark = _parted(key, data), data[:1]
-    if _seal(key, mark, data[_START:]) != data[1:_START]:
-        raise DamageError(f"row {key[:60]!r} of the index is damaged")
-    return row
-
-
-def _parted(key: str, data: bytes) -> Row:
-    mark = data[:1]
+    mark, rest = data[:1], data[_START:]
     if mark not in (_PLAIN, _SIGNED):
         raise FormatError(
             f"row {key[:60]!r} has format {mark.hex() or 'none'}, this pipestate reads 01 and 03",
             "a newer pipestate may have written it",
         )
-    at = _START if mark == _PLAIN else _START + head_size(data, _START)
-    return Row(data[at:], data[_START:at])
+    if _seal(key, mark, rest) != data[1:_START]:
+        raise DamageError(f"row {key[:60]!r} of the index is damaged")
+    size = 0 if mark == _PLAIN else head_size(rest)
+    return Row(rest[size:], rest[:size])

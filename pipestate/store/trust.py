@@ -251,10 +251,6 @@ class Trust:
             raise TrustError(f"{key[:60]!r} is not trusted: {flaw}", "`%pipe trust` says whose is")
         return flaw
 
-    def believes(self, key: str, payload: bytes, head: bytes) -> bool:
-        """Whether a row may be believed; where not, `flaw` says why."""
-        return self.verification == "off" or not self._flaw(key, payload, head)
-
     def _flaw(self, key: str, payload: bytes, head: bytes) -> str:
         if len(head) < HEAD or len(head) != head_size(head):
             return _UNSIGNED
@@ -306,9 +302,9 @@ def _said(key: str, payload: bytes) -> bytes:
     return blake3(b"pipestate row\0" + key.encode() + b"\0" + payload).digest()
 
 
-def head_size(data: bytes, at: int = 0) -> int:
-    """How many bytes of what has a head from byte `at` on are the head."""
-    return HEAD + 32 * data[at + HEAD - 1] if len(data) >= at + HEAD else len(data) - at
+def head_size(data: bytes) -> int:
+    """How many bytes of what begins with a head are the head."""
+    return HEAD + 32 * data[HEAD - 1] if len(data) >= HEAD else len(data)
 
 
 def _heads(said: Sequence[bytes], own: Secret) -> Iterator[bytes]:

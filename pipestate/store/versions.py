@@ -110,8 +110,8 @@ def keep(
     if flaw not in ("", SETTLES):
         return _lost(version, flaw)
     stream = phase.put(pack.stream)
-    gaps = pack.with_gaps
-    buffers = tuple(phase.put(one, has_gaps=at in gaps) for at, one in enumerate(pack.buffers))
+    gaps = pack.gaps
+    buffers = tuple(phase.put(one, gaps=gaps.get(at)) for at, one in enumerate(pack.buffers))
     return version.replace(
         stream=stream,
         buffers=buffers,

@@ -24,6 +24,7 @@ from blake3 import blake3
 
 from ..record import AccessPath
 from . import content
+from .gaps import Gaps, filled
 
 Handler = Callable[["Walk", object], None]
 ROOT = -1
@@ -56,10 +57,14 @@ class Writing(Protocol):
 
 
 class Original(NamedTuple):
-    """Memory that a copy is kept in the place of, and how the copy is made again."""
+    """Memory that a copy without its gaps is kept in the place of."""
 
     memory: memoryview
-    copied: Callable[[], memoryview]
+    gaps: Gaps
+
+    def filled(self) -> memoryview:
+        """The copy."""
+        return memoryview(filled(self.memory, self.gaps))
 
 
 class BufferDigest(Protocol):

@@ -1,0 +1,57 @@
+"""What lies between the fields of numpy's structures: whatever the memory held, and no content.
+
+What is digested and kept of a structure that has such gaps has zeros there, so that equal ones are
+kept once, and nothing of what the memory was used for before comes along.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import Any, NamedTuple
+
+
+class Gaps(NamedTuple):
+    """Where the gaps of a structure of `itemsize` bytes are: the first byte of each, and the one
+    after it."""
+
+    itemsize: int
+    spans: tuple[tuple[int, int], ...]
+
+
+@functools.lru_cache(maxsize=64)
+def gaps_of(dtype: Any) -> Gaps | None:
+    """The gaps of a structure; None for one whose fields are no plain numbers or bytes.
+
+    Two equal structures have the same, also if one of them is aligned.
+    """
+    if dtype.hasobject:
+        return None
+    fields = sorted(
+        ((dtype.fields[name][1], dtype[name]) for name in dtype.names), key=lambda field: field[0]
+    )
+    if any(
+        one.names is not None or one.subdtype is not None or one.kind == "T" for _, one in fields
+    ):
+        return None
+    spans, at = [], 0
+    for start, one in [*fields, (dtype.itemsize, None)]:
+        if start > at:
+            spans.append((at, start))
+        at = max(at, start + (one.itemsize if one is not None else 0))
+    return Gaps(dtype.itemsize, tuple(spans))
+
+
+def filled(memory: Any, gaps: Gaps) -> Any:
+    """A copy of the memory of structures, as an array of bytes, with zeros in the gaps. It costs a
+    third of a copy without the gaps."""
+    numpy = sys.modules["numpy"]
+    found = numpy.frombuffer(memory, "u1").copy()
+    mask = numpy.full(gaps.itemsize, 0xFF, "u1")
+    for start, end in gaps.spans:
+        mask[start:end] = 0
+    word = "u1" if gaps.itemsize % 8 else "u8"
+    words, mask = found.view(word).reshape(found.size // gaps.itemsize, -1), mask.view(word)
+    for at in numpy.flatnonzero(mask != ~mask.dtype.type(0)):
+        words[:, at] &= mask[at]
+    return found
