@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .cell.source import is_step_name
-from .errors import DamageError, PackError, StoreError, TrustError, UsageError
+from .errors import DamageError, FormatError, PackError, StoreError, TrustError, UsageError
 from .ledger import Ledger, Make
 from .pipe import graph, pieces, slices, status, told, why
 from .pipe.graph import Held
@@ -210,7 +210,10 @@ class Job(MutableMapping[str, Any]):
         known = index.notes.told(self.name, told.mark(pipe)) if len(pipe.order) >= MANY else None
         if known is None or not index.has_records(pipe.heads.values()):
             return None
-        found = told.from_bytes(known)
+        try:
+            found = told.from_bytes(known)
+        except FormatError:  # as any note that cannot be used: it is worked out anew
+            return None
         self._told = pipe, found
         return found
 

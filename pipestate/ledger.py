@@ -218,8 +218,8 @@ class Ledger:
         made = [make(digest) for (make, _), digest in zip(entries, kept, strict=True)]
         with self.store.index.lock:
             runs = self._add(made, kept, batch)
-            both = zip(kept, entries, strict=True)
-            self._hold({digest: r for digest, (_, r) in both if digest is not None and r})
+            records = [record for _, record in entries]
+            self._hold({d: r for d, r in zip(kept, records, strict=True) if d and r is not None})
         return runs
 
     def _add(self, made: list[Run], kept: list[Digest | None], batch: Batch) -> list[Run]:

@@ -133,7 +133,7 @@ def test_views_of_one_memory_are_not_kept_each_for_itself(store):
     for name, one in names.items():
         digests.stream(one, name=name, buffer_digest=phase.digest)
     pack = codecs.pack(names)
-    kept = {phase.put(one, gaps=pack.gaps.get(at)) for at, one in enumerate(pack.buffers)}
+    kept = {*phase.put_all(pack.buffers, pack.gaps)}
     assert sum(blob.nbytes for blob in kept) == value.nbytes
     assert len([*(store.path / "blobs").glob("?/*")]) <= 2
 
@@ -167,7 +167,7 @@ def kept(store, batch, value: np.ndarray):
     phase = Phase(batch.put, writes=True)
     digests.stream(value, buffer_digest=phase.digest)
     pack = codecs.pack({"x": value})
-    return [phase.put(one, gaps=pack.gaps.get(at)) for at, one in enumerate(pack.buffers)]
+    return phase.put_all(pack.buffers, pack.gaps)
 
 
 def test_what_is_swept_before_it_is_committed_is_made_again(store):

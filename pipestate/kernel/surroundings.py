@@ -113,7 +113,7 @@ def keep(changed: Mapping[str, object], phase: Phase) -> Version | None:
         content.digest(text.encode("utf-8", "surrogatepass")),
         names,
         stream=phase.put(pack.stream),
-        buffers=tuple(phase.put(b, gaps=pack.gaps.get(at)) for at, b in enumerate(pack.buffers)),
+        buffers=phase.put_all(pack.buffers, pack.gaps),
     )
 
 

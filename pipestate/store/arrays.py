@@ -112,8 +112,8 @@ def _first(walk: Walk, key: int) -> Place | None:
 
 
 def _place(array: Any) -> Place:
-    kind = dtype_text(array.dtype) if array.dtype.names is not None else array.dtype.str
-    return address(array), (_steps(array.shape, array.strides), array.shape, kind)
+    steps = _steps(array.shape, array.strides)
+    return address(array), (steps, array.shape, dtype_text(array.dtype))
 
 
 def _steps(shape: Any, strides: Any) -> tuple[int, ...]:

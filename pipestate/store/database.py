@@ -184,7 +184,8 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         return local.number, local.version
 
     def beginning(self, prefix: str, most: int) -> list[str]:
-        """The keys that begin with `prefix`, in order, and no more of them than so many."""
+        """The keys that begin with `prefix`, in order, and no more of them than so many; all of
+        them for -1."""
         end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
         query = "SELECT key, raw FROM Cache WHERE key >= ? AND key < ? ORDER BY key LIMIT ?"
         return [self._disk.get(*row) for row in self._sql(query, (prefix, end, most)).fetchall()]

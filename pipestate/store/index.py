@@ -307,7 +307,8 @@ class Index:
 
     def bundled(self, most: int) -> frozenset[Digest] | None:
         """The blobs that are in bundles; None where they are more than so many."""
-        return self.rows.few("in/", most)
+        found = self.rows.keys("in/", most + 1)
+        return None if len(found) > most else frozenset(key.removeprefix("in/") for key in found)
 
     def _many(self, kind: str, digests: Sequence[Digest]) -> dict[Digest, bytes]:
         found = self.rows.get_many([kind + digest for digest in digests])

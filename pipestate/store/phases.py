@@ -11,7 +11,7 @@ import contextlib
 import ctypes
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ..record import Blob, Digest
@@ -126,6 +126,10 @@ class Phase:
             blob = self._put(of.filled() if view is None else view, again=of.filled)
             self._placed[key] = (blob, of)
         return self._placed[key][0]
+
+    def put_all(self, views: Sequence[memoryview], gaps: Mapping[int, Gaps]) -> tuple[Blob, ...]:
+        """Keep the buffers of a pack, some of which have gaps, by their numbers."""
+        return tuple(self.put(view, gaps=gaps.get(at)) for at, view in enumerate(views))
 
     def put(self, view: bytes | memoryview, *, gaps: Gaps | None = None) -> Blob:
         """Keep a buffer in the store, without what is in its gaps."""

@@ -119,18 +119,14 @@ class Rows:
         """Those of the keys that have a row; what is in the rows is not looked at."""
         return self._asked(lambda cache: set(cache.there(keys)), set())
 
-    def few(self, prefix: str, most: int) -> frozenset[str] | None:
-        """What follows `prefix` in the keys that begin so; None where they are more than so many.
-        Goes over these rows alone."""
-        nothing: list[str] = []
-        found = self._asked(lambda cache: cache.beginning(prefix, most + 1), nothing)
-        return None if len(found) > most else frozenset(one[len(prefix) :] for one in found)
+    def keys(self, prefix: str = "", most: int = -1) -> list[str]:
+        """The keys that begin with `prefix`, in order, and no more of them than so many. Goes over
+        these rows alone, and without a prefix over all: for upkeep."""
 
-    def keys(self, prefix: str = "") -> list[str]:
-        """The keys that begin with `prefix`. Goes over all rows: for upkeep."""
-        return self._asked(
-            lambda cache: [key for key in cache.iterkeys() if key.startswith(prefix)], []
-        )
+        def ask(cache: Database) -> list[str]:
+            return cache.beginning(prefix, most) if prefix else list(cache.iterkeys())
+
+        return self._asked(ask, [])
 
     def _asked(self, ask: Callable[[Database], T], nothing: T) -> T:
         """What the database answers; `nothing` where there is none.

@@ -110,8 +110,7 @@ def keep(
     if flaw not in ("", SETTLES):
         return _lost(version, flaw)
     stream = phase.put(pack.stream)
-    gaps = pack.gaps
-    buffers = tuple(phase.put(one, gaps=gaps.get(at)) for at, one in enumerate(pack.buffers))
+    buffers = phase.put_all(pack.buffers, pack.gaps)
     return version.replace(
         stream=stream,
         buffers=buffers,

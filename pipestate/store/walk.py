@@ -195,10 +195,6 @@ class Walk:
         stack, visit = self._stack, self.visit
         frame, depth = stack[-1], len(stack)
         for item in frame.items:
-            leaf = LEAVES.get(type(item))
-            if leaf is not None:  # as most are: as `visit` does, without the call
-                self._out.append(leaf(item))
-                continue
             visit(item)
             if len(stack) != depth:
                 return
