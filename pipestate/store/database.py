@@ -178,7 +178,8 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         """
         connection, local = self._con, self._local
         if getattr(local, "numbered", None) is not connection:
-            local.numbered, local.number, local.version = connection, next(_numbers), None
+            local.number, local.version = next(_numbers), None
+            local.numbered = connection  # last: after an interrupt in between, it is done again
         if is_now or local.version is None:
             ((local.version,),) = connection.execute("PRAGMA data_version").fetchall()
         return local.number, local.version
