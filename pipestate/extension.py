@@ -160,8 +160,10 @@ class PipeState(Configurable):
         if self._is_in_use():
             self.desk.close()
 
-    def _enter(self, raw: str, transformed: str, cell_id: str, tree: ast.Module) -> ast.Module:
-        return self.desk.enter(raw, transformed, cell_id, tree)
+    def _enter(
+        self, raw: str, transformed: str, cell_id: str, tree: ast.Module, is_nested: bool
+    ) -> ast.Module:
+        return self.desk.enter(raw, transformed, cell_id, tree, is_nested)
 
     def _leave(self, error: BaseException | None) -> None:
         self.desk.leave(error)

@@ -120,7 +120,9 @@ class KernelDesk:
 
     # --- around a cell ---------------------------------------------------------------------------
 
-    def enter(self, raw: str, transformed: str, cell_id: str, tree: ast.Module) -> ast.Module:
+    def enter(
+        self, raw: str, transformed: str, cell_id: str, tree: ast.Module, is_nested: bool
+    ) -> ast.Module:
         """A cell begins: the body that it gets."""
         self._pages.meet(self.shell, cell_id if is_step_line(raw.lstrip()) else "")
         try:
@@ -133,7 +135,7 @@ class KernelDesk:
                 self._fault = str(error)
                 self.tell(f"off, nothing is kept: {error}")
             return tree
-        return session.enter(raw, transformed, cell_id, tree)
+        return session.enter(raw, transformed, cell_id, tree, is_nested)
 
     @contextlib.contextmanager
     def _at_home(self, task: Task) -> Iterator[None]:

@@ -19,9 +19,11 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine
 from importlib import import_module
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import InputRejected
+from IPython.core.events import EventManager
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
 
 from ..errors import PipeStateError
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 Undo = Callable[[], None]
 _log = logging.getLogger(__name__)
-Enter = Callable[[str, str, str, ast.Module], ast.Module]
+Enter = Callable[[str, str, str, ast.Module, bool], ast.Module]
 Leave = Callable[[BaseException | None], None]
 GiveUp = Callable[[BaseException], None]
 
@@ -75,7 +77,19 @@ class CellHooks:
 
     def pre_run_cell(self, info: ExecutionInfo) -> None:
         """A cell begins."""
+        if self._cells and not self._is_in_a_cell():
+            # An interrupt in IPython's own hands can keep the end of a cell from being told.
+            self._cells.clear()
         self._cells.append(info)
+
+    def _is_in_a_cell(self) -> bool:
+        """Whether another cell runs, or hooks around it do."""
+        frame: FrameType | None = sys._getframe()  # noqa: SLF001 - there is no other way to know
+        depth = 0
+        while frame is not None:
+            depth += frame.f_code is EventManager.trigger.__code__
+            frame = frame.f_back
+        return self._shell.display_trap.is_active or depth > 1
 
     def visit(self, tree: ast.Module) -> ast.Module:
         """The body that the session has for the cell that begins."""
@@ -86,7 +100,8 @@ class CellHooks:
         raw = str(info.raw_cell)
         transformed = getattr(info, "transformed_cell", None) or self._shell.transform_cell(raw)
         try:
-            return self._enter(raw, transformed, info.cell_id or "", tree)
+            is_nested = len(self._cells) > 1
+            return self._enter(raw, transformed, info.cell_id or "", tree, is_nested)
         except PipeStateError as error:
             raise StepRefused(str(error)) from None
         except KeyboardInterrupt as error:
@@ -101,17 +116,17 @@ class CellHooks:
 
     def post_run_cell(self, result: ExecutionResult) -> None:
         """A cell has ended."""
-        entered = self._cells.pop() if self._cells else False
-        if entered is not True:
-            return
         try:
-            self._leave(result.error_before_exec or result.error_in_exec)
+            if self._cells and self._cells[-1] is True:
+                self._leave(result.error_before_exec or result.error_in_exec)
         except KeyboardInterrupt as error:
             self._give_up(error)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - our own mistake, or a user's pickling hook
             # The values stand in memory, and the record in force as it was.
             _log.debug("after a cell", exc_info=True)
             self._give_up(error)
+        finally:
+            del self._cells[-1:]
 
 
 def take_line_off(lines: list[str]) -> list[str]:

@@ -182,11 +182,15 @@ class Session:
 
     # --- before --------------------------------------------------------------------------------
 
-    def enter(self, raw: str, transformed: str, cell_id: str, tree: ast.Module) -> ast.Module:
+    def enter(
+        self, raw: str, transformed: str, cell_id: str, tree: ast.Module, is_nested: bool
+    ) -> ast.Module:
         """Called with every cell before its body; gives the body to run.
 
         Raises PipeStateError for a cell that must not run.
         """
+        if not is_nested:
+            self._end_all()
         if self.running is not None:  # the body of a step runs a cell: it is part of that body
             self.outer.append(True)
             return tree
@@ -360,6 +364,12 @@ class Session:
         self.plain = outer if isinstance(outer, Plain) else None
         for line in ambient.apply_pending():
             self.bench.tell(line)
+
+    def _end_all(self) -> None:
+        """End the cells whose end was never told, as interrupted: else the next ones count as
+        parts of them, and nothing is kept any more."""
+        while self.outer or self.running is not None or self.plain is not None:
+            self.leave(KeyboardInterrupt())
 
     def _leave_plain(self, plain: Plain) -> None:
         space, names, reached = self.space, plain.names, plain.reached
