@@ -6,119 +6,78 @@ to one transaction of the database; the values themselves are not there, and nob
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from blake3 import blake3
 
 from pipestate import Job
-from pipestate.pipe import history
-from pipestate.record import (
-    AccessPath,
-    Blob,
-    Digest,
-    Input,
-    Meaning,
-    Pipe,
-    Record,
-    Run,
-    Seen,
-    Version,
-)
-from pipestate.store.folder import Store, open_store
-from pipestate.store.rows import Rows
+from pipestate.cell.source import normal
+from pipestate.ledger import Ledger, Make
+from pipestate.record import AccessPath, Blob, Digest, Input, Meaning, Record, Run, Seen, Version
+from pipestate.store.folder import open_store
 
 from .notebooks import environment
 from .rounds import Row, fresh, seconds
-
-T = TypeVar("T")
 
 AT_ONCE = 2000
 """How many runs are made at a time; the folded pipe is kept as often."""
 
 
-class Together(Rows):
-    """Rows whose transactions are parts of one, while one is open."""
-
-    def transact(self, write: Callable[[], T]) -> T:
-        """A transaction, or the one that is open."""
-        return write() if self.is_writing else super().transact(write)
-
-
 def make(folder: Path, job: str, *, steps: int, runs: int, upstream: int = 1) -> None:
     """A job of so many steps, each run in turn until there are `runs`. Steps come in chains, in
     which each reads what the one before it made; `upstream` is how long a chain is."""
-    store = open_store(folder)
-    index = dataclasses.replace(store.index, rows=Together(folder / "index"))
-    store = dataclasses.replace(store, index=index)
-    store.make_folder()
-    index.trust.keys.make()
-    index.rows.make()
-    pipe, numbers = Pipe(job), iter(range(1, runs + 1))
-
-    def some() -> Pipe:
-        pending, after = list[Run](), pipe
-        for number in itertools.islice(numbers, AT_ONCE):
-            round_, at = divmod(number - 1, steps)
-            commit = _Commit(store, job, number, at, round_, is_first=at % upstream == 0)
-            pending.append(commit.run)
-            is_last = len(pending) == AT_ONCE or number == runs
-            if is_last:
-                after = history.fold(pipe, pending)
-            commit.do(after if is_last else None)
-        return after
-
-    while pipe.number < runs:
-        pipe = index.rows.transact(some)
-    store.close()
+    ledger = Ledger.open(open_store(folder), job)
+    numbers = iter(range(runs))
+    while some := list(itertools.islice(numbers, AT_ONCE)):
+        ledger.commit_all(
+            [
+                _ran(round_, at, number, is_first=at % upstream == 0)
+                for number in some
+                for round_, at in [divmod(number, steps)]
+            ]
+        )
+    ledger.store.close()
 
 
-class _Commit:
+def _ran(round_: int, at: int, number: int, *, is_first: bool) -> tuple[Make, Record]:
     """What a cell `name_7 = name_6 + 1` leaves when it has run."""
+    step, name, before = f"step_{at}", f"name_{at}", f"name_{at - 1}"
+    made, read = _digest(name), _digest(before)
+    source = f"{name} = {0 if is_first else before} + {round_}"
+    version = Version(
+        "value", made, {name: made}, {name: "int"}, stream=Blob(made, 100), mutable=False
+    )
+    one = Input(AccessPath(before), read, read, f"step_{at - 1}")
+    record = Record(
+        step,
+        source,
+        normal(source),
+        options=step,
+        inputs=() if is_first else (one,),
+        outputs=(version,),
+        made=(name,),
+        bound=(name,),
+        started=float(number),
+        seconds=0.001,
+    )
 
-    def __init__(
-        self, store: Store, job: str, number: int, at: int, round_: int, *, is_first: bool
-    ) -> None:
-        step, name, before = f"step_{at}", f"name_{at}", f"name_{at - 1}"
-        made, read = _digest(name), _digest(before)
-        source = f"{name} = {0 if is_first else before} + {round_}"
-        version = Version(
-            "value", made, {name: made}, {name: "int"}, stream=Blob(made, 100), mutable=False
-        )
-        one = Input(AccessPath(before), read, read, f"step_{at - 1}")
-        record = Record(
-            step,
-            source,
-            _digest(source),
-            inputs=() if is_first else (one,),
-            outputs=(version,),
-            made=(name,),
-            bound=(name,),
-            started=float(number),
-            seconds=0.001,
-        )
-        self.batch = store.batch()
-        digest = self.batch.record(record)
-        self.run = Run(
-            number,
-            job,
+    def run(digest: Digest | None) -> Run:
+        return Run(
+            0,
+            "",
             step,
             "ran",
             started=float(number),
             seconds=0.001,
             record=digest,
             heads={step: digest},
-            meanings={name: Meaning(step, digest, made)},
-            seen=Seen(source, normal=record.normal),
+            meanings={name: Meaning(step, digest or "", made)},
+            seen=Seen(source, step, normal=record.normal),
         )
 
-    def do(self, pipe: Pipe | None) -> None:
-        """Commit it, with the folded job where that is to be kept."""
-        self.batch.commit(self.run, pipe=pipe)
+    return run, record
 
 
 def _digest(text: str) -> Digest:
