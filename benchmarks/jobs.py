@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import platform
 from pathlib import Path
 
 from blake3 import blake3
@@ -59,6 +60,7 @@ def _ran(round_: int, at: int, number: int, *, is_first: bool) -> tuple[Make, Re
         outputs=(version,),
         made=(name,),
         bound=(name,),
+        python=platform.python_version(),
         started=float(number),
         seconds=0.001,
     )

@@ -41,6 +41,7 @@ class Desk(Protocol):
     def use(self, job: str) -> None: ...
 
     def statuses(self) -> list[StepStatus]: ...
+    def status_of(self, step: str) -> StepStatus | None: ...
 
     def load(self, names: Sequence[str]) -> Sequence[str]: ...
 
@@ -153,10 +154,10 @@ def _status(desk: Desk, words: list[str]) -> View:
 
 def _why(desk: Desk, words: list[str]) -> View:
     step = _one(words, "why STEP")
-    for row in desk.statuses():
-        if row.name == step:
-            return View(jobs.explain(desk.ledger, row))
-    raise _no_step(desk, step)
+    row = desk.status_of(step)
+    if row is None:
+        raise _no_step(desk, step)
+    return View(jobs.explain(desk.ledger, row))
 
 
 def _run(desk: Desk, words: list[str]) -> View:

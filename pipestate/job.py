@@ -14,11 +14,11 @@ import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from .cell.source import is_step_name
 from .errors import DamageError, FormatError, PackError, StoreError, TrustError, UsageError
-from .ledger import Ledger, Make
+from .ledger import MANY, Ledger, Make
 from .pipe import graph, pieces, slices, status, told, why
 from .pipe.graph import Held
 from .pipe.status import StepStatus
@@ -31,10 +31,6 @@ from .store.phases import Phase
 from .store.trust import is_distrust
 from .store.versions import Component
 from .worlds import Worlds
-
-MANY: Final = 500
-"""Where so many records had to be read to tell of a job, what was told is kept for the next process
-that asks."""
 
 Listener = Callable[[Ledger, str], None]
 _listeners: list[Listener] = []
@@ -190,24 +186,31 @@ class Job(MutableMapping[str, Any]):
     def status(self) -> list[StepStatus]:
         """One object a step, in order: `name`, `state`, `reason`, `seconds`, `nbytes`, `runs`."""
         self._refresh()
-        pipe, ledger = self._ledger.pipe, self._ledger
-        found = self._known_statuses(pipe)
-        if found is None:
-            read, found = ledger.read_heads(), self._statuses(pipe)
-            self._told = pipe, found
-            is_whole = not any(ledger.record(digest).flaw for digest in pipe.heads.values())
-            if read >= MANY and is_whole:
-                ledger.store.index.notes.tell(self.name, told.mark(pipe), told.to_bytes(found))
+        pipe = self._ledger.pipe
+        with gc_paused():
+            mark = told.mark(pipe) if len(pipe.order) >= MANY else ""
+            found = self._known_statuses(pipe, mark)
+            if found is None:
+                found = self._told_anew(pipe, mark)
         return list(found)
 
-    def _known_statuses(self, pipe: Pipe) -> list[StepStatus] | None:
+    def _told_anew(self, pipe: Pipe, mark: Digest) -> list[StepStatus]:
+        ledger = self._ledger
+        read, found = ledger.read_heads(), self._statuses(pipe)
+        self._told = pipe, found
+        is_whole = not any(ledger.record(digest).flaw for digest in pipe.heads.values())
+        if read >= MANY and is_whole:
+            ledger.store.index.notes.tell(self.name, mark, told.to_bytes(found))
+        return found
+
+    def _known_statuses(self, pipe: Pipe, mark: Digest) -> list[StepStatus] | None:
         """What was told of the job as it stands, here or in another process; None where nothing
         was, or a record is gone since. A pipe never changes, and neither do its records."""
         last = self._told
         if last is not None and last[0] is pipe:
             return last[1]
         index = self._ledger.store.index
-        known = index.notes.told(self.name, told.mark(pipe)) if len(pipe.order) >= MANY else None
+        known = index.notes.told(self.name, mark) if mark else None
         if known is None or not index.has_records(pipe.heads.values()):
             return None
         try:
@@ -218,7 +221,7 @@ class Job(MutableMapping[str, Any]):
         return found
 
     def _statuses(self, pipe: Pipe, only: frozenset[str] | None = None) -> list[StepStatus]:
-        record = self._ledger.record
+        record = _Records(self._ledger).__getitem__
         with gc_paused():
             worlds = Worlds(pipe, record, self._givens(pipe))
             return status.statuses(pipe, record, worlds, only=only)
@@ -231,7 +234,7 @@ class Job(MutableMapping[str, Any]):
         """Why a step is fresh or stale: a sentence that names what changed, from where and when."""
         self._refresh()
         pipe = self._ledger.pipe
-        found = self._known_statuses(pipe)
+        found = self._known_statuses(pipe, told.mark(pipe) if len(pipe.order) >= MANY else "")
         if found is None:
             self._ledger.read_heads()
             only = status.sources(pipe, self._ledger.record, step)
@@ -392,6 +395,17 @@ class Job(MutableMapping[str, Any]):
             for name, meaning in pipe.meanings.items()
             if not meaning.maker and (version := self._held_by(name, meaning)) is not None
         }
+
+
+class _Records(dict[Digest, Record]):
+    """The records of a ledger; those that it had in memory are asked for at the cost of a dict."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        super().__init__(ledger.records)
+        self._ledger = ledger
+
+    def __missing__(self, digest: Digest) -> Record:
+        return self._ledger.record(digest)
 
 
 class _Names(Mapping[str, Any]):

@@ -10,6 +10,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from .errors import DamageError
 from .pipe import history
@@ -18,6 +19,9 @@ from .record import Blob, Digest, Pipe, Record, Run, Version
 from .store import salvage
 from .store.folder import Batch, Store
 from .store.index import Mark, Moved
+
+MANY: Final = 500
+"""Where so many records had to be read, they are noted together for the next process."""
 
 Make = Callable[[Digest | None], Run]
 """Gives a run, once the digest of its record is known."""
@@ -149,9 +153,17 @@ class Ledger:
     def read_heads(self) -> int:
         """Read all records in force that are not in memory, for who is going to look at each; says
         how many there were."""
-        heads = {*self.pipe.heads.values()} - self.records.keys()
-        self._hold(salvage.records(self.store, self.pipe, sorted(heads)))
+        pipe = self.pipe
+        heads = {*pipe.heads.values()} - self.records.keys()
+        noted = salvage.noted(self.store, self.job, heads) if len(heads) >= MANY else {}
+        rest = heads - noted.keys()
+        self._hold({**noted, **salvage.records(self.store, pipe, sorted(rest))})
+        if len(rest) >= MANY:
+            self._note_heads(pipe)
         return len(heads)
+
+    def _note_heads(self, pipe: Pipe) -> None:
+        salvage.note(self.store, self.job, self.records, dict.fromkeys(pipe.heads.values()))
 
     def _hold(self, found: Mapping[Digest, Record]) -> None:
         """Remember records; the oldest are forgotten, lest a server that never ends grow with all
@@ -217,13 +229,18 @@ class Ledger:
         kept = [batch.record(record) if record is not None else None for _, record in entries]
         made = [make(digest) for (make, _), digest in zip(entries, kept, strict=True)]
         with self.store.index.lock:
-            runs = self._add(made, kept, batch)
+            runs, snapshot = self._add(made, kept, batch)
             records = [record for _, record in entries]
             self._hold({d: r for d, r in zip(kept, records, strict=True) if d and r is not None})
+            if snapshot is not None and len(snapshot.heads) >= MANY:
+                self._note_heads(snapshot)
         return runs
 
-    def _add(self, made: list[Run], kept: list[Digest | None], batch: Batch) -> list[Run]:
-        """Commit runs, after whatever others have added by then, and take them up."""
+    def _add(
+        self, made: list[Run], kept: list[Digest | None], batch: Batch
+    ) -> tuple[list[Run], Pipe | None]:
+        """Commit runs, after whatever others have added by then, and take them up; gives them, and
+        the job after them where it was kept with them."""
         while True:
             if self.store.identity() not in (None, self.stood):
                 self._look()
@@ -244,7 +261,7 @@ class Ledger:
                 self.stood = self.store.identity() or ()
             after.stand()
             self.mark = mark  # last: after an interrupt in between, the runs are looked for
-            return runs
+            return runs, after.made
 
     def definition(self, name: str, digest: Digest) -> Version | None:
         """A version of a name that some record at hand holds, by the digest of the name alone."""
@@ -310,16 +327,16 @@ class _After:
 
     def __init__(self, folding: Folding, runs: Sequence[Run], keep: int) -> None:
         self._folding, self._runs, self._keep = folding, runs, keep
-        self._made: Pipe | None = None
+        self.made: Pipe | None = None
 
     def __call__(self) -> Pipe:
-        self._made = self._folding.after(self._runs, keep=self._keep)
-        return self._made
+        self.made = self._folding.after(self._runs, keep=self._keep)
+        return self.made
 
     def stand(self) -> None:
         """The runs have been committed."""
-        if self._made is not None:
-            self._folding.go_on(self._made)
+        if self.made is not None:
+            self._folding.go_on(self.made)
         else:
             self._folding.add(self._runs, keep=self._keep)
 

@@ -53,9 +53,9 @@ def status_text(rows: Iterable[Row]) -> str:
 
     The reason comes last and whole: it is what one reads the table for, so it is never cut.
     """
-    table = [_HEADINGS, *map(_cells, rows)]
-    widths = [max(map(_width, column)) for column in zip(*table, strict=True)]
-    return "\n".join(_line(cells, widths) for cells in table)
+    columns = zip(_HEADINGS, *map(_cells, rows), strict=True)
+    padded = [_column(cells[0], cells) for cells in columns]
+    return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))
 
 
 def status_html(rows: Iterable[Row]) -> str:
@@ -80,30 +80,29 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _html_cells(cells: Sequence[str], state: str) -> str:
-    found = []
-    for heading, cell in zip(_HEADINGS, cells, strict=True):
-        text = html.escape(cell)
-        if heading == "step":
-            found.append(f'<th scope="row" style="{_align(heading)}">{text}</th>')
-        elif heading == "state":
-            found.append(f'<td style="{_align(heading)}">{_mark(state)}{text}</td>')
-        else:
-            found.append(f'<td style="{_align(heading)}">{text}</td>')
-    return "".join(found)
+    # All in one go: no cell has a line of its own.
+    step, word, *rest = html.escape("\n".join(cells)).split("\n")
+    begun = f'<th scope="row"{_STYLES[0]}>{step}</th><td{_STYLES[1]}>{_mark(state)}{word}</td>'
+    return begun + "".join(
+        [f"<td{style}>{text}</td>" for style, text in zip(_STYLES[2:], rest, strict=True)]
+    )
 
 
 def _align(heading: str) -> str:
     return f"text-align:{'right' if heading in _NUMBERS else 'left'}"
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = [
-        " " * (width - _width(cell)) + cell
-        if heading in _NUMBERS
-        else cell + " " * (width - _width(cell))
-        for heading, cell, width in zip(_HEADINGS, cells, widths, strict=True)
-    ]
-    return "  ".join(padded).rstrip()
+_STYLES: Final = tuple(f' style="{_align(heading)}"' for heading in _HEADINGS)
+
+
+def _column(heading: str, cells: Sequence[str]) -> list[str]:
+    """The cells of a column, each as wide as the widest."""
+    widths = [*map(_width, cells)]
+    most = max(widths)
+    pads = [" " * (most - width) for width in widths]
+    if heading in _NUMBERS:
+        return [pad + cell for pad, cell in zip(pads, cells, strict=True)]
+    return [cell + pad for pad, cell in zip(pads, cells, strict=True)]
 
 
 def _some(names: Sequence[str], *, most: int = 4) -> str:
@@ -236,11 +235,14 @@ def size(nbytes: int) -> str:
 
 def one_line(text: str) -> str:
     """`text` on one line, with what a terminal would act on shown as a question mark."""
-    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    text = " ".join(text.split())
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _width(text: str) -> int:
     """Columns of a terminal: East Asian wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         for c in text

@@ -24,17 +24,14 @@ class Worlds:
         self._joint: Callable[[Iterable[str]], Mapping[str, Digest]]
         self._mates: Callable[[str], str]
 
-    def __call__(self, step: str, held: Standing) -> World:
-        """The world of a step."""
+    def __call__(self, step: str, head: Record, held: Standing) -> World:
+        """The world of a step, and of the record that is in force for it."""
         if held is not self._held:
             self._stand_on(held)
-        seen, head = self._pipe.seen.get(step), self._head(step)
-        normal = seen.normal if seen else head.normal if head else ""
-        packages = head.packages if head else {}
-        moved = head.moved if head else {}
-        return World(
-            normal, self._lookup, self._joint, self._mates, lambda names: packages, _as_left, moved
-        )
+        seen = self._pipe.seen.get(step)
+        normal = seen.normal if seen is not None else head.normal
+        packages = (lambda names: head.packages) if head.packages else _none
+        return World(normal, self._lookup, self._joint, self._mates, packages, _as_left, head.moved)
 
     def _head(self, step: str) -> Record | None:
         digest = self._pipe.heads.get(step)
@@ -46,6 +43,10 @@ class Worlds:
         self._lookup = lambda path: status.find(at, path, head)
         self._joint = lambda names: _joint(at, names)
         self._mates = lambda name: _mates(at, name)
+
+
+def _none(names: Iterable[str]) -> Mapping[str, str]:
+    return {}
 
 
 def _as_left(record: Record) -> None:

@@ -11,27 +11,42 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipestate.job import MANY, Job
+from pipestate.job import Job
+from pipestate.ledger import MANY, Ledger
 from pipestate.pipe import status, told
 from pipestate.pipe.status import StepStatus, because
+from pipestate.store import salvage
 from pipestate.store.folder import open_store
 from pipestate.store.trust import Keys, keys_folder
 
 NOTED = "told/j"
+HEADS = "heads/j"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    """A store with a job of many steps, and what was told of it."""
+def made(tmp_path: Path) -> Path:
+    """A store with a job of many steps, of which nobody has been told yet."""
     path = tmp_path / "store"
     Job("j", store=path).update({f"s{number}": number for number in range(MANY)})
-    Job("j", store=path).status()
     return path
 
 
-def noted(store: Path) -> bytes | None:
+@pytest.fixture
+def store(made: Path) -> Path:
+    """A store with a job of many steps, and what was told of it."""
+    Job("j", store=made).status()
+    return made
+
+
+def noted(store: Path, key: str = NOTED) -> bytes | None:
     """What the store has of what was told."""
-    return open_store(store).index.rows.get(NOTED)
+    return open_store(store).index.rows.get(key)
+
+
+def put(store: Path, key: str, payload: bytes | None) -> None:
+    """Have this in a row, or no such row."""
+    rows = open_store(store).index.rows
+    rows.transact(partial(rows.delete, key) if payload is None else partial(rows.set, key, payload))
 
 
 def unreadable(store: Path) -> None:
@@ -121,7 +136,7 @@ def test_a_small_job_leaves_nothing(tmp_path):
     job = Job("j", store=tmp_path)
     job.update({f"s{number}": number for number in range(MANY // 2)})
     Job("j", store=tmp_path).status()
-    assert noted(tmp_path) is None
+    assert (noted(tmp_path), noted(tmp_path, HEADS)) == (None, None)
 
 
 def test_what_somebody_else_has_noted_is_not_believed(store, tmp_path, monkeypatch):
@@ -135,10 +150,10 @@ def test_what_somebody_else_has_noted_is_not_believed(store, tmp_path, monkeypat
 
 def test_what_is_damaged_is_told_anew(store):
     """A row that is cut or altered is none."""
-    rows, data = open_store(store).index.rows, noted(store)
+    data = noted(store)
     assert data is not None
     for harm in (b"", data[:10], data[:-5], data.replace(b"fresh", b"stale", 1)):
-        rows.transact(partial(rows.set, NOTED, harm))
+        put(store, NOTED, harm)
         assert states(store) == {"fresh"}
 
 
@@ -151,6 +166,90 @@ def test_when_other_keys_are_trusted_it_is_told_anew(store):
 
 
 def test_a_job_that_is_dropped_leaves_nothing_that_was_told(store):
-    """Its row goes with it."""
+    """Its rows go with it."""
+    assert noted(store)
+    assert noted(store, HEADS)
     open_store(store).index.drop_job("j")
-    assert noted(store) is None
+    assert (noted(store), noted(store, HEADS)) == (None, None)
+
+
+# --- the records in force, together
+
+
+def test_who_is_told_first_reads_no_record_one_by_one(made):
+    """Who made them has noted them, as they were."""
+    first = Job("j", store=made)
+    unreadable(made)
+    assert states(made) == {"fresh"}
+    assert first.status() == Job("j", store=made).status()
+
+
+def test_after_a_change_only_what_changed_is_read(store):
+    """What was noted before stands; the record that is new is read as any."""
+    unreadable(store)
+    Job("j", store=store)["s3"] = "other"
+    assert states(store) == {"fresh"}
+    assert [(one.name, one.runs) for one in Job("j", store=store).status()][3] == ("s3", 2)
+
+
+def test_who_had_to_read_many_notes_them(store):
+    """A store that an earlier pipestate has written has no such note."""
+    put(store, NOTED, None)
+    put(store, HEADS, None)
+    Job("j", store=store).status()
+    put(store, NOTED, None)
+    unreadable(store)
+    assert states(store) == {"fresh"}
+
+
+def test_what_is_noted_of_records_is_believed_of_oneself_alone(made, tmp_path, monkeypatch):
+    """Another user reads, and judges, each of them."""
+    unreadable(made)
+    monkeypatch.setenv("PIPESTATE_KEYS", str(tmp_path / "others"))
+    assert states(made) == {"stale"}
+
+
+def test_records_that_were_noted_are_read_where_the_note_is_damaged(made):
+    """Cut or altered, or of another shape than this pipestate's, it is none."""
+    data, notes = noted(made, HEADS), open_store(made).index.notes
+    assert data is not None
+    for harm in (b"", data[:10], data[:-5], data.replace(b'"s3"', b'"s4"', 1)):
+        put(made, HEADS, harm)
+        assert states(made) == {"fresh"}
+        put(made, NOTED, None)
+    for odd in (b"", b"[]", b'{"a": 1}', b'{"a": {"step": "s1"}}'):
+        notes.note_heads("j", odd)
+        assert states(made) == {"fresh"}
+        put(made, NOTED, None)
+
+
+def test_a_record_that_was_changed_in_memory_is_not_noted(made):
+    """Whoever did it did it for this process alone."""
+    ledger = Ledger.open(open_store(made), "j")
+    ledger.read_heads()
+    digest, record = next(iter(ledger.records.items()))
+    record.packages["numpy"] = "0"
+    put(made, HEADS, None)
+    salvage.note(ledger.store, "j", ledger.records, ledger.records)
+    data = noted(made, HEADS)
+    assert data is not None
+    assert data.count(b'"normal"') == MANY - 1
+    assert digest.encode() not in data
+    assert states(made) == {"fresh"}
+
+
+def test_a_record_with_a_flaw_is_not_noted(made):
+    """What is wrong with it is looked at again."""
+    index = open_store(made).index
+    digest = index.run("j", 4).record
+    row = index.rows.row(f"record/{digest}")
+    assert row is not None
+    index.rows.transact(partial(index.rows.set, f"record/{digest}", row.payload[:-1], row.head))
+    put(made, HEADS, None)
+    stale = [one.name for one in Job("j", store=made).status() if one.state == "stale"]
+    assert stale == ["s3"]
+    data = noted(made, HEADS)
+    assert data is not None
+    assert str(digest).encode() not in data
+    index.rows.transact(partial(index.rows.set, f"record/{digest}", row.payload, row.head))
+    assert states(made) == {"fresh"}

@@ -5,33 +5,56 @@ Nothing here changes what a name means; to answer, what plain cells made may be 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import platform
+from collections.abc import Container, Iterable
 
 from ..cell.names import Names, analyse
 from ..cell.source import StepLine
 from ..pipe import pieces, slices, status
 from ..pipe.status import StepStatus, World
-from ..record import Text
-from . import cascade, runs
+from ..record import Record, Seen, Text
+from . import cascade, modulestate, runs
 from .bench import Bench
 from .outlook import Site
 from .trial import Task
 
 
-def statuses(bench: Bench) -> list[StepStatus]:
-    """Every step with its state, judged with what this kernel holds."""
+def statuses(bench: Bench, only: Container[str] | None = None) -> list[StepStatus]:
+    """Every step with its state, judged with what this kernel holds; with `only`, just those, which
+    have to be all that each other's inputs come from."""
     ledger, site = bench.ledger, bench.whole()
-    world = lambda step, _: _world_of(bench, step, site)  # noqa: E731
-    return status.statuses(ledger.pipe, ledger.record, world)
+    has_state = any(_has_state(record) for _, record in site.layers.ambient)
+    world = lambda step, head, _: _world_of(bench, step, head, site, has_state)  # noqa: E731
+    return status.statuses(ledger.pipe, ledger.record, world, only=only)
 
 
-def _world_of(bench: Bench, step: str, site: Site) -> World:
-    if step in bench.ledger.pipe.seen:
-        task = bench.task_of(step)
+def status_of(bench: Bench, step: str) -> StepStatus | None:
+    """One step with its state; None where there is no such step."""
+    only = status.sources(bench.ledger.pipe, bench.ledger.record, step)
+    return next((one for one in statuses(bench, only) if one.name == step), None)
+
+
+def _world_of(bench: Bench, step: str, head: Record, site: Site, has_state: bool) -> World:
+    seen = bench.ledger.pipe.seen.get(step)
+    if seen is None or (_is_as_it_ran(head, seen) and not has_state):
+        # What its text says is not asked for, and to parse all of a big job takes a second.
+        task = Task(StepLine(step), "", "", Names(), head.normal)
     else:
-        head = bench.ledger.head(step)
-        task = Task(StepLine(step), "", "", Names(), head.normal if head else "")
+        task = bench.task_of(step)
     return bench.world(task, bench.outlook(task, site))
+
+
+def _has_state(record: Record) -> bool:
+    """Whether a step set globals of the project's modules: whom they concern, texts say."""
+    return record.ambient is not None and any(
+        key.startswith(modulestate.KEY) for key in record.ambient.names
+    )
+
+
+def _is_as_it_ran(head: Record, seen: Seen) -> bool:
+    """Whether a step's text says today what it said when it ran; what a text comes to is another
+    thing in another Python."""
+    return head.normal == seen.normal and head.python == platform.python_version()
 
 
 def plan(bench: Bench, steps: Iterable[str]) -> list[cascade.Planned]:

@@ -101,6 +101,7 @@ class Memory:
     """The steps that have run for the sake of the one that the cell asks for."""
     attempts: dict[str, dict[str, tuple[str | None, FileState]]] = field(default_factory=dict)
     """What files were before a failed attempt at a step (a copy, None: not there), and after it."""
+    layers: Layers = field(default_factory=Layers)
     site: Site | None = None
     sited: Task | None = None
     makers: Makers = field(default_factory=Makers)
@@ -122,7 +123,7 @@ class Memory:
         for known in (*parts, self.loose, self.origins):
             known.clear()
         self.site = self.sited = self.made_for = None
-        self.makers, self.lines = Makers(), Lines()
+        self.layers, self.makers, self.lines = Layers(), Makers(), Lines()
         self.grounds.clear()
 
 
@@ -269,11 +270,14 @@ class Bench:
 
     def layers(self, order: tuple[str, ...]) -> Layers:
         """What each step of the job left, in this order."""
-        site = self.memory.site
-        known = site.layers if site is not None else Layers()
-        if site is None:
+        site, known = self.memory.site, self.memory.layers
+        if site is not None and known.order != order:
+            known = site.layers
+        if not known.order:
             self.ledger.read_heads()
-        return layers.moved(known, order, self.ledger.pipe.heads, self.ledger.record)
+        pipe, record = self.ledger.pipe, self.ledger.record
+        self.memory.layers = layers.moved(known, order, pipe.heads, record)
+        return self.memory.layers
 
     def place(self, task: Task) -> tuple[str, ...]:
         """The steps in their places, with the task's among them."""

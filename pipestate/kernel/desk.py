@@ -12,7 +12,6 @@ import html
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 from .. import view
@@ -186,13 +185,20 @@ class KernelDesk:
     def statuses(self) -> list[StepStatus]:
         """Every step with its state; a step whose cell was deleted says so."""
         self.session.refresh()
-        seen, gone = self.session.ledger.pipe.seen, self._pages.gone
-        return [
-            replace(one, reason="; ".join(filter(None, (DELETED, one.reason))))
-            if one.name in seen and seen[one.name].cell_id in gone
-            else one
-            for one in answers.statuses(self.session.bench)
-        ]
+        return [self._with_page(one) for one in answers.statuses(self.session.bench)]
+
+    def status_of(self, step: str) -> StepStatus | None:
+        """One step with its state; None where there is no such step."""
+        self.session.refresh()
+        found = answers.status_of(self.session.bench, step)
+        return found and self._with_page(found)
+
+    def _with_page(self, one: StepStatus) -> StepStatus:
+        """What is said of a step and, where its cell was deleted on the page, that too."""
+        seen = self.session.ledger.pipe.seen.get(one.name)
+        if seen is None or seen.cell_id not in self._pages.gone:
+            return one
+        return one._replace(reason="; ".join(filter(None, (DELETED, one.reason))))
 
     def load(self, names: Sequence[str]) -> Sequence[str]:
         """Load names, all dormant ones for none; those that were."""

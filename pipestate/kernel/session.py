@@ -123,6 +123,7 @@ class Session:
 
     def _take_meanings(self) -> None:
         """Let names mean what the job says they mean, where this kernel has nothing of its own."""
+        self.ledger.read_heads()
         pipe, space = self.ledger.pipe, self.space
         for name, meaning in pipe.meanings.items():
             if name not in space.bindings and name not in space.ns:

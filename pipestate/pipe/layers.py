@@ -127,16 +127,16 @@ def moved(
         places = {step: at for at, step in enumerate(order)}
     moves = dict.fromkeys((*differing(then, heads), *order[len(known.order) :]))
     changed = [(places[step], step) for step in moves if step in places]
+    if any(step in then and record(then[step]).flaw for _, step in changed):
+        return moved(Layers(), order, heads, record)  # what they had left is not known any more
     left, givens = dict(known.left), dict(known.givens)
     ambient, writers = known.ambient, known.writers
     for at, step in changed:
         old, new = then.get(step), heads.get(step)
-        if old is not None:
-            gone = record(old)
-            for name in _left_by(step, old, gone):
-                _replace(left, name, at)
-            for name in _given_to(old, gone):
-                _replace(givens, name, at)
+        for name in _left_by(step, old, record(old)) if old is not None else ():
+            _replace(left, name, at)
+        for name in _given_to(old, record(old)) if old is not None else ():
+            _replace(givens, name, at)
         head = record(new) if new is not None else None
         if new is not None and head is not None:
             for name, held in _left_by(step, new, head).items():

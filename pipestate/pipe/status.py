@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from ..record import ABSENT, VALUE, AccessPath, Digest, Input, Pipe, Record
+from ..record import ABSENT, SET, VALUE, AccessPath, Digest, Input, Pipe, Record
 from . import graph
 from .graph import Held, Standing
 from .settings import in_words
@@ -134,11 +134,24 @@ _OTHER_SOURCE: Final = because("source")
 
 def judge(record: Record, world: World) -> Reason | None:
     """Why `record` is not what a run would leave now, or None where it is."""
+    reason = _judge_alone(record, world.normal) or world.plain(record)
+    if reason is not None:
+        return reason
+    for one in record.inputs:
+        reason = judge_input(one, world.lookup(one.path))
+        if reason is not None:
+            return reason
+    if record.inputs or record.joint or record.held:  # most calls are spared, and there are many
+        reason = _judge_sharing(record, world)
+    return reason or _judge_world(record, world)
+
+
+def _judge_alone(record: Record, normal: Digest) -> Reason | None:
     if record.flaw:
         return because("unusable", detail=record.flaw)
-    if record.is_set:
+    if record.options == SET:
         return because("set")
-    if record.normal != world.normal:
+    if record.normal != normal:
         return _OTHER_SOURCE
     if record.is_volatile:
         return because("dynamic", "eval, exec, globals() or the like")
@@ -146,14 +159,7 @@ def judge(record: Record, world: World) -> Reason | None:
         return because("under", record.under)
     if not record.is_done:
         return because("done", _done_key(record))
-    reason = world.plain(record)
-    if reason is not None:
-        return reason
-    for one in record.inputs:
-        reason = judge_input(one, world.lookup(one.path))
-        if reason is not None:
-            return reason
-    return _judge_sharing(record, world) or _judge_world(record, world)
+    return None
 
 
 def _judge_sharing(record: Record, world: World) -> Reason | None:
@@ -191,7 +197,8 @@ def _judge_world(record: Record, world: World) -> Reason | None:
             if now.get(name) != version:
                 kind = "module" if version.startswith("source:") else "package"
                 return because(kind, name, detail=now.get(name, "not installed"))
-    return _judge_settings(record, world) or world.files(record)
+    reason = _judge_settings(record, world) if record.moved or world.ambient else None
+    return reason or world.files(record)
 
 
 def _judge_settings(record: Record, world: World) -> Reason | None:
@@ -203,7 +210,7 @@ def _judge_settings(record: Record, world: World) -> Reason | None:
             return because(
                 "ambient new" if is_new else kind, in_words(key), maker=world.set_by(key)
             )
-    for key in sorted(world.ambient.keys() - record.moved.keys()) if world.ambient else ():
+    for key in sorted(world.ambient.keys() - record.moved.keys()):
         if not key.startswith("random:"):
             return because("ambient new", in_words(key), maker=world.set_by(key))
     return None
@@ -260,8 +267,7 @@ def find(held: Standing, path: AccessPath, head: Callable[[str], Record | None])
     return Found(known.version.parts.get(str(path)), whole, known.maker)
 
 
-@dataclass(frozen=True, slots=True)
-class StepStatus:
+class StepStatus(NamedTuple):
     """A step as people see it. `nbytes` is what its record holds, `seconds` its last run."""
 
     name: str
@@ -279,24 +285,25 @@ class StepStatus:
 def statuses(
     pipe: Pipe,
     record: Callable[[Digest], Record],
-    world: Callable[[str, Standing], World],
+    world: Callable[[str, Record, Standing], World],
     *,
     only: Container[str] | None = None,
 ) -> list[StepStatus]:
     """Every step of a job in its place, with its state and why; one pass from the top.
 
-    `world` says what a step's record is judged against, given what stands before it. What lies
-    below a stale step is stale as well, and says that it only waits for that one. With `only`,
+    `world` says what a step's record is judged against, given that and what stands before it. What
+    lies below a stale step is stale as well, and says that it only waits for that one. With `only`,
     just those steps are told of; they have to be all that each other's inputs come from.
     """
     held: dict[str, Held] = {}
     stale: set[str] = set()
     found = []
     for step in pipe.order:
-        head = record(pipe.heads[step]) if step in pipe.heads else None
+        digest = pipe.heads.get(step)
+        head = record(digest) if digest is not None else None
         if only is not None and step not in only:
-            if head is not None:
-                graph.leave(held, step, pipe.heads[step], head)
+            if digest is not None and head is not None:
+                graph.leave(held, step, digest, head)
             continue
         state, reason = _state(pipe, step, head, world, held)
         if head is not None and state == "fresh" and stale and not head.is_set:
@@ -306,8 +313,8 @@ def statuses(
                 state, reason = "stale", because("waits", waits)
         if state != "fresh":
             stale.add(step)
-        if head is not None:
-            graph.leave(held, step, pipe.heads[step], head)
+        if digest is not None and head is not None:
+            graph.leave(held, step, digest, head)
         found.append(_status(pipe, step, head, state, reason))
     return found
 
@@ -329,16 +336,16 @@ def _state(
     pipe: Pipe,
     step: str,
     head: Record | None,
-    world: Callable[[str, Standing], World],
+    world: Callable[[str, Record, Standing], World],
     held: Standing,
 ) -> tuple[State, Reason | None]:
     if step in pipe.failed:
         return "failed", because("failed", step, detail=pipe.failed[step])
     if head is None:
         return "new", because("new")
-    if head.is_set and not head.flaw:
+    if head.options == SET and not head.flaw:
         return "fresh", None
-    reason = judge(head, world(step, held))
+    reason = judge(head, world(step, head, held))
     return ("stale", reason) if reason else ("fresh", None)
 
 
@@ -354,7 +361,7 @@ def _is_imported(held: Standing, one: Input, record: Callable[[Digest], Record])
 def _status(
     pipe: Pipe, step: str, head: Record | None, state: State, cause: Reason | None
 ) -> StepStatus:
-    reason = str(cause or "")
+    reason = "" if cause is None else str(cause)
     if head is None:
         return StepStatus(step, state, reason, runs=pipe.runs.get(step, 0), cause=cause)
     return StepStatus(

@@ -15,7 +15,7 @@ from .. import encoding
 from ..record import Digest, Pipe
 from .status import StepStatus
 
-_FORMAT = 2
+_FORMAT = 3
 """Of a status, and of what is judged: with another, what was told before is told anew."""
 
 

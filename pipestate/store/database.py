@@ -199,6 +199,15 @@ class Database(diskcache.Cache):  # type: ignore[misc]
             for key, raw in self._sql(query.format(",".join("?" * len(some))), some).fetchall():
                 yield self._disk.get(key, raw)
 
+    def how_many(self, keys: Sequence[str]) -> int:
+        """How many of the keys have a row."""
+        query, found = "SELECT count(*) FROM Cache WHERE key IN ({}) AND raw = 1", 0
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            ((more,),) = self._sql(query.format(",".join("?" * len(some))), some).fetchall()
+            found += more
+        return found
+
 
 class Frozen(Database):
     """A database in a folder that cannot be written to, read as it is: without locks.

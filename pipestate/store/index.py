@@ -11,7 +11,7 @@ Nothing here knows values, files of blobs, or what a run means. The keys of the 
     record/<digest>       Record.to_bytes(); the digest is that of these bytes
     blob/<digest>         a small blob
     in/<digest>           the bundle that a blob lies in, and where (`bundles.Place`)
-    stamp, told           see `notes`
+    stamp, told, heads    see `notes`
     jobs                  the names of the jobs, as JSON
 
 A job that is dropped leaves its row, so that its numbers go on: a pipe that somebody still holds
@@ -269,8 +269,7 @@ class Index:
 
     def has_records(self, digests: Iterable[Digest]) -> bool:
         """Whether all of these records are there, whatever is in them."""
-        keys = {f"record/{digest}" for digest in digests}
-        return len(self.rows.there([*keys])) == len(keys)
+        return self.rows.are_there({f"record/{digest}" for digest in digests})
 
     def judged(self, digest: Digest) -> tuple[Record, str]:
         """A record, and why nothing of it may be loaded; "" where it is signed as it should be.
@@ -415,7 +414,7 @@ class Index:
             row = self.job(job)
             for number in range(row.first, row.last + 1):
                 self.rows.delete(_run_key(job, number))
-            for kind in ("pipe", "told"):
+            for kind in ("pipe", "told", "heads"):
                 self.rows.delete(key_of(kind, job))
             # One number is skipped, so that not even the last pipe fits what comes next.
             gone = JobRow(last=row.last + 1, first=row.last + 2, snapshot=row.last + 1)

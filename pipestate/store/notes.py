@@ -5,6 +5,7 @@ else's is worked out anew.
 
     stamp/<digest>        the state of a blob's file when its content was last proved
     told/<job>            what was told of a job, in a state of it that has a mark
+    heads/<job>           records in force, together: many rows take longer to read than one
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Notes:
 
     proved, remember -> stamps       files of blobs
     tell -> told                     a job
+    note_heads -> heads              records of a job
     """
 
     rows: Rows
@@ -53,20 +55,31 @@ class Notes:
     def told(self, job: str, mark: Digest) -> bytes | None:
         """What `tell` noted of this state of a job, where a process of this user's did, and trusted
         the same keys."""
-        key = key_of("told", job)
-        with contextlib.suppress(StoreError):
-            data = self.rows.get(key) or b""
-            if self.trust.is_proved(key, self._about(mark) + data[PROOF:], data[:PROOF]):
-                return data[PROOF:]
-        return None
+        return self._noted(key_of("told", job), bytes.fromhex(mark))
 
     def tell(self, job: str, mark: Digest, data: bytes) -> None:
         """Note what was told of a job."""
-        key = key_of("told", job)
-        self._note(key, self.trust.prove(key, self._about(mark) + data) + data, data)
+        self._note_about(key_of("told", job), bytes.fromhex(mark), data)
 
-    def _about(self, mark: Digest) -> bytes:
-        return bytes.fromhex(mark) + self.trust.state()
+    def heads(self, job: str) -> bytes | None:
+        """What `note_heads` noted of a job, as `told` gives what `tell` did."""
+        return self._noted(key_of("heads", job))
+
+    def note_heads(self, job: str, data: bytes) -> None:
+        """Note records of a job, as they were judged."""
+        self._note_about(key_of("heads", job), b"", data)
+
+    def _noted(self, key: str, about: bytes = b"") -> bytes | None:
+        with contextlib.suppress(StoreError):
+            data = self.rows.get(key) or b""
+            said = b"".join((about, self.trust.state(), data[PROOF:]))
+            if self.trust.is_proved(key, said, data[:PROOF]):
+                return data[PROOF:]
+        return None
+
+    def _note_about(self, key: str, about: bytes, data: bytes) -> None:
+        said = b"".join((about, self.trust.state(), data))
+        self._note(key, self.trust.prove(key, said) + data, data)
 
     def _note(self, key: str, proved: bytes, bare: bytes) -> None:
         """Never an error, nothing inside a transaction, and nothing where there is no key."""

@@ -10,13 +10,17 @@ value of a name is made again, and no older value takes the place of one that is
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence, Set
 
+import msgspec
+
+from .. import encoding
 from ..errors import DamageError, FormatError, StoreError
 from ..record import NO_RECORD, Digest, Pipe, Record, Run, Version
 from .folder import Store
 from .garbage import gc_paused
-from .index import Index
+from .index import Index, digest_of
 
 _LOST = (DamageError, FormatError)
 
@@ -157,6 +161,40 @@ def records(store: Store, pipe: Pipe, digests: Sequence[Digest]) -> dict[Digest,
             else:
                 found.update((one, _believed(store, *said)) for one, said in judged.items())
     return found
+
+
+def noted(store: Store, job: str, digests: Set[Digest]) -> dict[Digest, Record]:
+    """Those of the records that a process of this user's has noted: what `records` gives, in a
+    third of the time. None of them where one is not there any more."""
+    with gc_paused():
+        data = store.index.notes.heads(job)
+        try:
+            known = encoding.from_bytes(dict[str, Record], data) if data else {}
+        except FormatError:  # as any note that cannot be used: each is looked at
+            return {}
+        wanted = known.keys() & digests
+        if not store.index.has_records(wanted):
+            return {}
+        return {d: _believed(store, one, "") for d, one in known.items() if d in wanted}
+
+
+def note(store: Store, job: str, found: Mapping[Digest, Record], wanted: Iterable[Digest]) -> None:
+    """Note records, those of the wanted that can be believed; what is noted already of the others
+    stays."""
+    kept: dict[str, msgspec.Raw] = {}
+    missing: list[Digest] = []
+    for digest in wanted:
+        record = found.get(digest)
+        data = b"" if record is None or record.flaw else record.to_bytes()
+        if digest_of(data) == digest:
+            kept[digest] = msgspec.Raw(data)
+        else:
+            missing.append(digest)
+    earlier = store.index.notes.heads(job) if missing else None
+    with contextlib.suppress(FormatError):
+        known = encoding.from_bytes(dict[str, msgspec.Raw], earlier) if earlier else {}
+        kept.update({digest: known[digest] for digest in missing if digest in known})
+    store.index.notes.note_heads(job, encoding.to_bytes(kept))
 
 
 def _believed(store: Store, found: Record, flaw: str) -> Record:
