@@ -326,12 +326,16 @@ class TestLeftOut:
         given("data.txt")
         given(f"{name}.py", "text = open('data.txt').read()\n")
         monkeypatch.syspath_prepend(folder)
-        try:
-            with pytest.warns(ResourceWarning):
-                touched = touched_by(lambda: __import__(name))
-        finally:
-            sys.modules.pop(name, None)
-        assert touched == Touched(read=("data.txt",))
+        for prefix in (None, str(folder.parent / "compiled")):
+            monkeypatch.setattr(sys, "pycache_prefix", prefix)
+            monkeypatch.setattr(sys, "dont_write_bytecode", False)
+            try:
+                with pytest.warns(ResourceWarning):
+                    touched = touched_by(lambda: __import__(name))
+            finally:
+                sys.modules.pop(name, None)
+            assert touched == Touched(read=("data.txt",))
+        assert (folder.parent / "compiled").is_dir()
 
     def test_folders_and_pipes(self) -> None:
         """They have no content of their own."""

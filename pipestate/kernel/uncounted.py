@@ -79,7 +79,8 @@ def is_opened_by_import(frame: FrameType | None, asker: str) -> bool:
 def _system_folders() -> tuple[str, ...]:
     """Folders of the system, of libraries, of Jupyter itself, of caches and fonts."""
     said = tuple(os.environ.get(name, "") for name in _SAYING)
-    return library_folders() + _folders_of(os.path.expanduser("~"), sys.prefix, said)
+    compiled = (os.path.join(sys.pycache_prefix, ""),) if sys.pycache_prefix else ()
+    return library_folders() + compiled + _folders_of(os.path.expanduser("~"), sys.prefix, said)
 
 
 @functools.lru_cache(maxsize=8)
