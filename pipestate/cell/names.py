@@ -13,9 +13,8 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import filterfalse
 from typing import Any, Final
 
 from ..record import IMPORTED, AccessPath
@@ -99,27 +98,23 @@ def is_displayed(name: str) -> bool:
 
 def visible(ns: Mapping[Any, Any]) -> dict[str, Any]:
     """The user's own names and their objects, as they are now."""
-    # Most names of a long session are IPython's `_i1`, `_i2`, ...: each is judged once, and this
-    # goes over all of them at each cell, so it does so in C.
-    try:
-        names = list(filterfalse(_hidden.__contains__, ns))
-        found = dict(zip(names, map(ns.__getitem__, names), strict=True))
-        if _shown.issuperset(found):
-            return found
-        "".join(found)  # tells at once whether all are strings
-    except TypeError:  # `globals()[3] = 4` is nobody's
-        return visible({name: value for name, value in ns.items() if isinstance(name, str)})
-    for name in found.keys() - _shown:
-        if is_hidden(name):
-            _hidden.add(name)
-            del found[name]
-        else:
-            _shown.add(name)
-    return found
+    # Most names of a long session are IPython's `_i1`, `_i2`, ...: each is judged once, and that
+    # there is no new one is asked in C, for it is asked at each cell.
+    if not _judged.issuperset(ns):
+        _judge(ns)
+    return {name: ns[name] for name in _shown if name in ns}
 
 
-_hidden: set[str] = set()
-_shown: set[str] = set()
+def _judge(ns: Iterable[Any]) -> None:
+    for name in list(ns):
+        if name not in _judged and isinstance(name, str):  # `globals()[3] = 4` is nobody's
+            if not is_hidden(name):
+                _shown[name] = None
+            _judged.add(name)
+
+
+_judged: set[str] = set()
+_shown: dict[str, None] = {}
 
 
 @functools.lru_cache(maxsize=1024)

@@ -183,7 +183,7 @@ class Bench:
 
     def remember(self, task: Task) -> None:
         """Take a task that has just been committed for what was last seen of its step."""
-        line = replace(task.line, force=False)
+        line = replace(task.line, force=False) if task.line.force else task.line
         known = replace(task, line=line, is_asked=False)
         self.memory.tasks[task.step] = (self.ledger.pipe.seen[task.step], known)
 

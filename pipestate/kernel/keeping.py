@@ -147,7 +147,7 @@ def run_of(task: Task, event: Any, **rest: Any) -> Run:
 
 def seen(task: Task) -> Seen:
     """The task's cell as last attempted; `--force` was for that attempt only."""
-    line = replace(task.line, force=False)
+    line = replace(task.line, force=False) if task.line.force else task.line
     return Seen(task.source, cell_source.format_line(line), task.cell_id, task.normal)
 
 

@@ -37,7 +37,8 @@ _SURROUNDINGS = f"{AMBIENT}rest"
 def needed_by(bench: Bench, task: Task, outlook: Outlook) -> tuple[str, ...]:
     """The steps above a task that may have a part in what it reads, in order."""
     now = _makers(bench, outlook.order)
-    own = touches(bench, task.step).reads
+    known = now.touches.get(task.step)
+    own = known.reads if known is not None else touches(bench, task.step).reads
     names = {path.name for path in outlook.paths(task.names)}
     names |= {name for name in own if name.startswith((FILE, AMBIENT))}
     names |= {FILE + path for path in task.line.reads}

@@ -41,7 +41,7 @@ class Notes:
         return {
             key.removeprefix("stamp/"): data[PROOF:]
             for key, data in found.items()
-            if self.trust.is_proved(key, data[PROOF:], data[:PROOF])
+            if self.trust.is_proved(key, data[:PROOF], data[PROOF:])
         }
 
     def proved(self, digest: Digest, stamp: bytes) -> bytes:
@@ -71,15 +71,14 @@ class Notes:
 
     def _noted(self, key: str, about: bytes = b"") -> bytes | None:
         with contextlib.suppress(StoreError):
-            data = self.rows.get(key) or b""
-            said = b"".join((about, self.trust.state(), data[PROOF:]))
-            if self.trust.is_proved(key, said, data[:PROOF]):
-                return data[PROOF:]
+            noted = self.rows.get(key) or b""
+            data = noted[PROOF:]
+            if self.trust.is_proved(key, noted[:PROOF], about, self.trust.state(), data):
+                return data
         return None
 
     def _note_about(self, key: str, about: bytes, data: bytes) -> None:
-        said = b"".join((about, self.trust.state(), data))
-        self._note(key, self.trust.prove(key, said) + data, data)
+        self._note(key, self.trust.prove(key, about, self.trust.state(), data) + data, data)
 
     def _note(self, key: str, proved: bytes, bare: bytes) -> None:
         """Never an error, nothing inside a transaction, and nothing where there is no key."""

@@ -334,7 +334,7 @@ def _release_all() -> None:
 
 def _seal(key: str, mark: bytes, rest: bytes) -> bytes:
     name = key.encode() + (b"\0" if mark == _PLAIN else b"\0" + mark)
-    return blake3(name + rest).digest(length=16)
+    return blake3(name).update(rest).digest(length=16)
 
 
 def _sealed(key: str, row: Row) -> bytes:

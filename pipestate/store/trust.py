@@ -264,14 +264,15 @@ class Trust:
             return _STRANGE.format(short(public.hex()))
         return "" if _is_signed(_among(said, head), signature, public) else _FORGED
 
-    def prove(self, key: str, payload: bytes) -> bytes:
-        """A keyed hash, for what only this user's processes go by; b"" where there is no key."""
+    def prove(self, key: str, *payload: bytes) -> bytes:
+        """A keyed hash over these bytes, one after the other, for what only this user's processes
+        go by; b"" where there is no key."""
         own = self._mine()
-        return b"" if own is None else _hash(_said(key, payload), own.for_hashes)
+        return b"" if own is None else _hash(_said(key, *payload), own.for_hashes)
 
-    def is_proved(self, key: str, payload: bytes, proof: bytes) -> bool:
+    def is_proved(self, key: str, proof: bytes, *payload: bytes) -> bool:
         """Whether `prove` gave it."""
-        mine = self.prove(key, payload)
+        mine = self.prove(key, *payload)
         return bool(mine) and hmac.compare_digest(mine, proof)
 
     def state(self) -> bytes:
@@ -297,9 +298,12 @@ def _key_of(text: str) -> bytes | None:
     return None
 
 
-def _said(key: str, payload: bytes) -> bytes:
+def _said(key: str, *payload: bytes) -> bytes:
     """What stands for a row where it is signed."""
-    return blake3(b"pipestate row\0" + key.encode() + b"\0" + payload).digest()
+    said = blake3(b"pipestate row\0" + key.encode() + b"\0")
+    for part in payload:  # to join them would be a copy, and a row may have megabytes
+        said.update(part)
+    return said.digest()
 
 
 def head_size(data: bytes) -> int:
