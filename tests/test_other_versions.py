@@ -82,6 +82,6 @@ def test_a_step_that_reads_a_value_of_a_library_that_is_gone_has_it_made_again(n
     assert "`t` could not be loaded (ModuleNotFoundError" in result.text
     assert "this cell did not run: a, which it needs, failed" in result.text
     assert "body" not in result.stdout
-    (library / "things.py").write_text("class Thing:\n    size = 2\n")
+    (library / "things.py").write_text("class Thing:\n    size = 1 + 1\n")
     nb.run(f"import sys; sys.path.append({str(library)!r})")
     assert nb.run("%%step c\nprint('body')\nt.size + 1").value == "3"
