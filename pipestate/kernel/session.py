@@ -29,6 +29,7 @@ from ..ledger import Ledger
 from ..pipe import graph
 from ..pipe.status import Reason, because
 from ..record import Blob, Digest, Meaning, Record, Run, Text
+from ..store.content import View
 from . import (
     absences,
     ambient,
@@ -78,7 +79,7 @@ class Session:
     def open(cls, shell: Any, ledger: Ledger, settings: Settings, doors: Doors) -> Session:
         """A session of this shell with a job; what the namespace holds counts as plain cells'."""
 
-        def put(data: bytes | memoryview, **how: Any) -> Blob:
+        def put(data: bytes | View, **how: Any) -> Blob:
             return session.ledger.batch().put(data, **how)
 
         space = Namespace(shell.user_ns, ledger.fetch, put)

@@ -20,6 +20,7 @@ import sys
 from typing import Any
 
 from . import trees
+from .content import PIECE, Pieces, View
 from .gaps import filled, gaps_of
 from .reductions import flat_bytes
 from .walk import INNER, ROOT, Original, Place, Token, Walk, text
@@ -146,13 +147,15 @@ def walk_content(
     numpy = sys.modules["numpy"]
     dtype = array.dtype
     walk.emit(text(repr((dtype_text(dtype), array.shape))))
-    gaps, of = gaps_of(dtype) if dtype.names is not None else None, None
+    gaps = gaps_of(dtype) if dtype.names is not None else None
     if gaps is not None and gaps.spans and array.size:
         memory = flat_bytes(numpy.ascontiguousarray(array))
         if not is_passing and array.flags.c_contiguous and _is_whole(array):
             of = Original(memoryview(memory), gaps)
-        array, is_passing = filled(memory, gaps), of is None
-    if dtype.names is not None and gaps is None:
+        else:
+            of = None
+        walk.content(filled(memory, gaps), is_passing=of is None, of=of)
+    elif dtype.names is not None and gaps is None:
         fields = [numpy.ascontiguousarray(array[name]) for name in dtype.names]
         walk.push([_Field(field) for field in fields], parent=parent)
     elif dtype.hasobject or dtype.kind == "T":
@@ -162,8 +165,33 @@ def walk_content(
         else:
             walk.push([Token(b"O"), *items], parent=parent, holder=ROOT)
     elif dtype.itemsize and array.size:
-        flat = numpy.ascontiguousarray(array).reshape(-1).view("u1")
-        walk.content(memoryview(flat), is_passing=is_passing, of=of)
+        # What is not in C order is kept as it is, or as the copy that a pickle makes of it.
+        walk.content(_in_c_order(array), is_passing=is_passing or not array.flags.c_contiguous)
+
+
+def _in_c_order(array: Any) -> View:
+    """The bytes of an array's elements; in another order than they lie, a big copy is made piece by
+    piece."""
+    if array.flags.c_contiguous or array.nbytes <= PIECE:
+        return memoryview(_some_in_c_order(array, 0, array.nbytes))
+    return Pieces(array.nbytes, lambda start, end: memoryview(_some_in_c_order(array, start, end)))
+
+
+def _some_in_c_order(array: Any, start: int, end: int) -> Any:
+    numpy = sys.modules["numpy"]
+    if array.flags.c_contiguous:
+        return array.reshape(-1).view("u1")[start:end]
+    row = array.nbytes // len(array)
+    first, last = start // row, -(-end // row)
+    if row <= PIECE or array.ndim == 1:
+        found = numpy.ascontiguousarray(array[first:last]).reshape(-1).view("u1")
+        return found[start - first * row : end - first * row]
+    return numpy.concatenate(
+        [
+            _some_in_c_order(array[at], max(0, start - at * row), min(row, end - at * row))
+            for at in range(first, last)
+        ]
+    )
 
 
 def _is_whole(array: Any) -> bool:

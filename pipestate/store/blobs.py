@@ -36,7 +36,7 @@ class Into(Protocol):
     """A file that a blob can be written to beside others; see `bundles`."""
 
     def write(
-        self, view: memoryview, ready: Callable[[], None] | None, found: Digest | None
+        self, view: content.View, ready: Callable[[], None] | None, found: Digest | None
     ) -> Digest:
         """Write a blob into it, and say by which name."""
 
@@ -76,7 +76,7 @@ class Blobs:
 
     def put(
         self,
-        data: bytes | bytearray | memoryview,
+        data: content.Bytes,
         *,
         digest: Digest | None = None,
         ready: Callable[[], None] | None = None,
@@ -202,7 +202,7 @@ class Blobs:
         return True
 
     def _write(
-        self, view: memoryview, ready: Callable[[], None] | None, found: Digest | None
+        self, view: content.View, ready: Callable[[], None] | None, found: Digest | None
     ) -> Digest:
         """Write a new file; `found` is the digest, where it was just taken of these very bytes."""
         temporary, file = self.files.temporary()
@@ -225,7 +225,7 @@ class Blobs:
         return name
 
 
-def _sample(view: memoryview) -> bytes:
+def _sample(view: content.View) -> bytes:
     """A few pages of a big buffer: where no earlier one had them, its bytes are new."""
     # Hashed at once: each piece would let go of the interpreter's lock, and wait for it again.
     step = view.nbytes // 16

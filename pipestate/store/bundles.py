@@ -121,7 +121,7 @@ class Bundle:
         return blob.digest in self.places or self._stands(blob)
 
     def write(
-        self, view: memoryview, ready: Callable[[], None] | None, found: Digest | None
+        self, view: content.View, ready: Callable[[], None] | None, found: Digest | None
     ) -> Digest:
         """Write a blob into it; `found` is its digest, where that was just taken."""
         room = _rounded(view.nbytes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from blake3 import blake3
@@ -19,27 +20,54 @@ BIG: Final = 1 << 20
 THREADED: Final = 16 << 20
 """From this size on, a buffer is hashed by a thread of its own while it is written."""
 
+PIECE: Final = 4 << 20
+"""So many bytes are made at a time of what is never there as a whole."""
+
 _HOME = os.getpid()
 
 
-def digest(data: bytes | bytearray | memoryview) -> Digest:
+class Pieces:
+    """Bytes that are made when they are looked at, by slices, for all of them would be a copy of a
+    big value. `make` gives those from one place to another."""
+
+    __slots__ = ("_make", "nbytes")
+
+    def __init__(self, nbytes: int, make: Callable[[int, int], memoryview]) -> None:
+        self.nbytes, self._make = nbytes, make
+
+    def __getitem__(self, where: slice) -> memoryview:
+        start, end, _ = where.indices(self.nbytes)
+        return self._make(start, end)
+
+
+View = memoryview | Pieces
+Bytes = bytes | bytearray | View
+
+
+def digest(data: Bytes) -> Digest:
     """The digest that names these bytes; big ones are hashed by all cores."""
     data = flat(data)
     # A forked child has no live threads in BLAKE3's pool and would wait for them for ever.
-    if data.nbytes >= BIG and os.getpid() == _HOME:
-        return blake3(data, max_threads=blake3.AUTO).hexdigest(length=20)
-    return blake3(data).hexdigest(length=20)
+    threads = blake3.AUTO if data.nbytes >= BIG and os.getpid() == _HOME else 1
+    if isinstance(data, memoryview):
+        return blake3(data, max_threads=threads).hexdigest(length=20)
+    hasher = blake3(max_threads=threads)
+    for start in range(0, data.nbytes, PIECE):
+        hasher.update(data[start : start + PIECE])
+    return hasher.hexdigest(length=20)
 
 
-def flat(data: bytes | bytearray | memoryview) -> memoryview:
+def flat(data: Bytes) -> View:
     """The bytes of any buffer, in C order, without a copy where they lie in a row."""
+    if isinstance(data, Pieces):
+        return data
     view = memoryview(data)
     if not view.nbytes:
         return memoryview(b"")
     return view.cast("B") if view.c_contiguous else memoryview(view.tobytes())
 
 
-def write_hashing(fd: int, view: memoryview, at: int = 0) -> Digest:
+def write_hashing(fd: int, view: View, at: int = 0) -> Digest:
     """Write all of it into a file, from byte `at` on, and hash it. Both release the lock of the
     interpreter, so a big buffer is hashed by a thread while it is written: the time is that of the
     slower of the two."""
@@ -47,7 +75,7 @@ def write_hashing(fd: int, view: memoryview, at: int = 0) -> Digest:
         write(fd, view, at)
         return digest(view)
     hasher = blake3()
-    if view.nbytes < THREADED:
+    if view.nbytes < THREADED or isinstance(view, Pieces):
         # While one piece is in the processor's cache, hashing it costs less than a thread does.
         for start in range(0, view.nbytes, BIG):
             piece = view[start : start + BIG]
@@ -63,7 +91,7 @@ def write_hashing(fd: int, view: memoryview, at: int = 0) -> Digest:
     return hasher.hexdigest(length=20)
 
 
-def write_as(fd: int, view: memoryview, found: Digest | None, at: int = 0) -> Digest:
+def write_as(fd: int, view: View, found: Digest | None, at: int = 0) -> Digest:
     """Write all of it; `found` is the digest, where it was just taken of these very bytes."""
     if found is None:
         return write_hashing(fd, view, at)
@@ -71,11 +99,11 @@ def write_as(fd: int, view: memoryview, found: Digest | None, at: int = 0) -> Di
     return found
 
 
-def write(fd: int, view: memoryview, at: int = 0) -> None:
+def write(fd: int, view: View, at: int = 0) -> None:
     """Write all of it into a file, from byte `at` on."""
-    done = 0
+    done, most = 0, PIECE if isinstance(view, Pieces) else 256 << 20
     while done < view.nbytes:
-        done += os.pwrite(fd, view[done : done + (256 << 20)], at + done)
+        done += os.pwrite(fd, view[done : done + most], at + done)
 
 
 def read(fd: int, nbytes: int, at: int = 0) -> bytearray:

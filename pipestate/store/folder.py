@@ -29,7 +29,7 @@ from ..record import Blob, Digest, Record, Run
 from . import folders
 from .blobs import Blobs, Verification
 from .bundles import ALONE, Bundle, Bundles, Place
-from .content import BIG, THREADED, digest, flat
+from .content import BIG, THREADED, Bytes, digest, flat
 from .faults import told
 from .files import Missing
 from .index import After, Index, Mark, digest_of
@@ -52,8 +52,6 @@ WAITING: Final = 16 << 20
 """So many bytes of rows wait in memory for a commit."""
 
 FORMAT: Final = 1
-
-Bytes = bytes | bytearray | memoryview
 
 
 def locate(store: str | Path | None = None, start: Path | None = None) -> Path:
@@ -268,7 +266,7 @@ class Batch:
             return blob
         name = _digest(view)
         if name not in self._rows:
-            self._rows[name] = bytes(view)
+            self._rows[name] = bytes(view[:])
             self._waiting += view.nbytes
         return Blob(name, view.nbytes)
 

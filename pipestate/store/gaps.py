@@ -10,6 +10,8 @@ import functools
 import sys
 from typing import Any, NamedTuple
 
+from .content import PIECE, Pieces, View
+
 
 class Gaps(NamedTuple):
     """Where the gaps of a structure of `itemsize` bytes are: the first byte of each, and the one
@@ -42,9 +44,22 @@ def gaps_of(dtype: Any) -> Gaps | None:
     return Gaps(dtype.itemsize, tuple(spans))
 
 
-def filled(memory: Any, gaps: Gaps) -> Any:
-    """A copy of the memory of structures, as an array of bytes, with zeros in the gaps. It costs a
-    third of a copy without the gaps."""
+def filled(memory: Any, gaps: Gaps) -> View:
+    """The memory of structures with zeros in the gaps: a copy, of which a big one is made piece by
+    piece. It costs a third of a copy without the gaps."""
+    memory = memoryview(memory)
+    if memory.nbytes <= PIECE:
+        return _copy(memory, gaps)
+
+    def some(start: int, end: int) -> memoryview:
+        first = start - start % gaps.itemsize
+        last = end + -end % gaps.itemsize
+        return _copy(memory[first:last], gaps)[start - first : end - first]
+
+    return Pieces(memory.nbytes, some)
+
+
+def _copy(memory: memoryview, gaps: Gaps) -> memoryview:
     numpy = sys.modules["numpy"]
     found = numpy.frombuffer(memory, "u1").copy()
     mask = numpy.full(gaps.itemsize, 0xFF, "u1")
@@ -54,4 +69,4 @@ def filled(memory: Any, gaps: Gaps) -> Any:
     words, mask = found.view(word).reshape(found.size // gaps.itemsize, -1), mask.view(word)
     for at in numpy.flatnonzero(mask != ~mask.dtype.type(0)):
         words[:, at] &= mask[at]
-    return found
+    return memoryview(found)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..record import Blob, Digest
 from . import content
+from .content import Pieces, View
 from .gaps import Gaps
 from .walk import Original
 
@@ -34,10 +35,10 @@ class Put(Protocol):
 
     def __call__(
         self,
-        data: bytes | memoryview,
+        data: bytes | View,
         *,
         ready: Callable[[], None] | None = ...,
-        again: Callable[[], memoryview] | None = ...,
+        again: Callable[[], View] | None = ...,
     ) -> Blob:
         """What they are kept as."""
 
@@ -96,13 +97,11 @@ class Phase:
         self._placed: dict[tuple[int, int, Gaps], tuple[Blob, Original]] = {}
         self._met: dict[tuple[int, int], tuple[Digest | Writing, Blob | None, memoryview]] = {}
 
-    def digest(self, view: memoryview, of: Original | None = None, /) -> Digest | Writing:
+    def digest(self, view: View, of: Original | None = None, /) -> Digest | Writing:
         """The digest of a contiguous buffer, or who is about to know it. A copy is kept at once, in
         the place `of` what it was made of: nobody will have it any more."""
-        if of is not None:
-            if self._writes and view.nbytes < content.BIG:
-                return self._in_place(of, view).digest
-            return content.digest(view)  # a big one is copied once more, where it is kept
+        if of is not None or isinstance(view, Pieces):
+            return self._in_place(of, view).digest if of and self._writes else content.digest(view)
         key = (_address(view), view.nbytes)
         met = self._met.get(key)
         if met is None:
@@ -119,7 +118,7 @@ class Phase:
         blob = self._put(view)
         return blob.digest, blob
 
-    def _in_place(self, of: Original, view: memoryview | None = None) -> Blob:
+    def _in_place(self, of: Original, view: View | None = None) -> Blob:
         """Keep a copy, which is not held any longer: it can be made again."""
         key = (_address(of.memory), of.memory.nbytes, of.gaps)
         if key not in self._placed:

@@ -24,6 +24,7 @@ from blake3 import blake3
 
 from ..record import AccessPath
 from . import content
+from .content import View
 from .gaps import Gaps, filled
 
 Handler = Callable[["Walk", object], None]
@@ -62,19 +63,19 @@ class Original(NamedTuple):
     memory: memoryview
     gaps: Gaps
 
-    def filled(self) -> memoryview:
+    def filled(self) -> View:
         """The copy."""
-        return memoryview(filled(self.memory, self.gaps))
+        return filled(self.memory, self.gaps)
 
 
 class BufferDigest(Protocol):
     """Gives the digest of a buffer, or who is about to know it."""
 
-    def __call__(self, view: memoryview, of: Original | None = None, /) -> str | Writing:
+    def __call__(self, view: View, of: Original | None = None, /) -> str | Writing:
         """The digest of a contiguous buffer; `of` says of a copy what it is to be kept for."""
 
 
-def buffer_digest(view: memoryview, of: Original | None = None, /) -> str:
+def buffer_digest(view: View, of: Original | None = None, /) -> str:
     """The digest of a buffer that nobody is about to keep."""
     return content.digest(view)
 
@@ -304,7 +305,7 @@ class Walk:
         self.push(items, holder=holder, end=end)
 
     def content(
-        self, buffer: memoryview, *, is_passing: bool = False, of: Original | None = None
+        self, buffer: View, *, is_passing: bool = False, of: Original | None = None
     ) -> None:
         """Write out raw bytes. Whoever is about to know their digest is asked for it at the end.
 
@@ -313,7 +314,7 @@ class Walk:
         """
         self.nbytes += buffer.nbytes
         if buffer.nbytes <= SMALL:
-            self._out.append(b"b%d:" % buffer.nbytes + buffer)
+            self._out.append(b"b%d:" % buffer.nbytes + buffer[:])
             return
         digest = buffer_digest(buffer) if is_passing else self.findings.buffer_digest(buffer, of)
         if isinstance(digest, str):
