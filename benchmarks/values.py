@@ -74,6 +74,18 @@ def dicts(count: int) -> Any:
     return [{"id": i, "name": f"row {i}", "score": i / 2} for i in range(count)]
 
 
+def one_dict(count: int) -> Any:
+    """One dict of many numbers and texts."""
+    return {i: str(i) for i in range(count)}
+
+
+def fortran(nbytes: int) -> Any:
+    """An array in Fortran order."""
+    import numpy as np
+
+    return np.asfortranarray(np.arange(nbytes // 8, dtype="f8").reshape(-1, 1000))
+
+
 def forest(rows: int) -> Any:
     """A forest of 100 trees, fitted to random rows of ten columns."""
     import numpy as np
@@ -232,8 +244,13 @@ def many_dicts(room: Path, *, count: int, rounds: int) -> list[Row]:
     )
     expect(room, "read", "ran")
     told = f"step that reads {what}, over one pickle.dumps"
+    keeper.shell.load(False)
+    one = one_dict(count)
+    kept_one = over_pickle(Keeper(room, one), room / "raw", one, rounds=rounds)
+    over = "over pickle.dumps and a write"
     return [
-        Row("keep", f"{what}, over pickle.dumps and a write", kept.times, "x", 1.2, str(kept)),
+        Row("keep", f"{what}, {over}", kept.times, "x", 1.2, str(kept)),
+        Row("keep", f"one dict of {count:,}, {over}", kept_one.times, "x", None, str(kept_one)),
         Row("read", told, read.times, "x", None, str(read)),
     ]
 

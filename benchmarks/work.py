@@ -16,7 +16,7 @@ import pipestate
 
 from .notebooks import OURS, Kernel, Shell, environment, expect
 from .rounds import Row, fresh, paired, seconds
-from .values import KINDS, MB, Keeper, dicts, forest
+from .values import KINDS, MB, Keeper, dicts, forest, fortran, one_dict
 
 # --- a script
 
@@ -156,7 +156,8 @@ def memory_added(room: Path, *, scale: float) -> list[Row]:
     if not Path("/proc/self/clear_refs").exists():
         return [Row("memory", "", None, "MB", beside="left out: it is read from Linux's /proc")]
     sizes = {name: int(kind.size * scale) for name, kind in KINDS.items()}
-    sizes |= {"dicts": int(1_000_000 * scale), "forest": int(20_000 * scale)}
+    sizes |= {"dicts": int(1_000_000 * scale), "one dict": int(1_000_000 * scale)}
+    sizes |= {"fortran": int(200 * MB * scale), "forest": int(20_000 * scale)}
     needs = {name: kind.library for name, kind in KINDS.items()} | {"forest": "sklearn"}
     rows = []
     for name, size in sizes.items():
@@ -174,7 +175,7 @@ def memory_added(room: Path, *, scale: float) -> list[Row]:
 
 def peak(room: Path, name: str, size: int) -> tuple[float, float]:
     """In a new process: the peak of memory that keeping adds, and what there was before it."""
-    makers = {"dicts": dicts, "forest": forest}
+    makers = {"dicts": dicts, "one dict": one_dict, "fortran": fortran, "forest": forest}
     value = makers[name](size) if name in makers else KINDS[name].make(size)
     keeper = Keeper(room, [0])
     keeper.keep()  # what the first step imports is not the value's

@@ -415,6 +415,34 @@ def test_names_that_share_a_mutable_are_a_component() -> None:
     ]  # fmt: skip
 
 
+def test_names_that_reach_thousands_of_objects_are_grouped_by_what_they_share() -> None:
+    """With each other, and with names that reach a few."""
+    some, more, frame = ([[one] for one in range(2000)] for _ in range(3))
+    array = np.arange(4.0)
+    held = [*frame, array]
+    seen = streams(
+        some=some,
+        again=some,
+        more=more,
+        one=more[7],
+        both=[some[1], more[1]],
+        frame=pd.DataFrame({"x": array}, copy=False),
+        held=held,
+        far=[[0]],
+    )
+    together = [{"some", "again", "more", "one", "both"}, {"frame", "held"}, {"far"}]
+    assert digests.components(seen) == [frozenset(group) for group in together]
+
+
+def test_two_names_of_one_object_share_it_however_that_is_found_out() -> None:
+    """What lies below it is not compared one by one."""
+    for value in ([[one] for one in range(2000)], ([1], [2]), {"a": [3]}, np.arange(9)):
+        seen = streams(x=value, y=value)
+        other = {name: dataclasses.replace(one, root=name) for name, one in seen.items()}
+        assert digests.joint(seen, seen) == digests.joint(other, other)
+        assert digests.shares(seen, seen) == digests.shares(other, other)
+
+
 def test_a_plain_array_over_a_frame_is_of_its_component_and_another_frame_is_not() -> None:
     """Frames copy before they write; the array does not."""
     frame = pd.DataFrame({"a": [1, 2], "b": [3, 4]})

@@ -63,7 +63,8 @@ def walk_buffer(walk: Walk, obj: object) -> None:
     elif (first := _first(walk, key)) is not None:
         walk.emit(_relation(first, place))
     walk.emit(b"a" + text(getattr(obj, "typecode", "")))
-    walk.content(memoryview(obj).cast("B"))
+    # A pickle has the bytes of a bytearray in itself.
+    walk.content(memoryview(obj).cast("B"), is_passing=isinstance(obj, bytearray))
 
 
 def address(array: Any) -> int:
@@ -166,18 +167,18 @@ def walk_content(
             walk.push([Token(b"O"), *items], parent=parent, holder=ROOT)
     elif dtype.itemsize and array.size:
         # What is not in C order is kept as it is, or as the copy that a pickle makes of it.
-        walk.content(_in_c_order(array), is_passing=is_passing or not array.flags.c_contiguous)
+        walk.content(in_c_order(array), is_passing=is_passing or not array.flags.c_contiguous)
 
 
-def _in_c_order(array: Any) -> View:
+def in_c_order(array: Any) -> View:
     """The bytes of an array's elements; in another order than they lie, a big copy is made piece by
     piece."""
     if array.flags.c_contiguous or array.nbytes <= PIECE:
-        return memoryview(_some_in_c_order(array, 0, array.nbytes))
-    return Pieces(array.nbytes, lambda start, end: memoryview(_some_in_c_order(array, start, end)))
+        return memoryview(_some_of(array, 0, array.nbytes))
+    return Pieces(array.nbytes, lambda start, end: memoryview(_some_of(array, start, end)))
 
 
-def _some_in_c_order(array: Any, start: int, end: int) -> Any:
+def _some_of(array: Any, start: int, end: int) -> Any:
     numpy = sys.modules["numpy"]
     if array.flags.c_contiguous:
         return array.reshape(-1).view("u1")[start:end]
@@ -188,7 +189,7 @@ def _some_in_c_order(array: Any, start: int, end: int) -> Any:
         return found[start - first * row : end - first * row]
     return numpy.concatenate(
         [
-            _some_in_c_order(array[at], max(0, start - at * row), min(row, end - at * row))
+            _some_of(array[at], max(0, start - at * row), min(row, end - at * row))
             for at in range(first, last)
         ]
     )

@@ -17,10 +17,12 @@ from itertools import combinations
 
 from blake3 import blake3
 
-from .streams import Stream
+from .streams import Stream, numbers_of
 from .walk import Place
 
 MAX_PAIRS = 1000
+MANY = 1000
+"""Of names that reach more objects than this, each two are compared."""
 Shares = dict[str, tuple[tuple[int, int], ...]]
 Link = tuple[int, int, int, int]
 """Numbers of one object in the walks of two names, and its layouts in them (0: no memory)."""
@@ -35,20 +37,48 @@ def components(streams: Mapping[str, Stream]) -> list[frozenset[str]]:
     if len(streams) == 1:
         return [frozenset(streams)]  # a million objects need not be numbered to share with none
     leader = {name: name for name in streams}
-    firm: dict[int, str] = {}
-    for name, one in streams.items():
-        for key in one.mutables:
-            other = firm.setdefault(key, name)
-            if other is not name:
-                _join(leader, other, name)
+    firm = _join_small(leader, streams)
+    big = [name for name, one in streams.items() if len(one.mutables) > MANY]
+    _join_big(leader, streams, big, firm)
     for name, one in streams.items():
         for key in one.lazy:
-            if key in firm:
-                _join(leader, firm[key], name)
+            holders = [other for other in big if key in streams[other].mutables]
+            for other in [*holders, *([firm[key]] if key in firm else [])]:
+                _join(leader, other, name)
     groups: dict[str, set[str]] = {}
     for name in streams:
         groups.setdefault(_find(leader, name), set()).add(name)
     return [frozenset(group) for group in groups.values()]
+
+
+def _join_small(leader: dict[str, str], streams: Mapping[str, Stream]) -> dict[int, str]:
+    """Join the names that do not reach many objects; who holds each of these objects."""
+    firm: dict[int, str] = {}
+    for name, one in streams.items():
+        for key in one.mutables if len(one.mutables) <= MANY else ():
+            other = firm.setdefault(key, name)
+            if other is not name:
+                _join(leader, other, name)
+    return firm
+
+
+def _join_big(
+    leader: dict[str, str], streams: Mapping[str, Stream], big: list[str], firm: dict[int, str]
+) -> None:
+    """Join the names that reach many objects; what two have in common is asked in C."""
+    for at, name in enumerate(big):
+        for other in big[:at]:
+            if _meet(streams[name], streams[other]):
+                _join(leader, other, name)
+        for key in firm.keys() & numbers_of(streams[name].mutables).keys() if firm else ():
+            _join(leader, firm[key], name)
+
+
+def _meet(one: Stream, other: Stream) -> bool:
+    """Whether they reach the same mutable object; both reach some."""
+    if one.root is other.root:
+        return True
+    return not numbers_of(one.mutables).keys().isdisjoint(numbers_of(other.mutables))
 
 
 def _find(leader: dict[str, str], name: str) -> str:
@@ -146,14 +176,18 @@ def _digest(names: Mapping[str, str], links: Mapping[tuple[str, str], Sequence[L
 
 def _links(one: Stream, other: Stream) -> list[Link]:
     """The entry points of two names, as the side sees them from which there are fewer."""
+    if one.root is other.root and not one.lazy:  # below one object there may be millions
+        outer = [number for number, parent in enumerate(one.parents) if parent < 0]
+        return [(n, n, *_layouts(one.places.get(n), one.places.get(n))) for n in outer]
     if not (one.mutables and other.mutables) and not one.lazy and not other.lazy:
         return []
-    small, large = sorted((one.mutables, other.mutables), key=len)
+    ours, yours = numbers_of(one.mutables), numbers_of(other.mutables)
+    small, large = sorted((ours, yours), key=len)
     shared = [key for key in small if key in large]
     if not shared and not one.lazy and not other.lazy:
         return []
-    mine = {one.mutables[key]: key for key in shared}
-    theirs = {other.mutables[key]: key for key in shared}
+    mine = {ours[key]: key for key in shared}
+    theirs = {yours[key]: key for key in shared}
     entries = [key for number, key in mine.items() if one.parents[number] not in mine]
     others = [key for number, key in theirs.items() if other.parents[number] not in theirs]
     chosen = entries if len(entries) <= len(others) else others

@@ -28,7 +28,7 @@ from pickle import PickleBuffer
 from typing import Any
 
 from . import arrays, containers, definitions, origins
-from .reductions import leaf_memory, reduce, reducer_of, tensor_kind, tensor_state
+from .reductions import leaf_bits, leaf_memory, reduce, reducer_of, tensor_kind, tensor_state
 from .walk import INNER, ROOT, Handler, Token, Walk, text
 
 IMMUTABLE = (
@@ -234,14 +234,16 @@ def walk_tensor(walk: Walk, obj: object) -> None:
 def _walk_leaf(walk: Walk, obj: Any) -> bool:
     """Write out a tensor that has nothing but its bytes: of weights there may be thousands, and
     part by part each would cost more than it takes to hash a hundred kilobytes."""
-    known = leaf_memory(obj)
+    known = bits = leaf_bits(obj)
+    if known is None:
+        known = leaf_memory(obj)
     if known is None:
         return False
     asks, *rest = tensor_state(obj)
     if rest != [None, None]:
         return False
     walk.emit(b"V" + text(repr((*tensor_kind(obj), known[1], asks))))
-    walk.content(known[0])
+    walk.content(arrays.in_c_order(bits[0]) if bits else known[0], is_passing=bits is not None)
     return True
 
 

@@ -247,12 +247,29 @@ def is_plain_tensor(obj: Any) -> bool:
 def leaf_memory(obj: Any) -> tuple[memoryview, tuple[int, ...]] | None:
     """The bytes of a leaf tensor in C order, and how its elements then lie; None for any other, and
     for those that somebody else takes apart."""
-    if reducer_of(type(obj)) is not _tensor or not is_plain_tensor(obj) or obj.grad_fn is not None:
+    if not _is_leaf(obj):
         return None
     is_ready = obj.device.type == "cpu" and obj.is_contiguous() and not obj.requires_grad
     if not is_ready or obj.is_conj() or obj.is_neg():  # most are, and each call counts
         obj = obj.detach().cpu().resolve_conj().resolve_neg().contiguous()
     return memoryview(obj.view(-1).view(sys.modules["torch"].uint8).numpy()), obj.stride()
+
+
+def leaf_bits(obj: Any) -> tuple[Any, tuple[int, ...]] | None:
+    """The elements of a leaf tensor that do not lie in C order, as whole numbers in an array over
+    its memory, and how they would lie in that order; None for any other."""
+    if not _is_leaf(obj) or obj.is_contiguous() or obj.device.type != "cpu":
+        return None
+    if obj.is_complex() or obj.is_neg():
+        return None
+    torch = sys.modules["torch"]
+    number = getattr(torch, {1: "uint8"}.get(obj.element_size(), f"int{8 * obj.element_size()}"))
+    strides: tuple[int, ...] = torch.empty(obj.shape, device="meta").stride()
+    return obj.detach().view(number).numpy(), strides
+
+
+def _is_leaf(obj: Any) -> bool:
+    return reducer_of(type(obj)) is _tensor and is_plain_tensor(obj) and obj.grad_fn is None
 
 
 def _tensor(obj: Any) -> Reduction | None:

@@ -38,6 +38,10 @@ class TreeNumbers(Mapping[int, int]):
             self._numbers = dict(zip(map(id, objects), count()))
         return self._numbers
 
+    def as_dict(self) -> dict[int, int]:
+        """The same as a dict, which answers in C."""
+        return self._found()
+
     def __getitem__(self, key: int) -> int:
         return self._found()[key]
 
@@ -46,6 +50,11 @@ class TreeNumbers(Mapping[int, int]):
 
     def __len__(self) -> int:
         return sum(map(len, self._levels))
+
+
+def numbers_of(mutables: Mapping[int, int]) -> Mapping[int, int]:
+    """The same numbers as they are looked up fastest."""
+    return mutables.as_dict() if isinstance(mutables, TreeNumbers) else mutables
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,7 @@ class Stream:
     flaw: str
     nbytes: int
     is_mutable: bool
+    root: object
     alive: object
     parents: Sequence[int] = ()
     places: Mapping[int, Place] = field(default_factory=dict)
@@ -125,7 +135,8 @@ def stream(
         flaw=_flaw(walk, value, name) if walk.flaws else "",
         nbytes=walk.nbytes,
         is_mutable=bool(numbering.parents),
-        alive=(value, findings.alive),
+        root=value,
+        alive=findings.alive,
         parents=numbering.parents,
         places=numbering.places,
         lazy=numbering.lazy,
@@ -144,7 +155,8 @@ def _leaf_stream(value: object, token: bytes) -> Stream:
         flaw="",
         nbytes=len(token),
         is_mutable=False,
-        alive=value,
+        root=value,
+        alive=(),
     )
 
 
