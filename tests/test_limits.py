@@ -425,58 +425,6 @@ def test_an_interrupt_at_any_time_leaves_the_shell_and_the_store_well(nb, cwd, s
     assert nb.run("x0[0], x1[0], x2[0]").value == "(0, 1, 2)"
 
 
-UNENDED = """
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
-config = Config()
-config.HistoryManager.enabled = False
-config.PipeState.store = sys.argv[1]
-shell = InteractiveShell.instance(config=config)
-
-def break_off():
-    raise SystemExit
-def run(cell, is_broken_off=False):
-    try:
-        if is_broken_off:
-            shell.events.register("post_execute", break_off)
-        shell.run_cell(cell)
-    except SystemExit:
-        print("BROKEN OFF")
-        shell.events.unregister("post_execute", break_off)
-
-run("%load_ext pipestate")
-run("%pipe job job")
-run("%%step a\\na = 1", True)
-run("%%step b\\nb = a + 1")
-run("plain = 3", True)
-run("%%step c\\nc = b + plain")
-"""
-
-
-def test_a_cell_whose_end_is_never_told_costs_none_of_the_next(nb, cwd):
-    """An interrupt between a body and the hooks after it is IPython's own: that step counts as
-    interrupted, and the next cells are no parts of it."""
-    assert said(UNENDED, cwd / ".pipestate").count("BROKEN OFF") == 2
-    nb.load("job")
-    assert nb.run("%%step b\nb = a + 1").states[-1] == ("b", "restored")
-    assert nb.run("b, c").value == "(2, 5)"
-    assert verify(open_store(cwd / ".pipestate")) == []
-
-
-def test_a_cell_run_by_a_hook_after_a_step_is_part_of_it(nb):
-    """Other extensions run cells of their own there: the step counts as it ended."""
-    hook = """ran = []
-def after(result):
-    if "%%step" in result.info.raw_cell and not ran:
-        ran.append(get_ipython().run_cell("extra = 1"))
-get_ipython().events.register("post_run_cell", after)"""
-    nb.run(hook)
-    nb.load("job")
-    assert nb.run("%%step a\na = 1").states == [("a", "ran")]
-    assert nb.run("extra").value == "1"
-    assert nb.run("%%step a\na = 1").states == [("a", "restored")]
-
-
 def test_what_a_class_forgets_when_it_is_pickled_is_never_lost(job):
     """The step that made it, or that changed it, runs again in a new kernel, and says so."""
     job.run("%%step a\nclass Odd:\n    x = 0\n    def __reduce__(self): return (Odd, ())")

@@ -1,13 +1,12 @@
 """Where pipestate meets IPython's run of a cell: the few places that know its insides.
 
     cleanup_transforms   takes the `%%step` line off, so that the body is an ordinary cell
-    pre_run_cell         notes which cell it is
+    pre_run_cell         notes that a cell begins (see `underway`)
     ast_transformers     asks the session; a restored step's body becomes empty
     post_run_cell        tells the session how it ended
 
 What must stop a cell is raised from the AST transformer as `InputRejected`: IPython prints and
-forgets what an event callback raises. The transformer answers once a cell, so that magics which
-transform code of their own (`%timeit`) do not meet it.
+forgets what an event callback raises.
 """
 
 from __future__ import annotations
@@ -19,14 +18,13 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine
 from importlib import import_module
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import InputRejected
-from IPython.core.events import EventManager
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
 
 from ..errors import PipeStateError
+from .underway import Cell, Cells
 
 if TYPE_CHECKING:
     from .trial import Task
@@ -53,9 +51,7 @@ class CellHooks:
         self._give_up = give_up
         self._enter = enter
         self._leave = leave
-        # Cells run cells (`%%capture`, `get_ipython().run_cell`): one entry for each that has
-        # begun and not ended, its info until it is entered, True from then on.
-        self._cells: list[ExecutionInfo | bool] = []
+        self._cells = Cells(shell)
 
     def install(self) -> Undo:
         """Put all hooks in."""
@@ -77,31 +73,21 @@ class CellHooks:
 
     def pre_run_cell(self, info: ExecutionInfo) -> None:
         """A cell begins."""
-        if self._cells and not self._is_in_a_cell():
-            # An interrupt in IPython's own hands can keep the end of a cell from being told.
-            self._cells.clear()
-        self._cells.append(info)
-
-    def _is_in_a_cell(self) -> bool:
-        """Whether another cell runs, or hooks around it do."""
-        frame: FrameType | None = sys._getframe()  # noqa: SLF001 - there is no other way to know
-        depth = 0
-        while frame is not None:
-            depth += frame.f_code is EventManager.trigger.__code__
-            frame = frame.f_back
-        return self._shell.display_trap.is_active or depth > 1
+        self._cells.begin(info)
 
     def visit(self, tree: ast.Module) -> ast.Module:
         """The body that the session has for the cell that begins."""
-        info = self._cells[-1] if self._cells else True
-        if isinstance(info, bool):
+        cell = self._cells.transformed()
+        if cell is None:
             return tree
-        self._cells[-1] = True
-        raw = str(info.raw_cell)
-        transformed = getattr(info, "transformed_cell", None) or self._shell.transform_cell(raw)
+        for dead in self._cells.dead():
+            self._end(dead, KeyboardInterrupt())
+        is_nested = self._cells.are_entered()
+        cell.is_entered = True
+        raw = str(cell.info.raw_cell)
+        made = getattr(cell.info, "transformed_cell", None) or self._shell.transform_cell(raw)
         try:
-            is_nested = len(self._cells) > 1
-            return self._enter(raw, transformed, info.cell_id or "", tree, is_nested)
+            return self._enter(raw, made, cell.info.cell_id or "", tree, is_nested)
         except PipeStateError as error:
             raise StepRefused(str(error)) from None
         except KeyboardInterrupt as error:
@@ -114,19 +100,30 @@ class CellHooks:
             self._give_up(error)
             return tree
 
-    def post_run_cell(self, result: ExecutionResult) -> None:
+    def post_run_cell(self, result: ExecutionResult | None) -> None:
         """A cell has ended."""
+        cell = self._cells.ended(result)
+        if cell is None:
+            return  # one that an interrupt kept from beginning: it is part of what runs it
+        for dead in self._cells.above(cell):
+            self._end(dead, KeyboardInterrupt())
+        error = result.error_before_exec or result.error_in_exec if result else KeyboardInterrupt()
+        self._end(cell, error)
+
+    def _end(self, cell: Cell, error: BaseException | None) -> None:
+        """End a cell, with what its body raised; never raises."""
+        is_entered, cell.is_entered = cell.is_entered, False  # once, whatever comes in between
         try:
-            if self._cells and self._cells[-1] is True:
-                self._leave(result.error_before_exec or result.error_in_exec)
-        except KeyboardInterrupt as error:
-            self._give_up(error)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - our own mistake, or a user's pickling hook
+            if is_entered:
+                self._leave(error)
+        except KeyboardInterrupt as interrupt:
+            self._give_up(interrupt)
+        except (Exception, SystemExit) as mistake:  # noqa: BLE001 - our own mistake, or a user's pickling hook
             # The values stand in memory, and the record in force as it was.
             _log.debug("after a cell", exc_info=True)
-            self._give_up(error)
+            self._give_up(mistake)
         finally:
-            del self._cells[-1:]
+            self._cells.forget(cell)
 
 
 def take_line_off(lines: list[str]) -> list[str]:

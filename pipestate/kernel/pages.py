@@ -66,6 +66,11 @@ def opened(shell: Any, page: Page) -> Iterator[None]:
         shell.execution_count = count
 
 
+def request_id(shell: Any) -> str:
+    """The id of the request that runs now; "" where there is no kernel."""
+    return _id(_request(shell))
+
+
 def _request(shell: Any) -> Mapping[str, Any]:
     """The message that the cell which runs now came with; empty where there is no kernel."""
     kernel = getattr(shell, "kernel", None)

@@ -368,10 +368,14 @@ class Session:
             self.bench.tell(line)
 
     def _end_all(self) -> None:
-        """End the cells whose end was never told, as interrupted: else the next ones count as
-        parts of them, and nothing is kept any more."""
+        """End what an interrupt kept from ending here: else the next cells count as parts of it,
+        and nothing is kept any more."""
         while self.outer or self.running is not None or self.plain is not None:
-            self.leave(KeyboardInterrupt())
+            try:
+                self.leave(KeyboardInterrupt())
+            except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - as where hooks end one
+                self.give_up()
+                self.bench.tell(f"the cell before was not kept ({type(error).__name__}: {error})")
 
     def _leave_plain(self, plain: Plain) -> None:
         space, names, reached = self.space, plain.names, plain.reached

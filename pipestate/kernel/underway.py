@@ -1,0 +1,120 @@
+"""Which cells are under way.
+
+Cells run cells, and IPython does not tell the end of each: an interrupt that hits IPython itself,
+between a body and the hooks after it, keeps it from telling.
+
+A cell that `run_cell` runs is under way while that very call is on the stack. One that the loop of
+a kernel runs is, while IPython shows what cells display, or the kernel is at the same request: a
+callback may run a cell when the body is done and its end is not told yet.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, Final
+
+from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
+
+from . import pages
+
+_RUN: Final = InteractiveShell.run_cell.__code__
+_RUN_ASYNC: Final = InteractiveShell.run_cell_async.__code__
+
+
+@dataclass(eq=False, slots=True)
+class Cell:
+    """A cell that has begun: what IPython knows of it, the call of `run_cell` (None for a cell of
+    a kernel's loop), its thread and its request; and whether its body was asked for."""
+
+    info: ExecutionInfo
+    call: FrameType | None = None
+    thread: int = field(default_factory=threading.get_ident)
+    request: str = ""
+    is_entered: bool = False
+
+
+class Cells:
+    """The cells of a shell that have begun and whose end was not told, the innermost last."""
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._cells: list[Cell] = []
+
+    def begin(self, info: ExecutionInfo) -> None:
+        """A cell begins."""
+        cell = Cell(info)
+        self._cells.append(cell)  # first: IPython goes on after an interrupt in here
+        cell.call, cell.request = _call(), pages.request_id(self._shell)
+
+    def transformed(self) -> Cell | None:
+        """The cell whose tree is being transformed by the caller's caller; None for a tree of
+        something else (`%timeit`, a silent cell), or for the second time."""
+        asker = sys._getframe(3)  # noqa: SLF001 - there is no other way to know
+        info = asker.f_locals.get("info") if asker.f_code is _RUN_ASYNC else None
+        if info is None:  # another IPython's: it is the one that began last
+            found = self._cells[-1] if self._cells else None
+        else:
+            found = next((cell for cell in self._cells if cell.info is info), None)
+        return None if found is None or found.is_entered else found
+
+    def ended(self, result: ExecutionResult | None) -> Cell | None:
+        """The cell whose end is told. After an error of its own, IPython tells it of another
+        object, but from the same call."""
+        begun, call = self._cells[::-1], _call()
+        same = (cell for cell in begun if result is not None and cell.info is result.info)
+        called = (cell for cell in begun if call is not None and cell.call is call)
+        return next(same, None) or next(called, None)
+
+    def above(self, cell: Cell) -> list[Cell]:
+        """The cells that began after this one, the innermost first: it has ended, so they have."""
+        return self._cells[: self._cells.index(cell) : -1]
+
+    def dead(self) -> list[Cell]:
+        """The cells that are under way no more, the innermost first."""
+        if len(self._cells) < 2:  # the one that begins
+            return []
+        calls, request = set(map(id, _calls())), pages.request_id(self._shell)
+        begun = reversed(self._cells[:-1])
+        return [cell for cell in begun if not self._is_under_way(cell, calls, request)]
+
+    def _is_under_way(self, cell: Cell, calls: set[int], request: str) -> bool:
+        if cell.call is not None and cell.thread == threading.get_ident():
+            return id(cell.call) in calls
+        return bool(self._shell.display_trap.is_active or (request and cell.request == request))
+
+    def are_entered(self) -> bool:
+        """Whether the body of any cell has been asked for."""
+        return any(cell.is_entered for cell in self._cells)
+
+    def forget(self, cell: Cell) -> None:
+        """A cell has ended."""
+        if cell in self._cells:
+            self._cells.remove(cell)
+
+
+def _frames() -> Iterator[FrameType]:
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _calls() -> Iterator[FrameType]:
+    """The calls of `run_cell` that are under way in this thread."""
+    return (frame for frame in _frames() if frame.f_code is _RUN)
+
+
+def _call() -> FrameType | None:
+    """The innermost of them, if it is that of the cell whose hook this is."""
+    tasks = 0
+    for frame in _frames():
+        tasks += frame.f_code is _RUN_ASYNC
+        if tasks > 1:
+            break
+        if frame.f_code is _RUN:
+            return frame
+    return None
