@@ -211,11 +211,11 @@ class Job(MutableMapping[str, Any]):
             return last[1]
         index = self._ledger.store.index
         known = index.notes.told(self.name, mark) if mark else None
-        if known is None or not index.has_records(pipe.heads.values()):
-            return None
         try:
+            if known is None or not index.has_records(pipe.heads.values()):
+                return None
             found = told.from_bytes(known)
-        except FormatError:  # as any note that cannot be used: it is worked out anew
+        except (DamageError, FormatError):  # as any note that cannot be used: it is told anew
             return None
         self._told = pipe, found
         return found

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import sqlite3
 import threading
 from functools import partial
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipestate.errors import StoreError
 from pipestate.job import Job
 from pipestate.ledger import MANY, Ledger
 from pipestate.pipe import status, told
@@ -253,3 +257,46 @@ def test_a_record_with_a_flaw_is_not_noted(made):
     assert str(digest).encode() not in data
     index.rows.transact(partial(index.rows.set, f"record/{digest}", row.payload, row.head))
     assert states(made) == {"fresh"}
+
+
+def test_a_record_that_is_gone_does_not_spoil_the_note(made):
+    """The others are read from it again."""
+    index = open_store(made).index
+    index.rows.transact(partial(index.rows.delete, f"record/{index.run('j', 4).record}"))
+    Job("j", store=made).status()
+    put(made, NOTED, None)
+    unreadable(made)
+    stale = [one.name for one in Job("j", store=made).status() if one.state == "stale"]
+    assert stale == ["s3"]
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_a_damaged_page_costs_no_more_than_it_would_without_notes(made, tmp_path, is_told):
+    """Who cannot ask whether all is there looks at each record."""
+    if is_told:
+        Job("j", store=made).status()
+    bare = tmp_path / "bare"
+    shutil.copytree(made, bare)
+    for key in (HEADS, NOTED):
+        put(bare, key, None)
+    for store in (made, bare):
+        with contextlib.closing(sqlite3.connect(store / "index" / "cache.db")) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    pages = (bare / "index" / "cache.db").stat().st_size // 4096
+    told = {}
+    for page in range(1, pages, 5):
+        for store in (bare, made):
+            other = tmp_path / f"{store.name} {page}"
+            shutil.copytree(store, other)
+            with open(other / "index" / "cache.db", "r+b") as file:
+                file.seek(page * 4096)
+                file.write(b"\xff" * 4096)
+            try:
+                Job("j", store=other).status()
+                told[store, page] = True
+            except StoreError:
+                told[store, page] = False
+            shutil.rmtree(other)
+    lost = [page for page in range(1, pages, 5) if told[bare, page] and not told[made, page]]
+    assert lost == []
+    assert sum(told.values()) > len(told) / 2

@@ -64,3 +64,28 @@ def test_a_setting_of_the_process_is_told_in_words(nb):
     nb.run("%%step b\nn = 1", "%%step set_up\nimport os\nos.environ['CUP'] = 'red'\nos.chdir('/')")
     new = "b is stale: the working directory, set by set_up, was not set before"
     assert nb.run("%pipe why b").stdout.strip() == new
+
+
+def test_where_another_transformer_reads_the_cells_status_says_what_a_run_finds(nb):
+    """A text may be another program there, without a change of its own."""
+    other = """def read(lines):
+    return [line.replace("@@", {!r}) for line in lines]
+get_ipython().input_transformers_cleanup.append(read)"""
+    nb.load("job")
+    nb.run(other.format("41 +"), "%%step a\na = @@ 1", "%%step b\nb = a")
+    assert nb.run("%pipe why b").stdout.strip() == "b is fresh"
+    nb.kill()
+    nb.load("job")
+    nb.run(other.format("40 +"))
+    assert nb.run("%pipe why a").stdout.strip() == "a is stale: its source changed"
+    assert nb.run("%%step b\nb = a").states == [("a", "ran"), ("b", "ran")]
+
+
+def test_a_step_with_a_magic_says_that_it_is_fresh_only_as_it_is_read_now(nb):
+    """As any other."""
+    nb.load("job")
+    nb.run("%%step a\nlines = !echo one", "%%step b\ncount = len(lines)")
+    nb.kill()
+    nb.load("job")
+    assert nb.run("%pipe why a").stdout.strip() == "a is fresh"
+    assert nb.run("%%step b\ncount = len(lines)").states == [("b", "restored")]

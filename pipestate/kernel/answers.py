@@ -6,7 +6,11 @@ Nothing here changes what a name means; to answer, what plain cells made may be 
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Container, Iterable
+from typing import Any, Final
+
+from IPython.core.inputtransformer2 import TransformerManager
 
 from ..cell.names import Names, analyse
 from ..cell.source import StepLine
@@ -15,6 +19,7 @@ from ..pipe.status import StepStatus, World
 from ..record import Record, Seen, Text
 from . import cascade, modulestate, runs
 from .bench import Bench
+from .hooks import take_line_off
 from .outlook import Site
 from .trial import Task
 
@@ -23,8 +28,11 @@ def statuses(bench: Bench, only: Container[str] | None = None) -> list[StepStatu
     """Every step with its state, judged with what this kernel holds; with `only`, just those, which
     have to be all that each other's inputs come from."""
     ledger, site = bench.ledger, bench.whole()
-    has_state = any(_has_state(record) for _, record in site.layers.ambient)
-    world = lambda step, head, _: _world_of(bench, step, head, site, has_state)  # noqa: E731
+    # What a text says is not always asked for, and to parse all of a big job takes a second.
+    is_plain = _reads_as_any(bench.shell) and not any(
+        _has_state(record) for _, record in site.layers.ambient
+    )
+    world = lambda step, head, _: _world_of(bench, step, head, site, is_plain)  # noqa: E731
     return status.statuses(ledger.pipe, ledger.record, world, only=only)
 
 
@@ -34,14 +42,25 @@ def status_of(bench: Bench, step: str) -> StepStatus | None:
     return next((one for one in statuses(bench, only) if one.name == step), None)
 
 
-def _world_of(bench: Bench, step: str, head: Record, site: Site, has_state: bool) -> World:
+def _world_of(bench: Bench, step: str, head: Record, site: Site, is_plain: bool) -> World:
     seen = bench.ledger.pipe.seen.get(step)
-    if seen is None or (_is_as_it_ran(head, seen) and not has_state):
-        # What its text says is not asked for, and to parse all of a big job takes a second.
+    if seen is None or (is_plain and _is_as_it_ran(head, seen)):
         task = Task(StepLine(step), "", "", Names(), head.normal)
     else:
         task = bench.task_of(step)
     return bench.world(task, bench.outlook(task, site))
+
+
+def _reads_as_any(shell: Any) -> bool:
+    """Whether a shell has IPython's own input transformers, and no others beside ours."""
+    now, own = shell.input_transformer_manager, TransformerManager()  # type: ignore[no-untyped-call]
+    return (
+        [one for one in now.cleanup_transforms if one is not take_line_off]
+        == own.cleanup_transforms
+        and now.line_transforms == own.line_transforms
+        and now.token_transformers == own.token_transformers
+        and not shell.input_transformers_post
+    )
 
 
 def _has_state(record: Record) -> bool:
@@ -51,10 +70,18 @@ def _has_state(record: Record) -> bool:
     )
 
 
+_NO_PYTHON: Final = re.compile(r"^\s*(?:[%!?,;/]|>>>|\.\.\.|In ?\[)|\?\s*$|=\s*[%!]", re.M)
+"""What IPython may make something else of."""
+
+
 def _is_as_it_ran(head: Record, seen: Seen) -> bool:
-    """Whether a step's text says today what it said when it ran; what a text comes to is another
-    thing in another Python."""
-    return head.normal == seen.normal and head.python == platform.python_version()
+    """Whether a step's text says today what it said when it ran. What it comes to is another thing
+    in another Python, or, for magics, in another IPython."""
+    return (
+        head.normal == seen.normal
+        and head.python == platform.python_version()
+        and _NO_PYTHON.search(seen.source) is None
+    )
 
 
 def plan(bench: Bench, steps: Iterable[str]) -> list[cascade.Planned]:

@@ -170,10 +170,10 @@ def noted(store: Store, job: str, digests: Set[Digest]) -> dict[Digest, Record]:
         data = store.index.notes.heads(job)
         try:
             known = encoding.from_bytes(dict[str, Record], data) if data else {}
-        except FormatError:  # as any note that cannot be used: each is looked at
-            return {}
-        wanted = known.keys() & digests
-        if not store.index.has_records(wanted):
+            wanted = known.keys() & digests
+            if not store.index.has_records(wanted):
+                return {}
+        except _LOST:  # as any note that cannot be used: each is looked at
             return {}
         return {d: _believed(store, one, "") for d, one in known.items() if d in wanted}
 
@@ -185,11 +185,10 @@ def note(store: Store, job: str, found: Mapping[Digest, Record], wanted: Iterabl
     missing: list[Digest] = []
     for digest in wanted:
         record = found.get(digest)
-        data = b"" if record is None or record.flaw else record.to_bytes()
-        if digest_of(data) == digest:
-            kept[digest] = msgspec.Raw(data)
-        else:
+        if record is None:
             missing.append(digest)
+        elif not record.flaw and digest_of(data := record.to_bytes()) == digest:
+            kept[digest] = msgspec.Raw(data)
     earlier = store.index.notes.heads(job) if missing else None
     with contextlib.suppress(FormatError):
         known = encoding.from_bytes(dict[str, msgspec.Raw], earlier) if earlier else {}
