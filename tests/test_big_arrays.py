@@ -100,3 +100,27 @@ def test_a_step_that_changes_nothing_in_it_proves_it_without_a_copy(nb):
     assert nb.run("%%step b\nlen(big)").states == [("b", "restored")]
     said = nb.run("float(big[0, 0]), float(big[-1, -1]), big.flags.f_contiguous")
     assert said.value == "(1.0, 2.0, True)"
+
+
+@pytest.mark.parametrize("size", [10, 2**20 - 1, 2**20, 5 * PIECE])
+def test_bytes_and_texts_come_back_as_they_were(size, tmp_path):
+    """Big ones lie beside the pickle."""
+    data = np.random.default_rng(0).bytes(size)
+    for one in (data, "é\udcff" + data.decode("latin-1")):
+        pip.set("job", "data", one, store=tmp_path)
+        again = pip.get("job", "data", store=tmp_path)
+        assert again == one
+        assert type(again) is type(one)
+    assert stored(tmp_path) < 2.7 * size + 300_000
+
+
+def test_big_bytes_are_never_copied_to_be_kept(tmp_path):
+    """Neither for their digest nor by the pickle."""
+    pip.set("job", "first", 1, store=tmp_path)
+    data = bytes(5 * PIECE)
+    tracemalloc.start()
+    try:
+        pip.set("job", "data", data, store=tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < PIECE
+    finally:
+        tracemalloc.stop()

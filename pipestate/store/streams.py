@@ -18,7 +18,7 @@ from ..errors import StoreError
 from ..record import AccessPath
 from . import where
 from .reduced import select
-from .walk import LEAVES, BufferDigest, Findings, Place, Walk, buffer_digest
+from .walk import LEAVES, BufferDigest, Findings, Place, Walk, buffer_digest, leaf_pieces
 
 NO_READS: frozenset[AccessPath] = frozenset()
 NO_NAMES: frozenset[str] = frozenset()
@@ -105,9 +105,8 @@ def stream(
     itself is looked at by content even if it is among them. Costs about the hashing of its buffers
     and a microsecond for each object that is not plain builtin data.
     """
-    leaf = LEAVES.get(type(value))
-    if leaf is not None:
-        return _leaf_stream(value, leaf(value))
+    if type(value) in LEAVES:
+        return _leaf_stream(value)
     findings = Findings(definitions, buffer_digest)
     walk = Walk(value, select, findings)
     # A walk makes many objects and no garbage: collections in between would only cost.
@@ -144,16 +143,19 @@ def stream(
     )
 
 
-def _leaf_stream(value: object, token: bytes) -> Stream:
+def _leaf_stream(value: object) -> Stream:
+    hasher, token = blake3(), leaf_pieces(value)
+    for piece in token:
+        hasher.update(piece)
     return Stream(
-        digest=blake3(token).hexdigest(length=20),
+        digest=hasher.hexdigest(length=20),
         kind=type(value).__name__,
         mutables={},
         reads=NO_READS,
         writes=NO_NAMES,
         needs=NO_NAMES,
         flaw="",
-        nbytes=len(token),
+        nbytes=sum(map(len, token)),
         is_mutable=False,
         root=value,
         alive=(),

@@ -418,3 +418,13 @@ LEAVES: dict[type, Callable[..., bytes]] = {
     type(Ellipsis): lambda _: b"E",
     type(NotImplemented): lambda _: b"n",
 }
+
+
+def leaf_pieces(value: object) -> tuple[bytes, ...]:
+    """The token of a scalar; that of text or bytes in two pieces, for to join them is a copy."""
+    if type(value) is str:
+        encoded = value.encode("utf-8", "surrogatepass")
+        return b"s%d:" % len(encoded), encoded
+    if type(value) is bytes:
+        return b"y%d:" % len(value), value
+    return (LEAVES[type(value)](value),)
