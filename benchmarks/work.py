@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import diskcache
 
@@ -157,7 +158,8 @@ def memory_added(room: Path, *, scale: float) -> list[Row]:
         return [Row("memory", "", None, "MB", beside="left out: it is read from Linux's /proc")]
     sizes = {name: int(kind.size * scale) for name, kind in KINDS.items()}
     sizes |= {"dicts": int(1_000_000 * scale), "one dict": int(1_000_000 * scale)}
-    sizes |= {"fortran": int(200 * MB * scale), "forest": int(20_000 * scale)}
+    sizes |= {name: int(200 * MB * scale) for name in ("bytes", "fortran")}
+    sizes["forest"] = int(20_000 * scale)
     needs = {name: kind.library for name, kind in KINDS.items()} | {"forest": "sklearn"}
     rows = []
     for name, size in sizes.items():
@@ -175,7 +177,13 @@ def memory_added(room: Path, *, scale: float) -> list[Row]:
 
 def peak(room: Path, name: str, size: int) -> tuple[float, float]:
     """In a new process: the peak of memory that keeping adds, and what there was before it."""
-    makers = {"dicts": dicts, "one dict": one_dict, "fortran": fortran, "forest": forest}
+    makers: dict[str, Callable[[int], Any]] = {
+        "dicts": dicts,
+        "one dict": one_dict,
+        "bytes": bytes,
+        "fortran": fortran,
+        "forest": forest,
+    }
     value = makers[name](size) if name in makers else KINDS[name].make(size)
     keeper = Keeper(room, [0])
     keeper.keep()  # what the first step imports is not the value's
