@@ -10,6 +10,7 @@ callback may run a cell when the body is done and its end is not told yet.
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 from collections.abc import Iterator
@@ -21,8 +22,9 @@ from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, Intera
 
 from . import pages
 
-_RUN: Final = InteractiveShell.run_cell.__code__
-_RUN_ASYNC: Final = InteractiveShell.run_cell_async.__code__
+_RUN: Final = getattr(inspect.unwrap(InteractiveShell.run_cell), "__code__", None)
+_RUN_ASYNC: Final = getattr(inspect.unwrap(InteractiveShell.run_cell_async), "__code__", None)
+"""Others may have put something else in their place."""
 
 
 @dataclass(eq=False, slots=True)

@@ -47,7 +47,11 @@ def walk_tuple(walk: Walk, obj: object) -> None:
     known = walk.sealed(obj)
     if known is not None:
         walk.emit(known)
-    elif not _walk_tree(walk, obj):
+        return
+    kinds = set(map(type, obj))
+    if kinds <= trees.SCALARS:  # a tree of one level, and most are
+        walk.adopt(functools.partial(trees.dump, obj), (), is_rooted=False)
+    elif not (kinds <= trees.KINDS and _walk_tree(walk, obj)):
         walk.seal(obj, [Token(b"(%d:" % len(obj)), *obj])
 
 
