@@ -9,9 +9,7 @@ longer way over the standard library, to the same JSON.
 
 from __future__ import annotations
 
-import functools
 import json
-import typing
 from typing import Any, Final, Self, TypeVar
 
 import msgspec
@@ -53,10 +51,11 @@ def to_bytes(data: object) -> bytes:
 
 
 def from_bytes(cls: type[T], data: bytes) -> T:
-    """What `to_bytes` made `data` of; raises FormatError for anything else."""
+    """What `to_bytes` made `data` of, of a kind that was prepared; raises FormatError for anything
+    else."""
     try:
         try:
-            found: T = _decoder(typing.cast(Any, cls)).decode(data)
+            found: T = _DECODERS[cls].decode(data)
             return found
         except msgspec.ValidationError:
             raise
@@ -71,9 +70,17 @@ def from_bytes(cls: type[T], data: bytes) -> T:
         ) from error
 
 
-@functools.cache
-def _decoder(cls: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(cls, dec_hook=_from_plain)
+def prepare(*kinds: Any) -> None:
+    """Make ready to read data of these kinds; for modules, while they are imported.
+
+    Where a thread, or a signal's handler, asks msgspec about a type while it looks at that type for
+    the first time, the process crashes.
+    """
+    for kind in kinds:
+        _DECODERS[kind] = msgspec.json.Decoder(kind, dec_hook=_from_plain)
+
+
+_DECODERS: Final[dict[Any, msgspec.json.Decoder[Any]]] = {}
 
 
 def _to_plain(data: Any) -> Any:

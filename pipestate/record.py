@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, final
 
 from msgspec import field
 
-from .encoding import Noun
+from .encoding import Noun, prepare
 
 ABSENT: Final = "absent"
 """The digest of a name that is not bound: an input like any other."""
@@ -363,3 +363,6 @@ class Pipe(Noun, frozen=True):
     failed: dict[str, str] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
     kept: dict[str, tuple[Digest, ...]] = field(default_factory=dict)
+
+
+prepare(Blob, Version, Input, Text, Given, FileState, Record, Meaning, Seen, Run, Pipe)

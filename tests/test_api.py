@@ -132,19 +132,40 @@ def test_threads_may_share_a_job(say):
     assert out == "[{40}, {40}]"
 
 
-def test_a_signals_handler_may_look_at_the_job_that_it_interrupts(say):
-    """It counts no run twice."""
+@pytest.mark.parametrize("seconds", [0.0003, 0.002])
+def test_a_signals_handler_may_look_at_the_job_that_it_interrupts(say, seconds):
+    """It counts no run twice, also where the first look of all is interrupted by another."""
     out = say(
         "import signal, pipestate\n"
         "job = pipestate.Job('j')\n"
         "job['a'] = 0\n"
         "signal.signal(signal.SIGALRM, lambda *_: len(job))\n"
-        "signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)\n"
+        f"signal.setitimer(signal.ITIMER_REAL, {seconds}, {seconds})\n"
         "for value in range(300): job['a'] = value\n"
         "signal.setitimer(signal.ITIMER_REAL, 0)\n"
         "print([each.status()[0].runs for each in (job, pipestate.Job('j'))])"
     )
     assert out == "[301, 301]"
+
+
+@pytest.mark.parametrize("attempt", range(4))
+def test_threads_may_all_be_the_first_to_look(say, attempt):
+    """In a server nobody has looked at a job before them."""
+    say("import pipestate; pipestate.set('j', 'a', 1)")
+    out = say(
+        "import sys, threading\n"
+        "from pipestate import Job\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "ready, found = threading.Barrier(16), []\n"
+        "def look():\n"
+        "    ready.wait()\n"
+        "    found.append((Job('j')['a'], len(Job('j').status())))\n"
+        "threads = [threading.Thread(target=look) for _ in range(16)]\n"
+        "for one in threads: one.start()\n"
+        "for one in threads: one.join()\n"
+        "print(found == [(1, 1)] * 16)"
+    )
+    assert out == "True"
 
 
 def test_threads_may_fork_while_others_write(say):

@@ -19,6 +19,9 @@ _FORMAT = 3
 """Of a status, and of what is judged: with another, what was told before is told anew."""
 
 
+encoding.prepare(list[StepStatus])
+
+
 def mark(pipe: Pipe) -> Digest:
     """What stands for a job as its statuses depend on it; records never change."""
     givens = [(n, m.record, m.digest) for n, m in pipe.meanings.items() if not m.maker]

@@ -22,6 +22,8 @@ from .folder import Store
 from .garbage import gc_paused
 from .index import Index, digest_of
 
+encoding.prepare(dict[str, Record], dict[str, msgspec.Raw])
+
 _LOST = (DamageError, FormatError)
 
 _AT_ONCE = 500
