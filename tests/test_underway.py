@@ -140,6 +140,39 @@ def test_in_a_kernel_too_a_step_that_awaits_goes_on_until_its_end_is_told(nb):
     assert nb.run("a, b, extra").value == "(1, 2, 1)"
 
 
+def test_a_task_of_an_earlier_cell_does_not_end_a_step_that_awaits(nb):
+    """What it was begun for is another request."""
+    nb.load("job")
+    nb.run("""import asyncio
+event = asyncio.Event()
+async def later():
+    await event.wait()
+    get_ipython().run_cell("extra = 1")
+task = asyncio.ensure_future(later())
+await asyncio.sleep(0)""")
+    step = "%%step a\nimport asyncio\nawait asyncio.sleep(0)\na = 1\nevent.set()"
+    assert nb.run(step).states[-1] == ("a", "ran")
+    assert nb.run("a, extra").value == "(1, 1)"
+    assert [run.event for run in pipestate.Job("job").history()] == ["ran"]
+
+
+def test_in_a_kernel_too_a_step_that_awaits_and_dies_costs_none_of_the_next(nb, cwd):
+    """No call of it is on the stack, nor ever was."""
+    nb.load("job")
+    nb.run("""import asyncio
+class Stop(BaseException): pass
+def break_off():
+    get_ipython().events.unregister("post_execute", break_off)
+    open("off", "w").close()
+    raise Stop""")
+    off = "get_ipython().events.register('post_execute', break_off)"
+    nb.begin(f"%%step a\nawait asyncio.sleep(0)\na = 1\n{off}")
+    nb.wait_for((cwd / "off").exists)
+    nb.run("%%step b\nb = 2", "%%step c\nc = b")
+    last = {run.step: run.event for run in pipestate.Job("job").history()}
+    assert last == {"a": "failed", "b": "ran", "c": "ran"}
+
+
 def test_a_cell_run_by_a_hook_after_a_step_is_part_of_it(nb):
     """Other extensions run cells of their own there: the step counts as it ended."""
     hook = """ran = []

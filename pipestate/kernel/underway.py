@@ -4,8 +4,8 @@ Cells run cells, and IPython does not tell the end of each: an interrupt that hi
 between a body and the hooks after it, keeps it from telling.
 
 A cell that `run_cell` runs is under way while that very call is on the stack. One that the loop of
-a kernel runs is, while IPython shows what cells display, or the kernel is at the same request: a
-callback may run a cell when the body is done and its end is not told yet.
+a kernel runs is, while IPython shows what it displays, or the kernel is at its request: a callback
+may run a cell when the body is done and its end is not told yet.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ _RUN_ASYNC: Final = getattr(inspect.unwrap(InteractiveShell.run_cell_async), "__
 @dataclass(eq=False, slots=True)
 class Cell:
     """A cell that has begun: what IPython knows of it, the call of `run_cell` (None for a cell of
-    a kernel's loop), its thread and its request; and whether its body was asked for."""
+    a kernel's loop), its thread and its request; whether IPython showed what another displays when
+    it began, and whether its body was asked for."""
 
     info: ExecutionInfo
     call: FrameType | None = None
     thread: int = field(default_factory=threading.get_ident)
     request: str = ""
+    is_inside: bool = False
     is_entered: bool = False
 
 
@@ -50,6 +52,7 @@ class Cells:
         """A cell begins."""
         cell = Cell(info)
         self._cells.append(cell)  # first: IPython goes on after an interrupt in here
+        cell.is_inside = bool(self._shell.display_trap.is_active)
         cell.call, cell.request = _call(), pages.request_id(self._shell)
 
     def transformed(self) -> Cell | None:
@@ -79,14 +82,9 @@ class Cells:
         """The cells that are under way no more, the innermost first."""
         if len(self._cells) < 2:  # the one that begins
             return []
-        calls, request = set(map(id, _calls())), pages.request_id(self._shell)
-        begun = reversed(self._cells[:-1])
-        return [cell for cell in begun if not self._is_under_way(cell, calls, request)]
-
-    def _is_under_way(self, cell: Cell, calls: set[int], request: str) -> bool:
-        if cell.call is not None and cell.thread == threading.get_ident():
-            return id(cell.call) in calls
-        return bool(self._shell.display_trap.is_active or (request and cell.request == request))
+        *begun, now = self._cells
+        calls = set(map(id, _calls()))
+        return [cell for cell in reversed(begun) if not _is_under_way(cell, now, calls)]
 
     def are_entered(self) -> bool:
         """Whether the body of any cell has been asked for."""
@@ -96,6 +94,31 @@ class Cells:
         """A cell has ended."""
         if cell in self._cells:
             self._cells.remove(cell)
+
+
+def _is_under_way(cell: Cell, now: Cell, calls: set[int]) -> bool:
+    """Whether a cell is, now that another begins, while these calls are on the stack."""
+    if cell.call is not None and cell.thread == now.thread:
+        return id(cell.call) in calls
+    is_same = bool(now.request) and cell.request == now.request
+    return now.is_inside or is_same or _is_served()
+
+
+def _is_served() -> bool:
+    """Whether a task, other than the one that runs, is inside a kernel's `do_execute`."""
+    asyncio = sys.modules.get("asyncio")
+    try:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()} if asyncio is not None else ()
+    except RuntimeError:  # no loop is running
+        return False
+    return any("do_execute" in _awaited(task.get_coro()) for task in tasks)
+
+
+def _awaited(coroutine: Any) -> Iterator[str]:
+    """The names of the coroutines that wait for one another, the outermost first."""
+    while coroutine is not None:
+        yield getattr(coroutine, "__name__", "")
+        coroutine = getattr(coroutine, "cr_await", None)
 
 
 def _frames() -> Iterator[FrameType]:
