@@ -74,6 +74,7 @@ class Job(MutableMapping[str, Any]):
         self._held: dict[str, Digest] = {}
         self._turns: dict[int, tuple[threading.RLock, set[str]]] = {}
         self._told: tuple[Pipe, list[StepStatus]] | None = None
+        self._marked: tuple[Pipe, Digest] | None = None
 
     def __repr__(self) -> str:
         return f"Job({self.name!r}, store={str(self._ledger.store.path)!r})"
@@ -188,28 +189,36 @@ class Job(MutableMapping[str, Any]):
         self._refresh()
         pipe = self._ledger.pipe
         with gc_paused():
-            mark = told.mark(pipe) if len(pipe.order) >= MANY else ""
-            found = self._known_statuses(pipe, mark)
+            found = self._known_statuses(pipe)
             if found is None:
-                found = self._told_anew(pipe, mark)
+                found = self._told_anew(pipe)
         return list(found)
 
-    def _told_anew(self, pipe: Pipe, mark: Digest) -> list[StepStatus]:
-        ledger = self._ledger
+    def _told_anew(self, pipe: Pipe) -> list[StepStatus]:
+        ledger, mark = self._ledger, self._mark_of(pipe)
         read, found = ledger.read_heads(), self._statuses(pipe)
         self._told = pipe, found
         is_whole = not any(ledger.record(digest).flaw for digest in pipe.heads.values())
-        if read >= MANY and is_whole:
+        if read >= MANY and mark and is_whole:
             ledger.store.index.notes.tell(self.name, mark, told.to_bytes(found))
         return found
 
-    def _known_statuses(self, pipe: Pipe, mark: Digest) -> list[StepStatus] | None:
+    def _mark_of(self, pipe: Pipe) -> Digest:
+        """What stands for a job in its notes; "" for a small one, of which none are made."""
+        if len(pipe.order) < MANY:
+            return ""
+        known = self._marked
+        if known is None or known[0] is not pipe:
+            known = self._marked = pipe, told.mark(pipe)
+        return known[1]
+
+    def _known_statuses(self, pipe: Pipe) -> list[StepStatus] | None:
         """What was told of the job as it stands, here or in another process; None where nothing
         was, or a record is gone since. A pipe never changes, and neither do its records."""
         last = self._told
         if last is not None and last[0] is pipe:
             return last[1]
-        index = self._ledger.store.index
+        index, mark = self._ledger.store.index, self._mark_of(pipe)
         known = index.notes.told(self.name, mark) if mark else None
         try:
             if known is None or not index.has_records(pipe.heads.values()):
@@ -234,7 +243,7 @@ class Job(MutableMapping[str, Any]):
         """Why a step is fresh or stale: a sentence that names what changed, from where and when."""
         self._refresh()
         pipe = self._ledger.pipe
-        found = self._known_statuses(pipe, told.mark(pipe) if len(pipe.order) >= MANY else "")
+        found = self._known_statuses(pipe)
         if found is None:
             self._ledger.read_heads()
             only = status.sources(pipe, self._ledger.record, step)
