@@ -176,7 +176,8 @@ def _digest(names: Mapping[str, str], links: Mapping[tuple[str, str], Sequence[L
 
 def _links(one: Stream, other: Stream) -> list[Link]:
     """The entry points of two names, as the side sees them from which there are fewer."""
-    if one.root is other.root and not one.lazy:  # below one object there may be millions
+    if one.root is other.root and one.digest == other.digest and not one.lazy:
+        # Below one object there may be millions.
         outer = [number for number, parent in enumerate(one.parents) if parent < 0]
         return [(n, n, *_layouts(one.places.get(n), one.places.get(n))) for n in outer]
     if not (one.mutables and other.mutables) and not one.lazy and not other.lazy:
