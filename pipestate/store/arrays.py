@@ -137,9 +137,8 @@ def _note_lazy(walk: Walk, array: Any) -> None:
     if number is not None:
         walk.emit(b"%%@%d;" % number + _relation(numbering.places[number], _place(array)))
     walk.findings.alive.append(array)
-    if (
-        key not in numbering.lazy
-    ):  # the columns of a block, of which there may be thousands, share it
+    # The columns of a block, of which there may be thousands, share it.
+    if key not in numbering.lazy:
         numbering.lazy[key] = walk.holder, _place(array)
 
 
