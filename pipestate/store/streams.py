@@ -64,9 +64,9 @@ class Stream:
     `digest` covers content and the sharing inside, and is the same in every process. `kind` is the
     type's name. `mutables` gives each mutable object's id (or key of array memory) its number in
     the walk, `parents` the number of what it was first met in, `places` how views lie in array
-    memory, `lazy` the memory that pandas holds under copy-on-write. `root` is the value, and `alive`
-    what was made to look at it. `reads` and `writes` are the
-    globals of the code in it, `needs` the notebook's definitions that it names. A `flaw` says what
+    memory, `lazy` the memory that pandas holds under copy-on-write. `root` is the value, and
+    `alive` what was made to look at it. `reads` and `writes` are the globals of the code in it,
+    `needs` the notebook's definitions that it names. A `flaw` says what
     cannot be kept and where; then the digest compares with nothing. One that `hides` holds an
     instance whose own pickling does not tell of all that is in it.
     """
