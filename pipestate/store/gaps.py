@@ -10,7 +10,7 @@ import functools
 import sys
 from typing import Any, NamedTuple
 
-from .content import PIECE, Pieces, View
+from .content import Pieces, View
 
 
 class Gaps(NamedTuple):
@@ -48,8 +48,6 @@ def filled(memory: Any, gaps: Gaps) -> View:
     """The memory of structures with zeros in the gaps: a copy, of which a big one is made piece by
     piece. It costs a third of a copy without the gaps."""
     memory = memoryview(memory)
-    if memory.nbytes <= PIECE:
-        return _copy(memory, gaps)
 
     def some(start: int, end: int) -> memoryview:
         first = start - start % gaps.itemsize

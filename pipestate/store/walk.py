@@ -47,11 +47,11 @@ class Token(bytes):
     __slots__ = ()
 
 
-class Writing(Protocol):
+class Waiting(Protocol):
     """Who is about to know the digest of a buffer; see `phases`."""
 
     def digest(self) -> str:
-        """The digest, once it is known; raises what the writing raised."""
+        """The digest, once it is known; raises what keeping it raised."""
 
     def give_up(self) -> None:
         """Let the buffer change from now on."""
@@ -71,7 +71,7 @@ class Original(NamedTuple):
 class BufferDigest(Protocol):
     """Gives the digest of a buffer, or who is about to know it."""
 
-    def __call__(self, view: View, of: Original | None = None, /) -> str | Writing:
+    def __call__(self, view: View, of: Original | None = None, /) -> str | Waiting:
         """The digest of a contiguous buffer; `of` says of a copy what it is to be kept for."""
 
 
@@ -96,17 +96,17 @@ class Findings:
     installed: dict[int, bytes] = field(default_factory=dict)
     alive: list[object] = field(default_factory=list)
     hides: bool = False
-    writings: list[Writing] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
 
     def settle(self) -> None:
         """Wait until no buffer is looked at any more: then it may change."""
         try:
-            for writing in self.writings:
+            for one in self.waiting:
                 with contextlib.suppress(Exception):  # told where the digest was asked for
-                    writing.digest()
+                    one.digest()
         except BaseException:
-            for writing in self.writings:
-                writing.give_up()
+            for one in self.waiting:
+                one.give_up()
             raise
 
 
@@ -164,7 +164,7 @@ class Walk:
         self.is_inside = is_inside
         self.flaws: list[tuple[object, str]] = []
         self.nbytes = 0
-        self._out: list[bytes | Writing] = []
+        self._out: list[bytes | Waiting] = []
         self._hasher = blake3()
         self._stack: list[Frame] = []
         self._later: list[Callable[[], None]] = []
@@ -219,7 +219,7 @@ class Walk:
 
     def flush(self) -> None:
         """Hash what was written out so far."""
-        if self.findings.writings:
+        if self.findings.waiting:
             self._out = [t if isinstance(t, bytes) else _digested(t) for t in self._out]
         joined = b"".join(self._out)  # type: ignore[arg-type]
         self.nbytes += len(joined)
@@ -320,7 +320,7 @@ class Walk:
         if isinstance(digest, str):
             self._out.append(b"B" + digest.encode())
         else:
-            self.findings.writings.append(digest)
+            self.findings.waiting.append(digest)
             self._out.append(digest)
 
     def fail(self, obj: object, reason: str) -> None:
@@ -387,8 +387,8 @@ class Sink:
             self.walk.flush()
 
 
-def _digested(writing: Writing) -> bytes:
-    return b"B" + writing.digest().encode()
+def _digested(one: Waiting) -> bytes:
+    return b"B" + one.digest().encode()
 
 
 # --- scalars -------------------------------------------------------------------------------------
