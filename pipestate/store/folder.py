@@ -48,8 +48,9 @@ in bundles, where they are no more than so many: it takes as long as a hundred q
 FULL: Final = 1 << 30
 """From this size on, a bundle takes no more: one that is mapped may have to fit into memory."""
 
-WAITING: Final = 16 << 20
-"""So many bytes of rows wait in memory for a commit."""
+WAITING: Final = 2 << 20
+"""So many bytes of rows wait in memory for a commit; what more there is, a bundle takes in half the
+time."""
 
 FORMAT: Final = 1
 
