@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -43,6 +43,8 @@ class Ledger:
     mark: Mark = None
     stood: tuple[int, ...] = ()
     """The store that all this was read from, by its `identity`."""
+    noted: Set[Digest] | None = None
+    """The records in force that are known to be noted together; None before the first look."""
     is_anew: bool = False
     """Whether another store has come into its place since, or none; for who looks to set back."""
 
@@ -119,7 +121,7 @@ class Ledger:
         if self.pipe != known:  # a copy of the same store is no other one
             self.records.clear()
             self.news.clear()
-            self.is_anew = True
+            self.noted, self.is_anew = None, True
 
     @property
     def is_current(self) -> bool:
@@ -159,11 +161,8 @@ class Ledger:
         rest = heads - noted.keys()
         self._hold({**noted, **salvage.records(self.store, pipe, sorted(rest))})
         if len(rest) >= MANY:
-            self._note_heads(pipe)
+            self.noted = salvage.note(self.store, pipe, self.records)
         return len(heads)
-
-    def _note_heads(self, pipe: Pipe) -> None:
-        salvage.note(self.store, self.job, self.records, dict.fromkeys(pipe.heads.values()))
 
     def _hold(self, found: Mapping[Digest, Record]) -> None:
         """Remember records; the oldest are forgotten, lest a server that never ends grow with all
@@ -233,7 +232,7 @@ class Ledger:
             records = [record for _, record in entries]
             self._hold({d: r for d, r in zip(kept, records, strict=True) if d and r is not None})
             if snapshot is not None and len(snapshot.heads) >= MANY:
-                self._note_heads(snapshot)
+                self.noted = salvage.note(self.store, snapshot, self.records, self.noted)
         return runs
 
     def _add(

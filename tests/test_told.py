@@ -173,8 +173,11 @@ def test_a_job_that_is_dropped_leaves_nothing_that_was_told(store):
     """Its rows go with it."""
     assert noted(store)
     assert noted(store, HEADS)
-    open_store(store).index.drop_job("j")
-    assert (noted(store), noted(store, HEADS)) == (None, None)
+    Job("j", store=store).update({f"more{at}": at for at in range(300)})
+    index = open_store(store).index
+    assert len(index.rows.keys(HEADS)) == 2
+    index.drop_job("j")
+    assert (noted(store), index.rows.keys(HEADS)) == (None, [])
 
 
 # --- the records in force, together
@@ -234,7 +237,7 @@ def test_a_record_that_was_changed_in_memory_is_not_noted(made):
     digest, record = next(iter(ledger.records.items()))
     record.packages["numpy"] = "0"
     put(made, HEADS, None)
-    salvage.note(ledger.store, "j", ledger.records, ledger.records)
+    salvage.note(ledger.store, ledger.pipe, ledger.records)
     data = noted(made, HEADS)
     assert data is not None
     assert data.count(b'"normal"') == MANY - 1
@@ -268,6 +271,29 @@ def test_a_record_that_is_gone_does_not_spoil_the_note(made):
     unreadable(made)
     stale = [one.name for one in Job("j", store=made).status() if one.state == "stale"]
     assert stale == ["s3"]
+
+
+def test_what_comes_to_a_job_is_noted_beside_what_was_there(made):
+    """Nothing is written twice while all of it is in force, and all of it is read."""
+    rows = open_store(made).index.rows
+    for more in range(3):
+        Job("j", store=made).update({f"more{more}-{at}": at for at in range(300)})
+    noted = {key: rows.get(key) or b"" for key in rows.keys(HEADS)}
+    assert len(noted) == 4
+    assert sum(data.count(b'"normal"') for data in noted.values()) == MANY + 900
+    unreadable(made)
+    assert states(made) == {"fresh"}
+
+
+def test_what_is_in_force_no_more_does_not_pile_up(made):
+    """Of many runs of the same steps, less is noted in vain than is in force."""
+    rows = open_store(made).index.rows
+    for more in range(12):
+        Job("j", store=made).update({f"s{at}": more for at in range(more % 5, MANY, 2)})
+    noted = [rows.get(key) or b"" for key in rows.keys(HEADS)]
+    assert sum(data.count(b'"normal"') for data in noted) <= 5 / 3 * MANY
+    unreadable(made)
+    assert states(made) == {"fresh"}
 
 
 @pytest.mark.parametrize("is_told", [False, True])

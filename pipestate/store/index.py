@@ -414,8 +414,8 @@ class Index:
             row = self.job(job)
             for number in range(row.first, row.last + 1):
                 self.rows.delete(_run_key(job, number))
-            for kind in ("pipe", "told", "heads"):
-                self.rows.delete(key_of(kind, job))
+            for key in (key_of("pipe", job), *self.notes.keys(job)):
+                self.rows.delete(key)
             # One number is skipped, so that not even the last pipe fits what comes next.
             gone = JobRow(last=row.last + 1, first=row.last + 2, snapshot=row.last + 1)
             self.rows.set(key_of("job", job), gone.to_bytes())

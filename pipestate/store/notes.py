@@ -6,6 +6,7 @@ else's is worked out anew.
     stamp/<digest>        the state of a blob's file when its content was last proved
     told/<job>            what was told of a job, in a state of it that has a mark
     heads/<job>           records in force, together: many rows take longer to read than one
+    heads/<job>/<number>  those of them that came by the run of this number
 """
 
 from __future__ import annotations
@@ -61,13 +62,30 @@ class Notes:
         """Note what was told of a job."""
         self._note_about(key_of("told", job), bytes.fromhex(mark), data)
 
-    def heads(self, job: str) -> bytes | None:
-        """What `note_heads` noted of a job, as `told` gives what `tell` did."""
-        return self._noted(key_of("heads", job))
+    def heads(self, job: str) -> list[bytes]:
+        """What was noted of the records of a job, from the first to the last, as `told` gives what
+        `tell` did."""
+        found = map(self._noted, self._heads(job))
+        return [data for data in found if data is not None]
 
-    def note_heads(self, job: str, data: bytes) -> None:
-        """Note records of a job, as they were judged."""
-        self._note_about(key_of("heads", job), b"", data)
+    def note_heads(self, job: str, data: bytes, *, by: int = 0) -> None:
+        """Note records of a job, as they were judged: those that came `by` a run, beside what is
+        noted, or, without one, all there are, in its place."""
+        key = key_of("heads", job)
+        if by:
+            self._note_about(f"{key}/{by:012}", b"", data)
+        else:
+            self._note_about(key, b"", data, gone=self._heads(job)[1:])
+
+    def keys(self, job: str) -> list[str]:
+        """The keys of what is noted of a job."""
+        return [key_of("told", job), *self._heads(job)]
+
+    def _heads(self, job: str) -> list[str]:
+        key = key_of("heads", job)
+        with contextlib.suppress(StoreError):
+            return [key, *self.rows.keys(f"{key}/")]
+        return [key]
 
     def _noted(self, key: str, about: bytes = b"") -> bytes | None:
         with contextlib.suppress(StoreError):
@@ -77,12 +95,18 @@ class Notes:
                 return data
         return None
 
-    def _note_about(self, key: str, about: bytes, data: bytes) -> None:
-        self._note(key, self.trust.prove(key, about, self.trust.state(), data) + data, data)
+    def _note_about(self, key: str, about: bytes, data: bytes, gone: Sequence[str] = ()) -> None:
+        self._note(key, self.trust.prove(key, about, self.trust.state(), data) + data, data, gone)
 
-    def _note(self, key: str, proved: bytes, bare: bytes) -> None:
+    def _note(self, key: str, proved: bytes, bare: bytes, gone: Sequence[str] = ()) -> None:
         """Never an error, nothing inside a transaction, and nothing where there is no key."""
+
+        def write() -> None:
+            self.rows.set(key, proved)
+            for one in gone:
+                self.rows.delete(one)
+
         if not self.rows.is_writing and len(proved) > len(bare):
             # The store may be full or read-only, and whoever reads from it can do without.
             with contextlib.suppress(StoreError):
-                self.rows.transact(lambda: self.rows.set(key, proved))
+                self.rows.transact(write)

@@ -169,9 +169,10 @@ def noted(store: Store, job: str, digests: Set[Digest]) -> dict[Digest, Record]:
     """Those of the records that a process of this user's has noted: what `records` gives, in a
     third of the time. None of them where one is not there any more."""
     with gc_paused():
-        data = store.index.notes.heads(job)
+        known: dict[Digest, Record] = {}
         try:
-            known = encoding.from_bytes(dict[str, Record], data) if data else {}
+            for data in store.index.notes.heads(job):
+                known |= encoding.from_bytes(dict[str, Record], data)
             wanted = known.keys() & digests
             if not store.index.has_records(wanted):
                 return {}
@@ -180,22 +181,49 @@ def noted(store: Store, job: str, digests: Set[Digest]) -> dict[Digest, Record]:
         return {d: _believed(store, one, "") for d, one in known.items() if d in wanted}
 
 
-def note(store: Store, job: str, found: Mapping[Digest, Record], wanted: Iterable[Digest]) -> None:
-    """Note records, those of the wanted that can be believed; what is noted already of the others
-    stays."""
-    kept: dict[str, msgspec.Raw] = {}
-    missing: list[Digest] = []
-    for digest in wanted:
-        record = found.get(digest)
-        if record is None:
-            missing.append(digest)
-        elif not record.flaw and digest_of(data := record.to_bytes()) == digest:
-            kept[digest] = msgspec.Raw(data)
-    earlier = store.index.notes.heads(job) if missing else None
-    with contextlib.suppress(FormatError):
-        known = encoding.from_bytes(dict[str, msgspec.Raw], earlier) if earlier else {}
-        kept.update({digest: known[digest] for digest in missing if digest in known})
-    store.index.notes.note_heads(job, encoding.to_bytes(kept))
+def note(
+    store: Store,
+    pipe: Pipe,
+    found: Mapping[Digest, Record],
+    known: Set[Digest] | None = None,
+) -> Set[Digest]:
+    """Note the records in force, those that can be believed; gives all that are noted then.
+
+    `known` are those that are, where the caller knows it. Only the others are written, and now and
+    then all: once a third of what is noted is in force no more, or one of them is lost.
+    """
+    wanted = dict.fromkeys(pipe.heads.values())
+    lost = {digest for digest, record in found.items() if record.flaw}
+    with gc_paused():
+        known = {*_raw(store, pipe.job)} if known is None else known
+        if known and not known & lost and 3 * len(known - wanted.keys()) <= len(wanted):
+            added = _written(found, (one for one in wanted if one not in known))
+            if added:
+                store.index.notes.note_heads(pipe.job, encoding.to_bytes(added), by=pipe.number)
+            return known | added.keys()
+        earlier = _raw(store, pipe.job) if known else {}
+        kept = {one: earlier[one] for one in wanted if one in earlier and one not in lost}
+        kept |= _written(found, (one for one in wanted if one not in kept))
+        store.index.notes.note_heads(pipe.job, encoding.to_bytes(kept))
+        return {*kept}
+
+
+def _raw(store: Store, job: str) -> dict[Digest, msgspec.Raw]:
+    """What is noted of the records of a job, as far as it can be read."""
+    found: dict[Digest, msgspec.Raw] = {}
+    for data in store.index.notes.heads(job):
+        with contextlib.suppress(FormatError):
+            found |= encoding.from_bytes(dict[str, msgspec.Raw], data)
+    return found
+
+
+def _written(
+    found: Mapping[Digest, Record], digests: Iterable[Digest]
+) -> dict[Digest, msgspec.Raw]:
+    """The bytes of records; of none that is not as it was read, or not to be believed."""
+    known = ((digest, found[digest]) for digest in digests if digest in found)
+    made = ((digest, one.to_bytes()) for digest, one in known if not one.flaw)
+    return {digest: msgspec.Raw(data) for digest, data in made if digest_of(data) == digest}
 
 
 def _believed(store: Store, found: Record, flaw: str) -> Record:
