@@ -9,7 +9,7 @@ and the whole decides. Reasons are made at the branch that decides (as ninja's `
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
@@ -141,7 +141,7 @@ def judge(record: Record, world: World) -> Reason | None:
         reason = judge_input(one, world.lookup(one.path))
         if reason is not None:
             return reason
-    if record.inputs or record.joint or record.held:  # most calls are spared, and there are many
+    if len(record.inputs) > 1 or record.joint or record.held:  # most have nothing to share
         reason = _judge_sharing(record, world)
     return reason or _judge_world(record, world)
 
@@ -163,7 +163,7 @@ def _judge_alone(record: Record, normal: Digest) -> Reason | None:
 
 
 def _judge_sharing(record: Record, world: World) -> Reason | None:
-    joint = world.joint(whole_names(record.inputs)) if record.inputs else {}
+    joint = world.joint(whole_names(record.inputs)) if len(record.inputs) > 1 else {}
     if joint or record.joint:
         for names in sorted(joint.keys() | record.joint.keys()):
             if joint.get(names) != record.joint.get(names):
@@ -371,12 +371,14 @@ def _status(
         head.seconds,
         head.nbytes,
         pipe.runs.get(step, 0),
-        _read_by(head) if head.inputs else (),
+        _read_by(head.inputs),
         head.made,
         head.started,
         cause,
     )
 
 
-def _read_by(head: Record) -> tuple[str, ...]:
-    return tuple(sorted({str(one.path) for one in head.inputs if one.whole != ABSENT}))
+def _read_by(inputs: Sequence[Input]) -> tuple[str, ...]:
+    if len(inputs) < 2:  # most, and there are many
+        return tuple([str(one.path) for one in inputs if one.whole != ABSENT])
+    return tuple(sorted({str(one.path) for one in inputs if one.whole != ABSENT}))
