@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +14,9 @@ import pipestate as pip
 from pipestate.errors import StoreError
 from pipestate.record import Blob
 from pipestate.store import codecs, content, digests
-from pipestate.store.folder import open_store
+from pipestate.store.folder import Batch, open_store
 from pipestate.store.phases import FILLED, QUEUED, SHARED, GivenUp, Phase
-from pipestate.store.upkeep import verify
+from pipestate.store.upkeep import size, verify
 
 PADDED = np.dtype([("flag", "u1"), ("number", "f8")], align=True)
 """Seven bytes of each sixteen are no field."""
@@ -111,6 +112,73 @@ def test_what_fails_is_told_and_leaves_nothing(tmp_path, store):
         if len(met) == 2:
             break
     assert len(met) == 2
+
+
+def test_an_error_of_a_signals_handler_leaves_what_was_being_kept(tmp_path, monkeypatch):
+    """Where it comes while a buffer is written, too: nothing is kept, and the caller is told."""
+
+    class Late(Exception):
+        pass
+
+    def late(*_: Any) -> None:
+        raise Late
+
+    calls = iter(range(1000))
+
+    def put(self: Batch, data: Any, **options: Any) -> Blob:
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and options.get("ready") is not None and next(calls) == 3:
+            signal.raise_signal(signal.SIGALRM)
+        return kept(self, data, **options)
+
+    kept, before = Batch.put, signal.signal(signal.SIGALRM, late)
+    monkeypatch.setattr(Batch, "put", put)
+    try:
+        with pytest.raises(Late):
+            pip.set("j", "s", many(), store=tmp_path)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert pip.get("j", "s", None, store=tmp_path) is None
+
+
+def test_equal_buffers_are_kept_once_whichever_thread_writes_them(tmp_path):
+    """Also where both have one at the same moment."""
+    twins = [copy for one in many().values() for copy in (one, one.copy())]
+    pip.set("j", "s", twins, store=tmp_path)
+    distinct = sum(one.nbytes for one in twins) // 2
+    assert size(open_store(tmp_path)) < distinct + 2 * twins[0].nbytes + 200_000
+
+
+@pytest.mark.parametrize("kib", [4, 32, 128, 512, 2048, 20480])
+def test_what_a_thread_changes_meanwhile_is_what_its_name_says(tmp_path, kib):
+    """Whoever keeps later what it was before gets that."""
+    before = [np.zeros(kib * 128) + at for at in range(max(2, min(100, 40_000 // kib)))]
+    for turn in range(4):
+        value, started = [one.copy() for one in before], threading.Event()
+
+        def change(value: list[np.ndarray] = value, started: threading.Event = started) -> None:
+            started.set()
+            for _ in range(3):
+                for one in reversed(value):
+                    one += 1000
+
+        thread = threading.Thread(target=change)
+        thread.start()
+        started.wait()
+        pip.set("j", f"changed{turn}", value, store=tmp_path)
+        thread.join()
+        pip.set("j", "honest", [one.copy() for one in before], store=tmp_path)
+        again = pip.get("j", "honest", store=tmp_path)
+        assert all((one == other).all() for one, other in zip(again, before, strict=True))
+    assert verify(open_store(tmp_path)) == []
+
+
+def test_threads_of_the_kernel_leave_values_alone(nb):
+    """Those of the user's may not."""
+    text = "from pipestate.store.alone import is_alone; is_alone()"
+    assert nb.run(text).text == "True"
+    nb.run("import threading, time; threading.Thread(target=time.sleep, args=(30,)).start()")
+    assert nb.run("is_alone()").text == "False"
 
 
 class Stopped(BaseException):

@@ -187,7 +187,7 @@ def _some_of(array: Any, start: int, end: int) -> Any:
     row = array.nbytes // len(array)
     first, last = start // row, -(-end // row)
     if row <= PIECE or array.ndim == 1:
-        found = numpy.ascontiguousarray(array[first:last]).reshape(-1).view("u1")
+        found = numpy.array(array[first:last], order="C", copy=True).reshape(-1).view("u1")
         return found[start - first * row : end - first * row]
     return numpy.concatenate(
         [

@@ -116,10 +116,6 @@ class Bundle:
         """How long it is by now."""
         return self._end
 
-    def has(self, blob: Blob) -> bool:
-        """Whether it was written into this bundle, or is kept elsewhere."""
-        return blob.digest in self.places or self._stands(blob)
-
     def write(
         self, view: content.View, ready: Callable[[], None] | None, found: Digest | None
     ) -> Digest:
@@ -131,9 +127,11 @@ class Bundle:
             name = content.write_as(fd, view, found, at)
             if ready is not None:
                 ready()
-            # Whoever took the digest has looked.
-            if found is not None or not self.has(Blob(name, view.nbytes)):
-                place = self.places[name] = Place(self.name, at, view.nbytes)
+            # Whoever took the digest has looked, but for what another thread was writing then.
+            is_known = name != found and self._stands(Blob(name, view.nbytes))
+            if name not in self.places and not is_known:
+                mine = Place(self.name, at, view.nbytes)
+                place = mine if self.places.setdefault(name, mine) is mine else None
         finally:
             with self._state:
                 if at is not None and place is None:

@@ -40,6 +40,12 @@ class Pieces:
         return self._make(start, end)
 
 
+def copied(view: memoryview) -> Pieces:
+    """Bytes of which a copy is made piece by piece: what is hashed is then what is written, whoever
+    changes the memory."""
+    return Pieces(view.nbytes, lambda start, end: memoryview(bytes(view[start:end])))
+
+
 View = memoryview | Pieces
 Bytes = bytes | bytearray | View
 
@@ -72,6 +78,7 @@ def write_hashing(fd: int, view: View, at: int = 0) -> Digest:
     interpreter, so a big buffer is hashed by a thread while it is written: the time is that of the
     slower of the two."""
     if view.nbytes < BIG:
+        view = view[:]
         write(fd, view, at)
         return digest(view)
     hasher = blake3()
@@ -92,8 +99,9 @@ def write_hashing(fd: int, view: View, at: int = 0) -> Digest:
 
 
 def write_as(fd: int, view: View, found: Digest | None, at: int = 0) -> Digest:
-    """Write all of it; `found` is the digest, where it was just taken of these very bytes."""
-    if found is None:
+    """Write all of it; `found` is the digest, where it was just taken of these very bytes. What is
+    made piece by piece may have come out otherwise since."""
+    if found is None or isinstance(view, Pieces):
         return write_hashing(fd, view, at)
     write(fd, view, at)
     return found

@@ -265,9 +265,10 @@ class Batch:
             blob = put(view, digest=digest, ready=ready, into=into, elsewhere=elsewhere)
             self._files[blob.digest] = (blob, again or self._held(blob, data))
             return blob
-        name = _digest(view)
+        row = bytes(view[:])  # another thread may change it
+        name = _digest(row)
         if name not in self._rows:
-            self._rows[name] = bytes(view[:])
+            self._rows[name] = row
             self._waiting += view.nbytes
         return Blob(name, view.nbytes)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from ..record import Blob, Digest
 from . import content
+from .alone import is_alone
 from .content import Pieces, View
 from .gaps import Gaps
 from .walk import Original
@@ -110,11 +111,11 @@ class Queue:
     def work(self) -> None:
         """Take all of them, with a second thread where it is worth one."""
         other: Future[None] | None = None
-        if len(self._all) > 1 and sum(turn.nbytes for turn in self._all) >= SHARED:
-            # The interpreter may be about to end, and starts no thread any more.
-            with contextlib.suppress(RuntimeError):
-                other = _other(os.getpid()).submit(self._work)
         try:
+            if len(self._all) > 1 and sum(turn.nbytes for turn in self._all) >= SHARED:
+                # The interpreter may be about to end, and starts no thread any more.
+                with contextlib.suppress(RuntimeError):
+                    other = _other(os.getpid()).submit(self._work)
             self._work()
             if other is not None and not other.cancel():
                 other.result()
@@ -150,6 +151,7 @@ class Phase:
     def __init__(self, put: Put, *, writes: bool = False) -> None:
         self._put = put
         self._writes = writes
+        self._is_steady = not writes or is_alone()
         self._queue = Queue()
         self._placed: dict[tuple[int, int, Gaps], tuple[Blob, Original]] = {}
         self._filled: dict[tuple[int, int, Gaps], Turn] = {}
@@ -187,25 +189,30 @@ class Phase:
             return Turn(self._queue, view.nbytes, make), None
         if not self._writes or not is_big:
             return content.digest(view), None
-        blob = self._put(view)
+        blob = self._put(self._steady(view))
         return blob.digest, blob
+
+    def _steady(self, view: memoryview) -> View:
+        """The buffer as nobody can change it while it is kept."""
+        return view if self._is_steady else content.copied(view)
 
     def _in_place(self, of: Original, ready: Callable[[], None] | None = None) -> Blob:
         """Keep a copy, which is not held any longer: it can be made again."""
         key = _place(of)
         if key not in self._placed:
-            view = of.filled()
-            view = view[:] if view.nbytes <= content.PIECE else view
-            self._placed[key] = (self._put(view, ready=ready, again=of.filled), of)
+            blob = self._put(of.filled(), ready=ready, again=of.filled)
+            self._placed[key] = (blob, of)
         return self._placed[key][0]
 
     def put_all(self, views: Sequence[memoryview], gaps: Mapping[int, Gaps]) -> tuple[Blob, ...]:
         """Keep the buffers of a pack, some of which have gaps, by their numbers."""
+        turns = []
         for at, view in enumerate(views):
             if at not in gaps and view.nbytes in QUEUED and self._kept(view) is None:
                 put = lambda ready, view=view: self.put(view, ready=ready).digest  # noqa: E731
-                Turn(self._queue, view.nbytes, put)
-        self._queue.work()
+                turns.append(Turn(self._queue, view.nbytes, put))
+        for turn in turns:
+            turn.digest()
         return tuple(self.put(view, gaps=gaps.get(at)) for at, view in enumerate(views))
 
     def put(
@@ -222,7 +229,7 @@ class Phase:
             return self._in_place(Original(view, gaps))
         blob = self._kept(view)
         if blob is None:
-            blob = self._put(view, ready=ready)
+            blob = self._put(self._steady(view), ready=ready)
             self._met[_address(view), view.nbytes] = (blob.digest, blob, view)
         return blob
 
