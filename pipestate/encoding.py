@@ -35,7 +35,7 @@ class Noun(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_field
         return to_bytes(self)
 
     @classmethod
-    def from_bytes(cls, data: bytes | memoryview) -> Self:
+    def from_bytes(cls, data: bytes) -> Self:
         """What had these bytes; raises FormatError for anything else."""
         return from_bytes(cls, data)
 
@@ -50,7 +50,7 @@ def to_bytes(data: object) -> bytes:
         return text.encode("utf-8", "surrogatepass")
 
 
-def from_bytes(cls: type[T], data: bytes | memoryview) -> T:
+def from_bytes(cls: type[T], data: bytes) -> T:
     """What `to_bytes` made `data` of, of a kind that was prepared; raises FormatError for anything
     else."""
     try:
@@ -60,7 +60,7 @@ def from_bytes(cls: type[T], data: bytes | memoryview) -> T:
         except msgspec.ValidationError:
             raise
         except (msgspec.DecodeError, UnicodeDecodeError):
-            plain = json.loads(str(data, "utf-8", "surrogatepass"))
+            plain = json.loads(data.decode("utf-8", "surrogatepass"))
             return msgspec.convert(plain, cls, dec_hook=_from_plain)
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
         said = "".join(c if c.isprintable() else "?" for c in str(error)[:200])

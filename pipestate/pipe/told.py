@@ -35,6 +35,6 @@ def to_bytes(found: Iterable[StepStatus]) -> bytes:
     return encoding.to_bytes(list(found))
 
 
-def from_bytes(data: bytes | memoryview) -> list[StepStatus]:
+def from_bytes(data: bytes) -> list[StepStatus]:
     """What `to_bytes` was given; raises FormatError for anything else."""
     return encoding.from_bytes(list[StepStatus], data)

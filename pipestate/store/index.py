@@ -38,7 +38,7 @@ from ..errors import DamageError, FormatError, StoreError
 from ..record import NO_RECORD, Digest, Meaning, Pipe, Record, Run, no_record
 from .bundles import Place
 from .notes import Notes
-from .rows import Payload, Row, Rows, key_of
+from .rows import Row, Rows, key_of
 from .standing import NEVER, JobRow
 from .trust import Trust
 
@@ -59,7 +59,7 @@ class Moved(StoreError):  # noqa: N818 (an answer to look again by, more than a 
         self.last = last
 
 
-def digest_of(record: Payload) -> Digest:
+def digest_of(record: bytes) -> Digest:
     """The digest that names a record's bytes."""
     return blake3(record).hexdigest(length=20)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from ..errors import StoreError
 from ..record import Digest
-from .rows import Payload, Rows, key_of
+from .rows import Rows, key_of
 from .trust import PROOF, Trust
 
 
@@ -53,7 +53,7 @@ class Notes:
         """Note the state in which a blob's file was proved."""
         self._note(f"stamp/{digest}", self.proved(digest, stamp), stamp)
 
-    def told(self, job: str, mark: Digest) -> Payload | None:
+    def told(self, job: str, mark: Digest) -> bytes | None:
         """What `tell` noted of this state of a job, where a process of this user's did, and trusted
         the same keys."""
         return self._noted(key_of("told", job), bytes.fromhex(mark))
@@ -62,7 +62,7 @@ class Notes:
         """Note what was told of a job."""
         self._note_about(key_of("told", job), bytes.fromhex(mark), data)
 
-    def heads(self, job: str) -> list[Payload]:
+    def heads(self, job: str) -> list[bytes]:
         """What was noted of the records of a job, from the first to the last, as `told` gives what
         `tell` did."""
         found = map(self._noted, self._heads(job))
@@ -87,12 +87,11 @@ class Notes:
             return [key, *self.rows.keys(f"{key}/")]
         return [key]
 
-    def _noted(self, key: str, about: bytes = b"") -> Payload | None:
+    def _noted(self, key: str, about: bytes = b"") -> bytes | None:
         with contextlib.suppress(StoreError):
-            row = self.rows.row(key)
-            noted = b"" if row is None else row.payload
-            proof, data = bytes(noted[:PROOF]), noted[PROOF:]
-            if self.trust.is_proved(key, proof, about, self.trust.state(), data):
+            noted = self.rows.get(key) or b""
+            data = noted[PROOF:]
+            if self.trust.is_proved(key, noted[:PROOF], about, self.trust.state(), data):
                 return data
         return None
 

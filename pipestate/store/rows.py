@@ -39,12 +39,6 @@ TIMEOUT_SECONDS: Final = 120.0
 WAIT_SECONDS: Final = 5.0
 """How long it waits at a stretch, inside SQLite, where an interrupt is not seen."""
 
-BIG: Final = 64 << 10
-"""A payload of this size is a view of what the database gave: a copy of megabytes takes longer than
-all that is done with them."""
-
-Payload = bytes | memoryview
-
 _PLAIN = b"\x01"
 _SIGNED = b"\x03"
 _START = 1 + 16
@@ -53,7 +47,7 @@ _START = 1 + 16
 class Row(NamedTuple):
     """The payload of a row, and the head that it was signed with; "" for one that was not."""
 
-    payload: Payload
+    payload: bytes
     head: bytes = b""
 
 
@@ -99,7 +93,7 @@ class Rows:
     def get(self, key: str) -> bytes | None:
         """The payload of a row, or None where there is no such row."""
         row = self.row(key)
-        return None if row is None else bytes(row.payload)
+        return None if row is None else row.payload
 
     def row(self, key: str) -> Row | None:
         """A row, found to be as it was written, or None; whom its head is from is not looked at."""
@@ -111,7 +105,7 @@ class Rows:
 
     def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
         """The payloads of those of the rows that are there, verified."""
-        return {key: bytes(row.payload) for key, row in self.many(keys).items()}
+        return {key: row.payload for key, row in self.many(keys).items()}
 
     def many(self, keys: Sequence[str]) -> dict[str, Row]:
         """Those of the rows that are there, each found to be as it was written."""
@@ -338,21 +332,19 @@ def _release_all() -> None:
 # --- the head of a row
 
 
-def _seal(key: str, mark: bytes, *rest: Payload) -> bytes:
+def _seal(key: str, mark: bytes, rest: bytes) -> bytes:
     name = key.encode() + (b"\0" if mark == _PLAIN else b"\0" + mark)
-    seal = blake3(name)
-    for part in rest:
-        seal.update(part)
-    return seal.digest(length=16)
+    return blake3(name).update(rest).digest(length=16)
 
 
 def _sealed(key: str, row: Row) -> bytes:
+    rest = row.head + row.payload
     mark = _SIGNED if row.head else _PLAIN
-    return b"".join((mark, _seal(key, mark, row.head, row.payload), row.head, row.payload))
+    return mark + _seal(key, mark, rest) + rest
 
 
 def _unsealed(key: str, data: bytes) -> Row:
-    mark, rest = data[:1], data[_START:] if len(data) < BIG else memoryview(data)[_START:]
+    mark, rest = data[:1], data[_START:]
     if mark not in (_PLAIN, _SIGNED):
         raise FormatError(
             f"row {key[:60]!r} has format {mark.hex() or 'none'}, this pipestate reads 01 and 03",
@@ -361,4 +353,4 @@ def _unsealed(key: str, data: bytes) -> Row:
     if _seal(key, mark, rest) != data[1:_START]:
         raise DamageError(f"row {key[:60]!r} of the index is damaged")
     size = 0 if mark == _PLAIN else head_size(rest)
-    return Row(rest[size:], bytes(rest[:size]))
+    return Row(rest[size:], rest[:size])

@@ -242,7 +242,7 @@ class Trust:
             heads += _heads(said[start : start + TOGETHER], own)
         return heads
 
-    def flaw(self, key: str, payload: bytes | memoryview, head: bytes) -> str:
+    def flaw(self, key: str, payload: bytes, head: bytes) -> str:
         """Why a row may not be believed; "" where it may. With `strict`, raises TrustError."""
         if self.verification == "off":
             return ""
@@ -251,7 +251,7 @@ class Trust:
             raise TrustError(f"{key[:60]!r} is not trusted: {flaw}", "`%pipe trust` says whose is")
         return flaw
 
-    def _flaw(self, key: str, payload: bytes | memoryview | memoryview, head: bytes) -> str:
+    def _flaw(self, key: str, payload: bytes, head: bytes) -> str:
         if len(head) < HEAD or len(head) != head_size(head):
             return _UNSIGNED
         public, proof, signature = head[:32], head[32:48], head[48:112]
@@ -264,13 +264,13 @@ class Trust:
             return _STRANGE.format(short(public.hex()))
         return "" if _is_signed(_among(said, head), signature, public) else _FORGED
 
-    def prove(self, key: str, *payload: bytes | memoryview) -> bytes:
+    def prove(self, key: str, *payload: bytes) -> bytes:
         """A keyed hash over these bytes, one after the other, for what only this user's processes
         go by; b"" where there is no key."""
         own = self._mine()
         return b"" if own is None else _hash(_said(key, *payload), own.for_hashes)
 
-    def is_proved(self, key: str, proof: bytes, *payload: bytes | memoryview) -> bool:
+    def is_proved(self, key: str, proof: bytes, *payload: bytes) -> bool:
         """Whether `prove` gave it."""
         mine = self.prove(key, *payload)
         return bool(mine) and hmac.compare_digest(mine, proof)
@@ -298,7 +298,7 @@ def _key_of(text: str) -> bytes | None:
     return None
 
 
-def _said(key: str, *payload: bytes | memoryview) -> bytes:
+def _said(key: str, *payload: bytes) -> bytes:
     """What stands for a row where it is signed."""
     said = blake3(b"pipestate row\0" + key.encode() + b"\0")
     for part in payload:  # to join them would be a copy, and a row may have megabytes
@@ -306,7 +306,7 @@ def _said(key: str, *payload: bytes | memoryview) -> bytes:
     return said.digest()
 
 
-def head_size(data: bytes | memoryview) -> int:
+def head_size(data: bytes) -> int:
     """How many bytes of what begins with a head are the head."""
     return HEAD + 32 * data[HEAD - 1] if len(data) >= HEAD else len(data)
 
