@@ -210,7 +210,7 @@ class Bundle:
 
     def give_up(self) -> None:
         """Let go of it, and remove what has no name yet."""
-        if self._file is None:
+        if self._file is None or self._file.closed:  # an interrupt may have come in between
             return
         if os.getpid() == self._process:
             self.places.clear()
