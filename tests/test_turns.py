@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,7 @@ import pipestate as pip
 from pipestate.errors import StoreError
 from pipestate.record import Blob
 from pipestate.store import codecs, content, digests
-from pipestate.store.folder import Batch, open_store
+from pipestate.store.folder import open_store
 from pipestate.store.phases import FILLED, QUEUED, SHARED, GivenUp, Phase
 from pipestate.store.upkeep import size, verify
 
@@ -112,33 +111,6 @@ def test_what_fails_is_told_and_leaves_nothing(tmp_path, store):
         if len(met) == 2:
             break
     assert len(met) == 2
-
-
-def test_an_error_of_a_signals_handler_leaves_what_was_being_kept(tmp_path, monkeypatch):
-    """Where it comes while a buffer is written, too: nothing is kept, and the caller is told."""
-
-    class Late(Exception):
-        pass
-
-    def late(*_: Any) -> None:
-        raise Late
-
-    calls = iter(range(1000))
-
-    def put(self: Batch, data: Any, **options: Any) -> Blob:
-        is_main = threading.current_thread() is threading.main_thread()
-        if is_main and options.get("ready") is not None and next(calls) == 3:
-            signal.raise_signal(signal.SIGALRM)
-        return kept(self, data, **options)
-
-    kept, before = Batch.put, signal.signal(signal.SIGALRM, late)
-    monkeypatch.setattr(Batch, "put", put)
-    try:
-        with pytest.raises(Late):
-            pip.set("j", "s", many(), store=tmp_path)
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    assert pip.get("j", "s", None, store=tmp_path) is None
 
 
 def test_equal_buffers_are_kept_once_whichever_thread_writes_them(tmp_path):

@@ -23,6 +23,7 @@ from . import flaws, memory, pickler, rebuild, trees
 from .content import BIG
 from .gaps import Gaps
 from .garbage import gc_paused
+from .handlers import is_of_handler
 
 ATOMS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
 """Types of which pickle alone says all."""
@@ -71,6 +72,8 @@ def pack(
     except RecursionError:
         return _with_deep_stack(roots, definitions, namespace)
     except Exception as error:  # a user's __reduce__ may raise anything
+        if is_of_handler(error):
+            raise
         raise _pack_error(roots, definitions, namespace, error) from error
 
 

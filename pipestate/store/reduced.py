@@ -28,6 +28,7 @@ from pickle import PickleBuffer
 from typing import Any
 
 from . import arrays, containers, definitions, origins
+from .handlers import is_of_handler
 from .reductions import leaf_bits, leaf_memory, reduce, reducer_of, tensor_kind, tensor_state
 from .walk import INNER, ROOT, Handler, Token, Walk, text
 
@@ -260,7 +261,9 @@ def _reduction(walk: Walk, obj: object) -> str | tuple[Any, ...]:
         if found is None:
             reducer = copyreg.dispatch_table.get(type(obj))
             found = reducer(obj) if reducer is not None else obj.__reduce_ex__(5)
-    except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
+    except Exception as error:  # a user's __reduce__ may raise anything
+        if is_of_handler(error):
+            raise
         walk.fail(obj, str(error))
         return ()
     if isinstance(found, str) or (isinstance(found, tuple) and 2 <= len(found) <= 6):
@@ -298,7 +301,9 @@ def _parts(walk: Walk, obj: object, reduced: tuple[Any, ...]) -> list[object]:
         if pairs is not None:
             entries = list(chain.from_iterable(pairs))
             found += [Token(b"d%d:" % len(entries)), *entries]
-    except Exception as error:  # noqa: BLE001 - the iterators are the user's as well
+    except Exception as error:  # the iterators are the user's as well
+        if is_of_handler(error):
+            raise
         walk.fail(obj, str(error))
     if setter is not None:
         found += [Token(b"t"), setter]

@@ -6,7 +6,6 @@ together (see `joints`). It holds the objects whose ids it tells, so that the id
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
@@ -17,6 +16,8 @@ from blake3 import blake3
 from ..errors import StoreError
 from ..record import AccessPath
 from . import where
+from .garbage import gc_paused
+from .handlers import is_of_handler
 from .reduced import select
 from .walk import LEAVES, BufferDigest, Findings, Place, Walk, buffer_digest, leaf_pieces
 
@@ -110,20 +111,8 @@ def stream(
         return _leaf_stream(value)
     findings = Findings(definitions, buffer_digest)
     walk = Walk(value, select, findings)
-    # A walk makes many objects and no garbage: collections in between would only cost.
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        digest = walk.run().hex()
-    except StoreError:
-        raise  # a buffer that was to be written at once did not fit: that is no fault of the value
-    except Exception as error:  # noqa: BLE001 - an attribute of a user's may raise anything
-        walk.fail(value, str(error))
-        digest = blake3(type(value).__qualname__.encode()).hexdigest(length=20)
-    finally:
-        if was_enabled:
-            gc.enable()
-        findings.settle()
+    with gc_paused():
+        digest = _walked(walk, value)
     numbering = walk.numbering
     return Stream(
         digest=digest,
@@ -142,6 +131,20 @@ def stream(
         lazy=numbering.lazy,
         hides=findings.hides,
     )
+
+
+def _walked(walk: Walk, value: object) -> str:
+    try:
+        return walk.run().hex()
+    except StoreError:
+        raise  # a buffer that was to be written at once did not fit: that is no fault of the value
+    except Exception as error:  # an attribute of a user's may raise anything
+        if is_of_handler(error):
+            raise
+        walk.fail(value, str(error))
+        return blake3(type(value).__qualname__.encode()).hexdigest(length=20)
+    finally:
+        walk.findings.settle()
 
 
 def _leaf_stream(value: object) -> Stream:

@@ -16,6 +16,7 @@ from typing import Any
 from ..errors import DamageError, PackError
 from ..record import Blob, Version
 from . import codecs, content, digests
+from .handlers import is_of_handler
 from .phases import Phase
 
 PROOF_BYTES = 64 * 1024
@@ -173,7 +174,9 @@ def _disprove(
             second = codecs.pack(again, definitions=component.definitions, namespace=namespace)
             if _round_trip(component, second, namespace)[1] == digest:
                 return SETTLES
-    except Exception as error:  # noqa: BLE001 - whatever a user's __setstate__ raises
+    except Exception as error:  # whatever a user's __setstate__ raises
+        if is_of_handler(error):
+            raise
         return f"it does not load again ({type(error).__name__}: {error})"
     return "it comes back from pickle as something else"
 
