@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-MODULES: Final = ("IPython.", "ipykernel.", "pydevd")
+MODULES: Final = ("IPython.", "ipykernel.", "pydevd", "tqdm.")
 """Where threads are from that leave the user's values alone, by their classes."""
 
 SUBSHELL: Final = "ipykernel.subshell"

@@ -5,7 +5,9 @@ It does not know what a file is named, or where it lies.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import threading
 from collections.abc import Callable
 from typing import Final
@@ -82,20 +84,58 @@ def write_hashing(fd: int, view: View, at: int = 0) -> Digest:
         write(fd, view, at)
         return digest(view)
     hasher = blake3()
-    if view.nbytes < THREADED or isinstance(view, Pieces):
+    if view.nbytes < THREADED:
         # While one piece is in the processor's cache, hashing it costs less than a thread does.
         for start in range(0, view.nbytes, BIG):
             piece = view[start : start + BIG]
             write(fd, piece, at + start)
             hasher.update(piece)
-        return hasher.hexdigest(length=20)
-    thread = threading.Thread(target=hasher.update, args=(view,), name="pipestate-digest")
+    elif isinstance(view, Pieces):
+        _write_made(fd, view, at, hasher)
+    else:
+        thread = threading.Thread(target=hasher.update, args=(view,), name="pipestate-digest")
+        thread.start()
+        try:
+            write(fd, view, at)
+        finally:
+            thread.join()
+    return hasher.hexdigest(length=20)
+
+
+def _write_made(fd: int, view: Pieces, at: int, hasher: blake3) -> None:
+    """Write pieces while a thread makes and hashes those after them."""
+    made: queue.Queue[memoryview | None] = queue.Queue(maxsize=4)
+    faults: list[BaseException] = []
+    is_over = False
+
+    def make() -> None:
+        try:
+            for start in range(0, view.nbytes, BIG):
+                if is_over:
+                    return
+                piece = view[start : start + BIG]
+                made.put(piece)
+                hasher.update(piece)
+        except BaseException as error:  # noqa: BLE001 - raised by who waits for it
+            faults.append(error)
+        finally:
+            made.put(None)
+
+    # One that waits for an interrupted writer keeps no process from its end.
+    thread = threading.Thread(target=make, name="pipestate-digest", daemon=True)
     thread.start()
     try:
-        write(fd, view, at)
+        while (piece := made.get()) is not None:
+            write(fd, piece, at)
+            at += piece.nbytes
     finally:
-        thread.join()
-    return hasher.hexdigest(length=20)
+        is_over = True
+        while thread.is_alive():
+            with contextlib.suppress(queue.Empty):
+                made.get_nowait()
+            thread.join(0.001)
+    if faults:
+        raise faults[0]
 
 
 def write_as(fd: int, view: View, found: Digest | None, at: int = 0) -> Digest:
