@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -37,7 +38,10 @@ class Limit:
         raise Late
 
 
-@pytest.fixture(params=[late, Limit(), Limit().strike], ids=["function", "object", "method"])
+@pytest.fixture(
+    params=[late, Limit(), Limit().strike, functools.partial(late, 1)],
+    ids=["function", "object", "method", "partial"],
+)
 def handler(request: pytest.FixtureRequest) -> Iterator[None]:
     """A handler that raises is set."""
     before = signal.signal(signal.SIGALRM, request.param)

@@ -96,21 +96,17 @@ def test_nothing_is_still_being_written_when_a_value_is_kept(tmp_path):
 
 def test_what_fails_is_told_and_leaves_nothing(tmp_path, store):
     """Whichever thread met it."""
-    met: set[str] = set()
+    value, came = many(padded), threading.Event()
 
     def put(data: Any, **_: Any) -> Blob:
-        met.add(threading.current_thread().name)
-        if len(met) == 2:
-            raise StoreError("the disk is full")
-        return store.batch().put(data)
+        if threading.current_thread() is threading.main_thread():
+            assert came.wait(30)
+            return store.batch().put(data)
+        came.set()
+        raise StoreError("the disk is full")
 
-    value = many(padded)
-    for _ in range(50):  # until the second thread had a turn, as it has at once
-        with pytest.raises(StoreError, match="the disk is full"):
-            digests.stream(value, buffer_digest=Phase(put, writes=True).digest)
-        if len(met) == 2:
-            break
-    assert len(met) == 2
+    with pytest.raises(StoreError, match="the disk is full"):
+        digests.stream(value, buffer_digest=Phase(put, writes=True).digest)
 
 
 def test_equal_buffers_are_kept_once_whichever_thread_writes_them(tmp_path):
@@ -147,10 +143,10 @@ def test_what_a_thread_changes_meanwhile_is_what_its_name_says(tmp_path, kib):
 
 def test_threads_of_the_kernel_leave_values_alone(nb):
     """Those of the user's may not."""
-    text = "from pipestate.store.alone import is_alone; is_alone()"
-    assert nb.run(text).text == "True"
-    nb.run("import threading, time; threading.Thread(target=time.sleep, args=(30,)).start()")
-    assert nb.run("is_alone()").text == "False"
+    nb.run("import threading, time; from pipestate.store.alone import is_alone")
+    assert nb.run("is_alone(threading.current_thread())").text == "True"
+    nb.run("threading.Thread(target=time.sleep, args=(30,), daemon=True).start()")
+    assert nb.run("is_alone(threading.current_thread())").text == "False"
 
 
 class Stopped(BaseException):
@@ -163,19 +159,25 @@ def test_what_was_given_up_gets_no_name(store):
 
     def put(data: Any, *, ready: Callable[[], None] | None = None, **_: Any) -> Blob:
         if threading.current_thread() is threading.main_thread():
+            assert came.wait(30)
             raise Stopped
+        came.set()
         stopped.wait()
-        assert ready is not None
-        ready()
-        named.append(bytes(data[:8]))
-        return store.batch().put(data)
+        try:
+            assert ready is not None
+            ready()
+            named.append(bytes(data[:8]))
+            return store.batch().put(data)
+        finally:
+            ended.set()
 
-    stopped = threading.Event()
+    came, stopped, ended = threading.Event(), threading.Event(), threading.Event()
     phase = Phase(put, writes=True)
     turns = [phase.digest(memoryview(one.view("u1"))) for one in _big()]
     with pytest.raises(Stopped):
         turns[0].digest()
     stopped.set()
+    assert ended.wait(30)
     for turn in turns:
         with pytest.raises(GivenUp):
             turn.digest()

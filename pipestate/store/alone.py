@@ -21,9 +21,8 @@ PIPE: Final = "(_watch_pipe_fd)"
 """What the names of plain threads of the kernel's, and of ours, begin or end with."""
 
 
-def is_alone() -> bool:
-    """Whether all other threads are known to leave the user's values alone."""
-    own = threading.current_thread()
+def is_alone(own: threading.Thread) -> bool:
+    """Whether all threads but this one are known to leave the user's values alone."""
     return all(one is own or _is_harmless(one) for one in threading.enumerate())
 
 

@@ -92,7 +92,7 @@ class Blobs:
         `into` a file that is given, or one of their own. Raises StoreError when they cannot be.
         """
         view = content.flat(data)
-        view = view if view.nbytes >= content.BIG else view[:]
+        view = view if view.nbytes >= content.BIG else view[:]  # what has to be made is made once
         with told(self.path):
             sample = _sample(view) if view.nbytes >= content.BIG else b""
             found: Digest | None = None

@@ -80,7 +80,6 @@ def write_hashing(fd: int, view: View, at: int = 0) -> Digest:
     interpreter, so a big buffer is hashed by a thread while it is written: the time is that of the
     slower of the two."""
     if view.nbytes < BIG:
-        view = view[:]
         write(fd, view, at)
         return digest(view)
     hasher = blake3()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from . import rebuild
+from .handlers import is_of_handler
 
 LIMIT: Final = 1_000_000
 """Objects looked at before the walk gives up and names the root alone."""
@@ -47,7 +48,9 @@ def find(values: Mapping[str, object], reduce: Reduce, table: Mapping[Any, Reduc
         seen[id(value)] = value
         try:
             waiting.extend(_parts(where, value, reduce, table))
-        except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
+        except Exception as error:  # a user's __reduce__ may raise anything
+            if is_of_handler(error):
+                raise
             return Flaw(type(value).__name__, where, str(error))
     return None
 

@@ -6,6 +6,7 @@ is no fault of the value.
 
 from __future__ import annotations
 
+import functools
 import signal
 import types
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ def is_of_handler(error: BaseException) -> bool:
 def _codes() -> Iterator[types.CodeType]:
     for number in signal.valid_signals():
         handler: Any = signal.getsignal(number)
+        while isinstance(handler, functools.partial):
+            handler = handler.func
         if callable(handler):
             code = getattr(handler, "__code__", None) or getattr(handler.__call__, "__code__", None)
             if isinstance(code, types.CodeType):

@@ -14,6 +14,8 @@ import sysconfig
 from pathlib import Path
 from types import ModuleType
 
+from .handlers import is_of_handler
+
 NOTEBOOK = "__main__"
 PACKAGE = __name__.partition(".")[0]
 
@@ -58,7 +60,9 @@ def module_named(name: str | None) -> ModuleType | None:
         if isinstance(file, str) and is_installed(file):
             try:
                 found = importlib.import_module(name)
-            except Exception:  # noqa: BLE001 - there is no such part, or it does not load here
+            except Exception as error:  # there is no such part, or it does not load here
+                if is_of_handler(error):
+                    raise
                 _missing.add(name)
     return found if isinstance(found, ModuleType) else None
 

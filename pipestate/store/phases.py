@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import functools
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
@@ -151,7 +152,7 @@ class Phase:
     def __init__(self, put: Put, *, writes: bool = False) -> None:
         self._put = put
         self._writes = writes
-        self._is_steady = not writes or is_alone()
+        self._owner = threading.current_thread()
         self._queue = Queue()
         self._placed: dict[tuple[int, int, Gaps], tuple[Blob, Original]] = {}
         self._filled: dict[tuple[int, int, Gaps], Turn] = {}
@@ -180,21 +181,24 @@ class Phase:
         return self._filled[key]
 
     def _meet(self, view: memoryview) -> tuple[Digest | Turn, Blob | None]:
-        is_big = view.nbytes >= content.BIG
-        if view.nbytes in QUEUED and (self._writes or not is_big):
-            if is_big:
-                make = lambda ready: self.put(view, ready=ready).digest  # noqa: E731
-            else:
-                make = lambda _: content.digest(view)  # noqa: E731
+        make: Callable[[Callable[[], None] | None], Digest]
+        if view.nbytes < content.BIG:
+            make = lambda _: content.digest(view)  # noqa: E731
+        elif self._writes:
+            make = lambda ready: self.put(view, ready=ready).digest  # noqa: E731
+        else:
+            return content.digest(view), None  # by all cores as it is
+        if view.nbytes in QUEUED:
             return Turn(self._queue, view.nbytes, make), None
-        if not self._writes or not is_big:
-            return content.digest(view), None
-        blob = self._put(self._steady(view))
-        return blob.digest, blob
+        return make(None), self._kept(view)
+
+    @functools.cached_property
+    def _is_alone(self) -> bool:
+        return is_alone(self._owner)  # most phases never keep a buffer, and need not know
 
     def _steady(self, view: memoryview) -> View:
         """The buffer as nobody can change it while it is kept."""
-        return view if self._is_steady else content.copied(view)
+        return view if self._is_alone else content.copied(view)
 
     def _in_place(self, of: Original, ready: Callable[[], None] | None = None) -> Blob:
         """Keep a copy, which is not held any longer: it can be made again."""
