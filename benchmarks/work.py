@@ -41,6 +41,8 @@ def set_by_script(room: Path, *, count: int, rounds: int) -> list[Row]:
     def one_by_one() -> None:
         for at, name in enumerate(names):
             pipestate.set("bench", name, at, store=store)
+        if pipestate.get("bench", names[-1], store=store) != count - 1:  # nothing is left to do
+            raise RuntimeError("what was set last is not there")
 
     def at_once() -> None:
         pipestate.write("bench", {name: at for at, name in enumerate(names)}, store=store)

@@ -60,7 +60,8 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'pipestate' has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{home}", __name__), name)
+    found = globals()[name] = getattr(importlib.import_module(f".{home}", __name__), name)
+    return found
 
 
 def __dir__() -> list[str]:

@@ -5,7 +5,9 @@ Each is one word to a `Job`, which is kept from call to call.
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +35,7 @@ def set(job: str, step: str, value: Any, *, store: str | Path | None = None) -> 
 
     Raises PackError, and changes nothing, where the value cannot be kept.
     """
-    _job(job, store)[step] = value
+    _job_to_set(job, store)[step] = value
 
 
 def read(job: str, *, store: str | Path | None = None) -> dict[str, Any]:
@@ -58,6 +60,28 @@ _MOST = 16
 """How many jobs a thread keeps at hand."""
 
 _here = threading.local()
+
+
+_FRESH = 0.05
+"""Seconds for which who sets one value after the other is spared the look for the job: it takes as
+long as what else is done until the value is safe. A job sees by itself where its store is gone."""
+
+
+def _job_to_set(name: str, store: str | Path | None) -> Job:
+    try:
+        here = (
+            name,
+            store,
+            os.getcwd(),
+            *map(os.environ.get, ("PIPESTATE_STORE", "PIPESTATE_KEYS")),
+        )
+    except OSError:
+        return _job(name, store)
+    known: tuple[object, float, Job] | None = vars(_here).get("set")
+    now = time.monotonic()
+    if known is None or known[0] != here or now - known[1] > _FRESH:
+        known = _here.set = here, now, _job(name, store)
+    return known[2]
 
 
 def _job(name: str, store: str | Path | None) -> Job:

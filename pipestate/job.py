@@ -18,13 +18,14 @@ from typing import Any
 
 from .cell.source import is_step_name
 from .errors import DamageError, FormatError, PackError, StoreError, TrustError, UsageError
-from .ledger import MANY, Ledger, Make
+from .ledger import MANY, Ledger
+from .pace import Pace
 from .pipe import graph, pieces, slices, status, told, why
 from .pipe.graph import Held
 from .pipe.status import StepStatus
-from .record import SET, VALUE, Digest, Meaning, Pipe, Record, Run, Version
+from .record import VALUE, Digest, Meaning, Pipe, Record, Run, Version
 from .space import Meter
-from .store import blobs, content, digests, versions
+from .store import blobs, digests, versions
 from .store.folder import locate, open_store
 from .store.garbage import gc_paused
 from .store.phases import Phase
@@ -75,6 +76,7 @@ class Job(MutableMapping[str, Any]):
         self._turns: dict[int, tuple[threading.RLock, set[str]]] = {}
         self._told: tuple[Pipe, list[StepStatus]] | None = None
         self._marked: tuple[Pipe, Digest] | None = None
+        self._pace = Pace()
 
     def __repr__(self) -> str:
         return f"Job({self.name!r}, store={str(self._ledger.store.path)!r})"
@@ -122,40 +124,23 @@ class Job(MutableMapping[str, Any]):
             check_name(step)
         if not values:
             return
-        self._refresh()
+        is_quick = self._pace.is_quick() or self._ledger.store.index.rows.is_held
+        is_quick = is_quick and len(values) == 1 and not self._max_bytes
+        if not is_quick:
+            self._take_up()
         with self._ledger.batch() as batch, gc_paused():
             phase = Phase(batch.put, writes=True)
-            made = [self._setting(step, value, phase) for step, value in values.items()]
+            kept = [(step, self._keep(step, value, phase)) for step, value in values.items()]
+            if is_quick and self._ledger.set_later(*kept[0], batch):
+                return
+            if is_quick:
+                self._take_up()
+            made = [self._ledger.setting(step, version) for step, version in kept]
             self._ledger.commit_all(made, batch=batch)
         records = [record for _, record in made]
         flaw = self._meter.heed(self._ledger.store, records, self._max_bytes)
         if flaw:  # the values are kept in any case
             warnings.warn(flaw, stacklevel=3)
-
-    def _setting(self, step: str, value: Any, phase: Phase) -> tuple[Make, Record]:
-        """The record that a value leaves, and the run that puts it in force."""
-        version = self._keep(step, value, phase)
-        normal = content.digest(f"set {version.digest}".encode())
-        made = tuple(name for name in version.names if name != VALUE)
-        head = self._ledger.head(step)
-        # The names that the step's cell bound stay: the value is set, not what stands beside it.
-        is_whole = head is not None and not head.flaw
-        beside = [v for v in head.outputs if step not in v.names] if head and is_whole else []
-        kept = {n for v in beside for n in v.names if n != VALUE}
-        outputs = (version, *beside)
-
-        def make(digest: Digest | None) -> Run:
-            meanings: dict[str, Meaning | None] = {
-                name: Meaning(step, digest or "", one.digest)
-                for one in outputs
-                for name in one.names
-                if name != VALUE
-            }
-            heads = {step: digest}
-            return Run(0, "", step, "set", record=digest, heads=heads, meanings=meanings)
-
-        made = (*made, *sorted(kept))
-        return make, Record(step, "", normal, SET, outputs=outputs, made=made)
 
     def __delitem__(self, step: str) -> None:
         self._refresh()
@@ -237,6 +222,7 @@ class Job(MutableMapping[str, Any]):
 
     def history(self) -> list[Run]:
         """One object a run: `number`, `step`, `event`, `reason`, `started`, `seconds`."""
+        self._refresh()
         return [run for run in self._ledger.runs() if run.event != "noted"]
 
     def why(self, step: str) -> str:
@@ -292,6 +278,10 @@ class Job(MutableMapping[str, Any]):
     # --- inside --------------------------------------------------------------------------------
 
     def _refresh(self) -> None:
+        self._pace.stop()
+        self._take_up()
+
+    def _take_up(self) -> None:
         self._ledger.refresh()
         self._ledger.take_news()  # who looks anew each time has no use for it
         self._ledger.is_anew = False

@@ -15,13 +15,22 @@ from typing import Final
 from .errors import DamageError
 from .pipe import history
 from .pipe.folding import Folding
-from .record import Blob, Digest, Pipe, Record, Run, Version
-from .store import salvage
+from .record import SET, VALUE, Blob, Digest, Meaning, Pipe, Record, Run, Version, Waiting
+from .store import clerk, content, salvage
+from .store.faults import busy_here
 from .store.folder import Batch, Store
-from .store.index import Mark, Moved
+from .store.index import Mark
+from .store.journal import Frame
+from .store.standing import Moved, Overtaken, Taken
 
 MANY: Final = 500
 """Where so many records had to be read, they are noted together for the next process."""
+
+SMALL: Final = 16 << 10
+"""The bytes that a value has at most which waits in the journal."""
+
+FULL: Final = 1 << 20
+"""The bytes that wait there at most, or it is not put off any longer."""
 
 Make = Callable[[Digest | None], Run]
 """Gives a run, once the digest of its record is known."""
@@ -54,8 +63,16 @@ class Ledger:
 
         `keep_runs` is how many records of a step are at hand to be restored.
         """
-        ledger = cls(store, job, Folding(Pipe(job)), keep_runs=keep_runs)
+        ledger = cls._opened(store, job, keep_runs)
         ledger.refresh()
+        ledger.news.clear()
+        return ledger
+
+    @classmethod
+    def _opened(cls, store: Store, job: str, keep_runs: int) -> Ledger:
+        ledger = cls(store, job, Folding(Pipe(job)), keep_runs=keep_runs)
+        with store.index.lock:
+            ledger._look()
         ledger.news.clear()
         ledger.is_anew = False
         return ledger
@@ -76,11 +93,20 @@ class Ledger:
         """Take up what other processes have added since; `take_news` says what it was.
 
         Where the store was deleted or replaced, what was known of it is forgotten: `is_anew`.
+        Raises StoreError where it cannot be read, and in a signal's handler that strikes while what
+        was set before is being committed.
         """
-        with self.store.index.lock:
-            # In a transaction of its own a thread would read what may not stay.
-            if not self.store.index.rows.is_writing:
+        rows = self.store.index.rows
+        if not rows.is_held:
+            with rows.lock:
                 self._look()
+            self._take_in()
+        elif not rows.is_writing:
+            self._look()
+            self._take_in_here()
+        elif self.store.journal.nbytes:
+            # In a transaction of its own a thread would read what may not stay.
+            raise busy_here(self.store.path)
 
     def _look(self) -> None:
         stands = self.store.identity()
@@ -224,11 +250,20 @@ class Ledger:
         self, entries: Sequence[tuple[Make, Record | None]], *, batch: Batch | None = None
     ) -> list[Run]:
         """Add several runs, each with its record, as `commit` adds one: all of them or none."""
-        batch = batch or self.batch()
+        if not self.store.index.rows.is_held:
+            self._take_in()  # what was set before
+        return self._commit_all(entries, batch or self.batch())
+
+    def _commit_all(
+        self,
+        entries: Sequence[tuple[Make, Record | None]],
+        batch: Batch,
+        taken: Taken | None = None,
+    ) -> list[Run]:
         kept = [batch.record(record) if record is not None else None for _, record in entries]
         made = [make(digest) for (make, _), digest in zip(entries, kept, strict=True)]
         with self.store.index.lock:
-            runs, snapshot = self._add(made, kept, batch)
+            runs, snapshot = self._add(made, kept, batch, taken)
             records = [record for _, record in entries]
             self._hold({d: r for d, r in zip(kept, records, strict=True) if d and r is not None})
             if snapshot is not None and len(snapshot.heads) >= MANY:
@@ -236,7 +271,7 @@ class Ledger:
         return runs
 
     def _add(
-        self, made: list[Run], kept: list[Digest | None], batch: Batch
+        self, made: list[Run], kept: list[Digest | None], batch: Batch, taken: Taken | None
     ) -> tuple[list[Run], Pipe | None]:
         """Commit runs, after whatever others have added by then, and take them up; gives them, and
         the job after them where it was kept with them."""
@@ -252,7 +287,7 @@ class Ledger:
             ]
             after = _After(self._folding, runs, self.keep_runs)
             try:
-                mark = batch.commit(*runs, pipe=after)
+                mark = batch.commit(*runs, pipe=after, taken=taken)
             except Moved:
                 self._look()
                 continue
@@ -261,6 +296,88 @@ class Ledger:
             after.stand()
             self.mark = mark  # last: after an interrupt in between, the runs are looked for
             return runs, after.made
+
+    # --- what scripts set, one value after the other ---------------------------------------------
+
+    def set_later(self, step: str, version: Version, batch: Batch) -> bool:
+        """Write a small value into the journal, which the next look takes in, or else somebody in a
+        moment; False where it cannot be, and is to be committed."""
+        blobs = batch.rows(version.blobs)
+        is_small = len(blobs) == len(version.blobs) and sum(map(len, blobs)) <= SMALL
+        if not is_small or self.store.index.rows.durable or self.store.identity() != self.stood:
+            return False
+        waiting = Waiting(self.job, step, time.time(), version)
+        waits = self.store.journal.add(waiting, blobs, stood=self.stood)
+        if waits > FULL:
+            self.refresh()
+        elif waits:
+            clerk.soon(id(self), self.refresh)
+        return waits > 0
+
+    def _take_in(self) -> None:
+        """Commit what waits in the journal, of whatever job it is, where no handler strikes."""
+        if self.store.journal.nbytes:
+            clerk.do(self._take_in_here)
+
+    def _take_in_here(self) -> None:
+        if self.store.journal.nbytes:
+            self.store.journal.take(self._take)
+
+    def _take(self, frames: Sequence[Frame]) -> None:
+        by_job: dict[str, list[Frame]] = {}
+        for frame in frames:
+            by_job.setdefault(frame.waiting.job, []).append(frame)
+        for job, some in by_job.items():
+            is_here = job == self.job
+            ledger = self if is_here else Ledger._opened(self.store, job, self.keep_runs)
+            ledger.news.extend(ledger.commit_frames(some))
+
+    def commit_frames(self, frames: Sequence[Frame]) -> list[Run]:
+        """Add the runs of values that waited, those of a journal that are of this job, but for what
+        the index knows already."""
+        index, user = self.store.index, self.store.journal.user
+        while True:
+            known = index.taken(self.job, user)
+            at = next((at for at, one in enumerate(frames, 1) if one.number == known), 0)
+            some = frames[at:]
+            if not some:
+                return []
+            with self.batch() as batch:
+                batch.put_rows({name: row for one in some for name, row in one.blobs.items()})
+                values = [one.waiting for one in some]
+                entries = [self.setting(one.step, one.version, one.started) for one in values]
+                try:
+                    return self._commit_all(entries, batch, Taken(user, known, some[-1].number))
+                except Overtaken:
+                    continue
+
+    def setting(self, step: str, version: Version, started: float = 0.0) -> tuple[Make, Record]:
+        """The record that a value leaves, and the run that puts it in force."""
+        normal = content.digest(f"set {version.digest}".encode())
+        made = tuple(name for name in version.names if name != VALUE)
+        head = self.head(step)
+        # The names that the step's cell bound stay: the value is set, not what stands beside it.
+        is_whole = head is not None and not head.flaw
+        beside = [v for v in head.outputs if step not in v.names] if head and is_whole else []
+        kept = {n for v in beside for n in v.names if n != VALUE}
+        outputs = (version, *beside)
+
+        def make(digest: Digest | None) -> Run:
+            meanings: dict[str, Meaning | None] = {
+                name: Meaning(step, digest or "", one.digest)
+                for one in outputs
+                for name in one.names
+                if name != VALUE
+            }
+            heads = {step: digest}
+            return Run(
+                0, "", step, "set", "", started, record=digest, heads=heads, meanings=meanings
+            )
+
+        made = (*made, *sorted(kept))
+        return make, Record(step, "", normal, SET, outputs=outputs, made=made)
+
+    # --- looking back ----------------------------------------------------------------------------
 
     def definition(self, name: str, digest: Digest) -> Version | None:
         """A version of a name that some record at hand holds, by the digest of the name alone."""

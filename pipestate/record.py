@@ -302,6 +302,15 @@ class Meaning(Noun, frozen=True):
     is_outgrown: bool = False
 
 
+class Waiting(Noun, frozen=True):
+    """A value that a script has set, and when, in seconds since the epoch, before a run says so."""
+
+    job: str
+    step: str
+    started: float
+    version: Version
+
+
 class Seen(Noun, frozen=True):
     """A step's cell as it was last attempted, whether that run succeeded or not.
 
@@ -365,4 +374,4 @@ class Pipe(Noun, frozen=True):
     kept: dict[str, tuple[Digest, ...]] = field(default_factory=dict)
 
 
-prepare(Blob, Version, Input, Text, Given, FileState, Record, Meaning, Seen, Run, Pipe)
+prepare(Blob, Version, Input, Text, Given, FileState, Record, Meaning, Waiting, Seen, Run, Pipe)

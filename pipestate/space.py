@@ -20,7 +20,7 @@ from .pipe.history import KEPT, fold
 from .record import Digest, Pipe, Record, Run
 from .store import upkeep
 from .store.folder import Store
-from .store.index import Moved
+from .store.standing import Moved
 from .store.upkeep import Swept
 
 LOG: Final = 1000

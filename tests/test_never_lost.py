@@ -143,7 +143,7 @@ def test_killed_before_any_line(tmp_path, work):
 
 COMMITTER = """
 from test_never_lost import *
-from pipestate.store.index import Moved
+from pipestate.store.standing import Moved
 store = open_store(sys.argv[1])
 while True:
     try:

@@ -20,7 +20,7 @@ from pipestate.errors import DamageError, FormatError, StoreError
 from pipestate.pipe.history import after, fold
 from pipestate.record import Blob, Pipe, Record, Run, Version
 from pipestate.store.folder import ROW, WAITING, Store, locate, open_store
-from pipestate.store.index import Moved
+from pipestate.store.standing import Moved
 from pipestate.store.upkeep import sweep, verify
 
 PATHS = [str(Path(__file__).parent), str(Path(pipestate.__file__).parents[1])]

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from pipestate.pipe.history import after, fold
 from pipestate.record import Blob, Meaning, Pipe, Record, Run, Version
 from pipestate.store.folder import open_store
-from pipestate.store.index import Moved
+from pipestate.store.standing import Moved
 from pipestate.store.upkeep import sweep, verify
 
 JOBS = st.sampled_from(["j", "a/b", "%"])

@@ -16,7 +16,7 @@ from tests.trial import actors, instants, referee
 needs_strace = pytest.mark.skipif(not instants.is_possible(), reason="there is no strace here")
 
 
-@pytest.mark.parametrize("actor", [actors.script, actors.shell])
+@pytest.mark.parametrize("actor", [actors.script, actors.burst, actors.shell])
 def test_a_script_and_the_shell_may_be_killed_at_any_instant(tmp_path, actor):
     """What was done is there and verifies, whatever was not is not seen, leftovers are swept."""
     chance, done = random.Random(actor.__name__), {}

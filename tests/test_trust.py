@@ -284,6 +284,7 @@ def test_what_was_folded_from_a_stranger_is_not_signed_by_the_user(room, strange
         pipestate.set("j", "a", 1)
     for number in range(40):
         pipestate.set("j", "b", number)
+    assert pipestate.get("j", "b") == 39
     store = open_store(room / "store")
     assert store.index.job("j").snapshot > 1
     assert [(step, state) for step, state, _ in states()] == [("a", "stale"), ("b", "fresh")]

@@ -169,22 +169,15 @@ class Draft:
 
     def _update(self, name: str, news: Mapping[str, Any]) -> None:
         """Set what `news` says and remove what it says None of."""
-        if not news:
-            return
-        part = self.part(name)
-        news = {
-            key: value
-            for key, value in news.items()
-            if (key in part if value is None else part.get(key) != value)
-        }
-        if not news:
-            return
-        if name not in self._changed:
-            part = self._changed[name] = dict(part)
-            self._moved[name] = set()
-        if name in self._moved:
-            self._moved[name].update(news)
+        part = self.part(name) if news else {}
         for key, value in news.items():
+            if (key not in part) if value is None else part.get(key) == value:
+                continue
+            if name not in self._changed:
+                part = self._changed[name] = dict(part)
+                self._moved[name] = set()
+            if name in self._moved:
+                self._moved[name].add(key)
             if value is None:
                 del part[key]
             else:

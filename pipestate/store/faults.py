@@ -82,6 +82,13 @@ def busy(path: Path) -> StoreError:
     )
 
 
+def busy_here(path: Path) -> StoreError:
+    """The error for a signal's handler that looks while what it interrupts writes."""
+    return StoreError(
+        f"the store {path} is in the midst of a commit", "look again when the handler is done"
+    )
+
+
 def _full(path: Path) -> StoreError:
     return StoreError(f"no space left for the store {path}", "free some space and run it again")
 

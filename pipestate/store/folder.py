@@ -33,7 +33,9 @@ from .content import BIG, THREADED, Bytes, digest, flat
 from .faults import told
 from .files import Missing
 from .index import After, Index, Mark, digest_of
+from .journal import Journal
 from .rows import Rows
+from .standing import Taken
 from .trust import Keys, Trust, keys_folder
 
 ROW: Final = 64 << 10
@@ -87,7 +89,7 @@ def open_store(
     notes = index.notes
     blobs = Blobs(path / "blobs", durable, verification, notes.stamps, notes.remember)
     bundles = Bundles(blobs.files, verification, index.places, notes.stamps, notes.remember)
-    return Store(path, blobs, bundles, index)
+    return Store(path, blobs, bundles, index, Journal(path / "journal", trust, rows.lock))
 
 
 @functools.lru_cache(maxsize=16)
@@ -105,6 +107,7 @@ class Store:
     blobs: Blobs
     bundles: Bundles
     index: Index
+    journal: Journal
 
     def batch(self) -> Batch:
         """What one run leaves, to be committed as one."""
@@ -164,6 +167,7 @@ class Store:
     def close(self) -> None:
         """Let go of the database; the next use opens it again."""
         self.index.close()
+        self.journal.close()
 
 
 def state(path: Path) -> tuple[object, ...]:
@@ -272,6 +276,10 @@ class Batch:
             self._waiting += view.nbytes
         return Blob(name, view.nbytes)
 
+    def put_rows(self, rows: Mapping[Digest, bytes]) -> None:
+        """Keep what is known to be small blobs by these names, as `rows` gave them."""
+        self._rows.update(rows)
+
     def _make_folder(self) -> None:
         if not self._files:  # the commit looks again
             self.store.make_folder()
@@ -316,21 +324,28 @@ class Batch:
         self._records[name] = data
         return name
 
-    def commit(self, *runs: Run, pipe: After = None) -> Mark:
+    def rows(self, blobs: Sequence[Blob]) -> list[bytes]:
+        """The bytes of blobs that wait here for the commit; none of them where one has a file."""
+        found = [self._rows.get(blob.digest) for blob in blobs]
+        return [data for data in found if data is not None] if None not in found else []
+
+    def commit(self, *runs: Run, pipe: After = None, taken: Taken | None = None) -> Mark:
         """Append `runs` to their job with all that was put: visible as one, or not, after an error.
 
         They are numbered from one above the number of the pipe that they were decided on; raises
-        Moved when the job has moved on since. `pipe` is the fold that includes them. Gives the
-        index's mark.
+        Moved when the job has moved on since. `pipe` is the fold that includes them, `taken` what
+        the index says of the journal then. Gives the index's mark.
         """
         try:
-            return self._commit(runs, pipe, self._ready)
+            return self._commit(runs, pipe, taken, self._ready)
         except _Swept as swept:
             self._put_again(swept.blobs)
             # Should it be swept once more, it is put while everybody waits.
-            return self._commit(runs, pipe, lambda: self._put_again(self._gone()))
+            return self._commit(runs, pipe, taken, lambda: self._put_again(self._gone()))
 
-    def _commit(self, runs: Sequence[Run], pipe: After, ready: Callable[[], None]) -> Mark:
+    def _commit(
+        self, runs: Sequence[Run], pipe: After, taken: Taken | None, ready: Callable[[], None]
+    ) -> Mark:
         blobs = self.store.blobs
         self.settle()
         stamps = {
@@ -347,6 +362,7 @@ class Batch:
             stamps=stamps | self._proofs,
             places=self._places,
             pipe=pipe,
+            taken=taken,
             ready=ready,
         )
         self.store.bundles.learn(self._places)

@@ -11,6 +11,7 @@ Nothing here knows values, files of blobs, or what a run means. The keys of the 
     record/<digest>       Record.to_bytes(); the digest is that of these bytes
     blob/<digest>         a small blob
     in/<digest>           the bundle that a blob lies in, and where (`bundles.Place`)
+    taken/<job>/<user>    the number of what was taken last from the user's journal (`journal`)
     stamp, told, heads    see `notes`
     jobs                  the names of the jobs, as JSON
 
@@ -39,7 +40,7 @@ from ..record import NO_RECORD, Digest, Meaning, Pipe, Record, Run, no_record
 from .bundles import Place
 from .notes import Notes
 from .rows import Row, Rows, key_of
-from .standing import NEVER, JobRow
+from .standing import NEVER, JobRow, Moved, Overtaken, Taken, names_of
 from .trust import Trust
 
 SIGNED: Final = frozenset(("run", "pipe", "base", "record"))
@@ -49,14 +50,6 @@ Mark = tuple[int, ...] | None
 
 After = Pipe | Callable[[], Pipe] | None
 """A job as runs leave it, or who makes it when it is wanted: most commits do not keep it."""
-
-
-class Moved(StoreError):  # noqa: N818 (an answer to look again by, more than a fault)
-    """Somebody else has committed to the job since: nothing was written. `last` is its number."""
-
-    def __init__(self, job: str, last: int) -> None:
-        super().__init__(f"job {job!r} has moved on to run {last}", "look again and commit anew")
-        self.last = last
 
 
 def digest_of(record: bytes) -> Digest:
@@ -90,16 +83,6 @@ def _barred(one: Run | Pipe, flaw: str) -> dict[str, Any]:
     }
 
 
-def _names_of(data: bytes) -> list[str]:
-    try:
-        names = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"the list of jobs cannot be read ({error})") from error
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise FormatError("the list of jobs is none that this pipestate writes")
-    return names
-
-
 @dataclass(frozen=True, eq=False)
 class Index:
     """What the rows mean. It is made at the first commit; until then it reads as empty.
@@ -131,7 +114,7 @@ class Index:
     def jobs(self) -> list[str]:
         """The jobs of the store, in the order of their first commits."""
         data = self.rows.get("jobs")
-        return [] if data is None else _names_of(data)
+        return [] if data is None else names_of(data)
 
     def found_jobs(self) -> list[str]:
         """The jobs, by their runs where the list of them is missing or damaged."""
@@ -326,13 +309,15 @@ class Index:
         stamps: Mapping[Digest, bytes] = {},
         places: Mapping[Digest, Place] = {},
         pipe: After = None,
+        taken: Taken | None = None,
         ready: Callable[[], None] = _nothing,
     ) -> Mark:
         """Append `runs`, from number `expected` + 1 on, and all they need, in one transaction.
 
         Either all of it is visible afterwards, to everybody, or nothing is. Raises Moved when the
         job's last number is not `expected`. `pipe` is the fold that includes them, or makes it; it
-        is kept when a snapshot is due, so pass it whenever you have it. `ready` is called inside
+        is kept when a snapshot is due, so pass it whenever you have it. `taken` says how far a
+        journal is in the index then; raises Overtaken where it is further. `ready` is called inside
         the transaction, before anything is written; what it raises ends it. Raises DamageError
         where a record that a run puts in force is not there. Gives the mark of the moment after it.
         """
@@ -353,6 +338,8 @@ class Index:
                 raise Moved(job, row.last)
             ready()
             self._check_named(runs, records)
+            if taken is not None:
+                self._note_taken(job, taken)
             self.rows.set_many(rows)
             if row.last < row.first:  # it has no runs, or none that are kept
                 self._enlist(job)
@@ -385,6 +372,15 @@ class Index:
         if gone:
             raise DamageError(f"record {min(gone)[:12]} is missing from the store")
 
+    def taken(self, job: str, user: str) -> bytes:
+        """What was last taken from a user's journal into this job; b"" for nothing."""
+        return self.rows.get(_taken_key(job, user)) or b""
+
+    def _note_taken(self, job: str, taken: Taken) -> None:
+        if self.taken(job, taken.user) != taken.before:
+            raise Overtaken(job)
+        self.rows.set(_taken_key(job, taken.user), taken.last)
+
     def trim(self, job: str, base: Pipe, pipe: Pipe) -> None:
         """Forget the runs up to `base.number`; history then begins after `base`. With a base where
         history begins already, only the base is replaced.
@@ -414,7 +410,8 @@ class Index:
             row = self.job(job)
             for number in range(row.first, row.last + 1):
                 self.rows.delete(_run_key(job, number))
-            for key in (key_of("pipe", job), *self.notes.keys(job)):
+            taken = self.rows.keys(_taken_key(job, ""))
+            for key in (key_of("pipe", job), *taken, *self.notes.keys(job)):
                 self.rows.delete(key)
             # One number is skipped, so that not even the last pipe fits what comes next.
             gone = JobRow(last=row.last + 1, first=row.last + 2, snapshot=row.last + 1)
@@ -492,6 +489,10 @@ def _whole(digest: Digest, row: Row | None) -> Row:
     if digest_of(row.payload) != digest:
         raise DamageError(f"record {digest[:12]} is not the one that was put there")
     return row
+
+
+def _taken_key(job: str, user: str) -> str:
+    return f"{key_of('taken', job)}/{user}"
 
 
 def _run_key(job: str, number: int) -> str:

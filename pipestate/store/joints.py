@@ -97,9 +97,14 @@ def joint(streams: Mapping[str, Stream], names: Iterable[str]) -> str:
     ordered = sorted(names)
     links = {
         (one, other): _links(streams[one], streams[other])
-        for one, other in combinations(ordered, 2)
+        for one, other in combinations(_sharing(streams, ordered), 2)
     }
     return _digest({name: streams[name].digest for name in ordered}, links)
+
+
+def _sharing(streams: Mapping[str, Stream], names: Sequence[str]) -> list[str]:
+    """Those of the names that may share anything: most hold nothing that changes."""
+    return [name for name in names if streams[name].mutables or streams[name].lazy]
 
 
 def shares(streams: Mapping[str, Stream], names: Iterable[str]) -> Shares | None:
@@ -107,7 +112,7 @@ def shares(streams: Mapping[str, Stream], names: Iterable[str]) -> Shares | None
     ordered = sorted(names)
     found: dict[str, list[tuple[int, int]]] = {name: [] for name in ordered}
     number = 0
-    for one, other in combinations(ordered, 2):
+    for one, other in combinations(_sharing(streams, ordered), 2):
         for mine, theirs, layout, their_layout in _links(streams[one], streams[other]):
             found[one].append((mine, number))
             found[other].append((theirs, number))

@@ -210,6 +210,8 @@ class Phase:
 
     def put_all(self, views: Sequence[memoryview], gaps: Mapping[int, Gaps]) -> tuple[Blob, ...]:
         """Keep the buffers of a pack, some of which have gaps, by their numbers."""
+        if not views:
+            return ()
         turns = []
         for at, view in enumerate(views):
             if at not in gaps and view.nbytes in QUEUED and self._kept(view) is None:

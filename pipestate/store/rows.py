@@ -238,6 +238,11 @@ class Rows:
         """Whether a transaction is open; asked by the thread that has it, or by one that waits."""
         return "writing" in self._open
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this thread is in the midst of using the database: it runs a signal's handler."""
+        return bool(self.lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - as in threading
+
     def close(self) -> None:
         """Let go of the database; the next use opens it again."""
         with self.lock:

@@ -1,11 +1,13 @@
-"""Where a job stands in the index: five numbers, which every commit to it rewrites."""
+"""Where a job stands in the index: five numbers, which every commit to it rewrites, and how far a
+journal is in it. And what a commit is told that was decided on where it stood before."""
 
 from __future__ import annotations
 
+import json
 import struct
 from typing import Final, NamedTuple
 
-from ..errors import DamageError, FormatError
+from ..errors import DamageError, FormatError, StoreError
 
 NEVER: Final = 1 << 62
 """No job has so many runs."""
@@ -47,3 +49,37 @@ class JobRow(NamedTuple):
         if not (0 < row.first <= row.last + 1 < NEVER and row.snapshot <= row.last):
             raise DamageError(f"the row of job {job!r} makes no sense")
         return row
+
+
+class Moved(StoreError):  # noqa: N818 (an answer to look again by, more than a fault)
+    """Somebody else has committed to the job since: nothing was written. `last` is its number."""
+
+    def __init__(self, job: str, last: int) -> None:
+        super().__init__(f"job {job!r} has moved on to run {last}", "look again and commit anew")
+        self.last = last
+
+
+class Overtaken(StoreError):  # noqa: N818 (as Moved)
+    """Somebody else has taken from the journal since: nothing was written."""
+
+    def __init__(self, job: str) -> None:
+        super().__init__(f"the journal of job {job!r} was taken from", "look again")
+
+
+class Taken(NamedTuple):
+    """How far a user's journal is in a job: to the frame of one number, and then of another."""
+
+    user: str
+    before: bytes
+    last: bytes
+
+
+def names_of(data: bytes) -> list[str]:
+    """The names in the row `jobs`; raises FormatError where it is none."""
+    try:
+        names = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"the list of jobs cannot be read ({error})") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise FormatError("the list of jobs is none that this pipestate writes")
+    return names

@@ -224,6 +224,12 @@ class Trust:
     _own: list[Secret] = field(default_factory=list, repr=False)
     _others: list[Mapping[str, str]] = field(default_factory=list, repr=False)
 
+    @property
+    def public(self) -> bytes | None:
+        """The user's own public key; None where none was made yet."""
+        own = self._mine()
+        return own.public if own else None
+
     def sign(self, rows: Sequence[tuple[str, bytes]]) -> list[bytes]:
         """The head of each of these rows, given by key and payload. Makes the user's key where
         there is none.

@@ -158,13 +158,15 @@ def _disprove(
     lose that by pickling: it is good if a second trip changes nothing more. What names a class of
     the notebook has no such excuse: its own pickling loses what the user put there.
     """
+    is_plain = all(type(v) in codecs.ATOMS for v in component.values.values())
+    if is_plain and not pack.needs:  # as most are that scripts set
+        return ""
     size = len(pack.stream) + sum(buffer.nbytes for buffer in pack.buffers)
     hides = any(stream.hides for stream in component.streams.values())
     if any(hasattr(namespace.get(name), "__del__") for name in pack.needs):
         # Dropping the copy would run the user's code.
         return "its own pickling leaves something out" if hides else ""
-    is_plain = all(type(v) in codecs.ATOMS for v in component.values.values())
-    if is_plain or (size > PROOF_BYTES and not hides):
+    if size > PROOF_BYTES and not hides:
         return ""
     try:
         again, digest = _round_trip(component, pack, namespace)

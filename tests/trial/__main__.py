@@ -27,7 +27,9 @@ def kills(count: int, seed: int, kernels: int) -> Counter[str]:
             if crowd is not None and number % kernels == 0:
                 name, actor = "kernel", crowd
             else:
-                name, actor = chance.choice([("script", actors.script), ("shell", actors.shell)])
+                name, actor = chance.choice(
+                    [("script", actors.script), ("burst", actors.burst), ("shell", actors.shell)]
+                )
             reported = actor(folder, chance, first)
             done.update(reported)
             counts[name] += 1

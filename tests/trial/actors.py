@@ -35,6 +35,27 @@ def script(folder: Path, chance: random.Random, first: int) -> Done:
     return {f"script_{number % 4}": number for number in numbers}
 
 
+def burst(folder: Path, chance: random.Random, first: int) -> Done:
+    """A script that sets small values as fast as it can, and looks now and then."""
+
+    def work(report: int) -> None:
+        import pipestate
+
+        job = pipestate.Job("trial", store=folder)
+        for number in itertools.count(5 * first, 5):  # of these all are small
+            job[_of_burst(number)] = value("burst", number)
+            os.write(report, b"%d\n" % number)
+            if chance.random() < 0.01:
+                assert job[_of_burst(number)] == value("burst", number)
+
+    numbers = _killed(work, chance.uniform(0, 0.3))
+    return {_of_burst(number): number for number in numbers}
+
+
+def _of_burst(number: int) -> str:
+    return f"burst_{number // 5 % 4}"
+
+
 def shell(folder: Path, chance: random.Random, _first: int) -> Done:
     """The command line, reclaiming space or looking."""
     words = chance.choice(
