@@ -103,7 +103,7 @@ class Ledger:
             self._take_in()
         elif not rows.is_writing:
             self._look()
-            self._take_in_here()
+            rows.let_in(self._take_in)
         elif self.store.journal.nbytes:
             # In a transaction of its own a thread would read what may not stay.
             raise busy_here(self.store.path)
@@ -317,11 +317,7 @@ class Ledger:
     def _take_in(self) -> None:
         """Commit what waits in the journal, of whatever job it is, where no handler strikes."""
         if self.store.journal.nbytes:
-            clerk.do(self._take_in_here)
-
-    def _take_in_here(self) -> None:
-        if self.store.journal.nbytes:
-            self.store.journal.take(self._take)
+            clerk.do(lambda: self.store.journal.take(self._take))
 
     def _take(self, frames: Sequence[Frame]) -> None:
         by_job: dict[str, list[Frame]] = {}

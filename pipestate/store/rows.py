@@ -243,6 +243,16 @@ class Rows:
         """Whether this thread is in the midst of using the database: it runs a signal's handler."""
         return bool(self.lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - as in threading
 
+    def let_in(self, do: Callable[[], None]) -> None:
+        """Do something that another thread has to use the database for, while this one is in the
+        midst of that: a handler may do it there itself, so may somebody for it. In no transaction.
+        """
+        state = self.lock._release_save()  # type: ignore[attr-defined]  # noqa: SLF001 - as above
+        try:
+            do()
+        finally:
+            self.lock._acquire_restore(state)  # type: ignore[attr-defined]  # noqa: SLF001
+
     def close(self) -> None:
         """Let go of the database; the next use opens it again."""
         with self.lock:
