@@ -183,7 +183,8 @@ class Job(MutableMapping[str, Any]):
         ledger, mark = self._ledger, self._mark_of(pipe)
         read, found = ledger.read_heads(), self._statuses(pipe)
         self._told = pipe, found
-        is_whole = not any(ledger.record(digest).flaw for digest in pipe.heads.values())
+        known = ledger.records
+        is_whole = all(d in known and not known[d].flaw for d in pipe.heads.values())
         if read >= MANY and mark and is_whole:
             ledger.store.index.notes.tell(self.name, mark, told.to_bytes(found))
         return found

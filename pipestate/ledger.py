@@ -153,6 +153,8 @@ class Ledger:
     def is_current(self) -> bool:
         """Whether nobody else has added to the job since the last look."""
         index = self.store.index
+        if self.store.journal.nbytes:
+            return False
         return index.mark() == self.mark or index.last(self.job) == self._folding.number
 
     def reread(self) -> None:

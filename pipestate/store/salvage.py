@@ -178,7 +178,11 @@ def noted(store: Store, job: str, digests: Set[Digest]) -> dict[Digest, Record]:
                 return {}
         except _LOST:  # as any note that cannot be used: each is looked at
             return {}
-        return {d: _believed(store, one, "") for d, one in known.items() if d in wanted}
+        return {
+            digest: one if one.ambient is None else _believed(store, one, "")
+            for digest, one in known.items()
+            if digest in wanted
+        }
 
 
 def note(
