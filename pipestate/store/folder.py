@@ -96,7 +96,16 @@ def open_store(
 def _rows(path: Path, durable: bool) -> Rows:
     """The database of a store, which all that use the store in this process share: opening one
     takes ten times as long as what is mostly asked of it."""
-    return Rows(path / "index", durable)
+    return Rows(path / "index", durable, lock=_lock(path))
+
+
+def _lock(path: Path) -> Any:
+    """One lock for a store, also where it is used as durable and not, or was forgotten above and is
+    still in use: they share a journal."""
+    return _locks.setdefault(str(path), threading.RLock())
+
+
+_locks: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
