@@ -135,6 +135,7 @@ class Job(MutableMapping[str, Any]):
                 return
             if is_quick:
                 self._take_up()
+            self._ledger.read(values)
             made = [self._ledger.setting(step, version) for step, version in kept]
             self._ledger.commit_all(made, batch=batch)
         records = [record for _, record in made]

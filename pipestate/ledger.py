@@ -192,6 +192,12 @@ class Ledger:
             self.noted = salvage.note(self.store, pipe, self.records)
         return len(heads)
 
+    def read(self, steps: Iterable[str]) -> None:
+        """Read the records in force for these steps together, for who is going to look at each."""
+        heads = {head for step in steps if (head := self.head_of(step))} - self.records.keys()
+        if len(heads) > 1:
+            self._hold(salvage.records(self.store, self.pipe, sorted(heads)))
+
     def _hold(self, found: Mapping[Digest, Record]) -> None:
         """Remember records; the oldest are forgotten, lest a server that never ends grow with all
         that it ever set."""
@@ -343,6 +349,7 @@ class Ledger:
             with self.batch() as batch:
                 batch.put_rows({name: row for one in some for name, row in one.blobs.items()})
                 values = [one.waiting for one in some]
+                self.read(one.step for one in values)
                 entries = [self.setting(one.step, one.version, one.started) for one in values]
                 try:
                     return self._commit_all(entries, batch, Taken(user, known, some[-1].number))
