@@ -270,12 +270,13 @@ class Ledger:
     ) -> list[Run]:
         kept = [batch.record(record) if record is not None else None for _, record in entries]
         made = [make(digest) for (make, _), digest in zip(entries, kept, strict=True)]
+        written = batch.records
         with self.store.index.lock:
             runs, snapshot = self._add(made, kept, batch, taken)
             records = [record for _, record in entries]
             self._hold({d: r for d, r in zip(kept, records, strict=True) if d and r is not None})
             if snapshot is not None and len(snapshot.heads) >= MANY:
-                self.noted = salvage.note(self.store, snapshot, self.records, self.noted)
+                self.noted = salvage.note(self.store, snapshot, self.records, self.noted, written)
         return runs
 
     def _add(

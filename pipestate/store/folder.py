@@ -326,6 +326,11 @@ class Batch:
                 return self.store.blobs.map(blob)
         return data
 
+    @property
+    def records(self) -> Mapping[Digest, bytes]:
+        """The bytes of the records that wait here for the commit."""
+        return dict(self._records)
+
     def record(self, record: Record) -> Digest:
         """Keep a record; its digest is what runs and meanings name it by."""
         data = record.to_bytes()

@@ -190,24 +190,26 @@ def note(
     pipe: Pipe,
     found: Mapping[Digest, Record],
     known: Set[Digest] | None = None,
+    made: Mapping[Digest, bytes] = {},
 ) -> Set[Digest]:
     """Note the records in force, those that can be believed; gives all that are noted then.
 
-    `known` are those that are, where the caller knows it. Only the others are written, and now and
-    then all: once a third of what is noted is in force no more, or one of them is lost.
+    `known` are those that are, where the caller knows it, and `made` the bytes of some. Only the
+    others are written, and now and then all: once a third of what is noted is in force no more, or
+    one of them is lost.
     """
     wanted = dict.fromkeys(pipe.heads.values())
     lost = {digest for digest, record in found.items() if record.flaw}
     with gc_paused():
         known = {*_raw(store, pipe.job)} if known is None else known
         if known and not known & lost and 3 * len(known - wanted.keys()) <= len(wanted):
-            added = _written(found, (one for one in wanted if one not in known))
+            added = _written(found, (one for one in wanted if one not in known), made)
             if added:
                 store.index.notes.note_heads(pipe.job, encoding.to_bytes(added), by=pipe.number)
             return known | added.keys()
         earlier = _raw(store, pipe.job) if known else {}
         kept = {one: earlier[one] for one in wanted if one in earlier and one not in lost}
-        kept |= _written(found, (one for one in wanted if one not in kept))
+        kept |= _written(found, (one for one in wanted if one not in kept), made)
         store.index.notes.note_heads(pipe.job, encoding.to_bytes(kept))
         return {*kept}
 
@@ -222,12 +224,19 @@ def _raw(store: Store, job: str) -> dict[Digest, msgspec.Raw]:
 
 
 def _written(
-    found: Mapping[Digest, Record], digests: Iterable[Digest]
+    found: Mapping[Digest, Record], digests: Iterable[Digest], made: Mapping[Digest, bytes]
 ) -> dict[Digest, msgspec.Raw]:
     """The bytes of records; of none that is not as it was read, or not to be believed."""
-    known = ((digest, found[digest]) for digest in digests if digest in found)
-    made = ((digest, one.to_bytes()) for digest, one in known if not one.flaw)
-    return {digest: msgspec.Raw(data) for digest, data in made if digest_of(data) == digest}
+    written: dict[Digest, msgspec.Raw] = {}
+    for digest in digests:
+        data = made.get(digest)
+        if data is None:
+            one = found.get(digest)
+            data = one.to_bytes() if one is not None and not one.flaw else b""
+            if digest_of(data) != digest:
+                continue
+        written[digest] = msgspec.Raw(data)
+    return written
 
 
 def _believed(store: Store, found: Record, flaw: str) -> Record:
