@@ -68,15 +68,10 @@ long as what else is done until the value is safe. A job sees by itself where it
 
 
 def _job_to_set(name: str, store: str | Path | None) -> Job:
-    try:
-        here = (
-            name,
-            store,
-            os.getcwd(),
-            *map(os.environ.get, ("PIPESTATE_STORE", "PIPESTATE_KEYS")),
-        )
-    except OSError:
+    said = store or os.environ.get("PIPESTATE_STORE")
+    if not said or not os.path.isabs(said):  # it has to be looked for
         return _job(name, store)
+    here = (name, said, os.environ.get("PIPESTATE_KEYS"))
     known: tuple[object, float, Job] | None = vars(_here).get("set")
     now = time.monotonic()
     if known is None or known[0] != here or now - known[1] > _FRESH:

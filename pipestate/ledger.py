@@ -6,13 +6,14 @@ values, names in a namespace, or why a step is stale.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Final
 
-from .errors import DamageError
+from .errors import DamageError, StoreError
 from .pipe import history
 from .pipe.folding import Folding
 from .record import SET, VALUE, Blob, Digest, Meaning, Pipe, Record, Run, Version, Waiting
@@ -20,7 +21,7 @@ from .store import clerk, content, salvage
 from .store.faults import busy_here
 from .store.folder import Batch, Store
 from .store.index import Mark
-from .store.journal import Frame
+from .store.journal import Frame, Standing
 from .store.standing import Moved, Overtaken, Taken
 
 MANY: Final = 500
@@ -54,6 +55,8 @@ class Ledger:
     """The store that all this was read from, by its `identity`."""
     noted: Set[Digest] | None = None
     """The records in force that are known to be noted together; None before the first look."""
+    fault: DamageError | None = None
+    """What was found damaged in the journal while nobody looked."""
     is_anew: bool = False
     """Whether another store has come into its place since, or none; for who looks to set back."""
 
@@ -98,12 +101,12 @@ class Ledger:
         """
         rows = self.store.index.rows
         if not rows.is_held:
+            self._take_in()  # first: what others have taken in by then is seen by the look
             with rows.lock:
                 self._look()
-            self._take_in()
         elif not rows.is_writing:
-            self._look()
             rows.let_in(self._take_in)
+            self._look()
         elif self.store.journal.nbytes:
             # In a transaction of its own a thread would read what may not stay.
             raise busy_here(self.store.path)
@@ -318,24 +321,49 @@ class Ledger:
         waiting = Waiting(self.job, step, time.time(), version)
         waits = self.store.journal.add(waiting, blobs, stood=self.stood)
         if waits > FULL:
-            self.refresh()
+            with contextlib.suppress(StoreError):  # the value is safe; who looks next is told
+                self._take_in()
         elif waits:
-            clerk.soon(id(self), self.refresh)
+            clerk.soon(id(self), self._take_in_soon)
         return waits > 0
 
     def _take_in(self) -> None:
         """Commit what waits in the journal, of whatever job it is, where no handler strikes."""
+        fault, self.fault = self.fault, None
+        if fault is not None:
+            raise fault
         if self.store.journal.nbytes:
-            clerk.do(lambda: self.store.journal.take(self._take))
+            clerk.do(self._take_in_here)
 
-    def _take(self, frames: Sequence[Frame]) -> None:
+    def _take_in_soon(self) -> None:
+        try:
+            self._take_in_here()
+        except DamageError as error:  # it is said once, and here nobody would hear it
+            self.fault = error
+
+    def _take_in_here(self) -> None:
+        try:
+            self.store.journal.take(self._take)
+        finally:
+            if clerk.is_here():
+                self.store.index.rows.leave()
+
+    def _take(self, frames: Sequence[Frame]) -> bool:
+        """Commit what waits of each job; whether that could be done for all. What is wrong with
+        another job is said to who looks at that one."""
         by_job: dict[str, list[Frame]] = {}
         for frame in frames:
             by_job.setdefault(frame.waiting.job, []).append(frame)
-        for job, some in by_job.items():
-            is_here = job == self.job
-            ledger = self if is_here else Ledger._opened(self.store, job, self.keep_runs)
-            ledger.news.extend(ledger.commit_frames(some))
+        is_all = True
+        for job, some in sorted(by_job.items(), key=lambda one: one[0] != self.job):
+            if job == self.job:
+                self.news.extend(self.commit_frames(some))
+                continue
+            try:
+                Ledger._opened(self.store, job, self.keep_runs).commit_frames(some)
+            except StoreError:
+                is_all = False
+        return is_all
 
     def commit_frames(self, frames: Sequence[Frame]) -> list[Run]:
         """Add the runs of values that waited, those of a journal that are of this job, but for what
@@ -343,8 +371,8 @@ class Ledger:
         index, user = self.store.index, self.store.journal.user
         while True:
             known = index.taken(self.job, user)
-            at = next((at for at, one in enumerate(frames, 1) if one.number == known), 0)
-            some = frames[at:]
+            last = Standing.from_bytes(known)
+            some = [frame for frame in frames if frame.at.is_past(last)]
             if not some:
                 return []
             with self.batch() as batch:
@@ -352,8 +380,9 @@ class Ledger:
                 values = [one.waiting for one in some]
                 self.read(one.step for one in values)
                 entries = [self.setting(one.step, one.version, one.started) for one in values]
+                taken = Taken(user, known, some[-1].at.to_bytes())
                 try:
-                    return self._commit_all(entries, batch, Taken(user, known, some[-1].number))
+                    return self._commit_all(entries, batch, taken)
                 except Overtaken:
                     continue
 

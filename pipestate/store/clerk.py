@@ -14,9 +14,10 @@ There is no thread before somebody asks, and one for a process from then on.
 from __future__ import annotations
 
 import atexit
-import contextlib
+import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Hashable
 from queue import Empty, SimpleQueue
 from typing import Final
@@ -28,10 +29,17 @@ DELAY: Final = 0.2
 
 Work = Callable[[], None]
 
+_NAME: Final = "pipestate-clerk"
+
+
+def is_here() -> bool:
+    """Whether this is the clerk's thread."""
+    return threading.current_thread().name == _NAME
+
 
 def do(work: Work) -> None:
     """Have it done where no handler strikes; raises what it raises."""
-    if threading.current_thread() is not threading.main_thread() or _ended:
+    if threading.current_thread() is not threading.main_thread() or _is_ending():
         work()
         return
     task = _Task(work)
@@ -46,11 +54,16 @@ def do(work: Work) -> None:
 def soon(what: Hashable, work: Work) -> None:
     """Have it done in a moment. What stands for it is `what`: it is done once for all that say so
     until then. Nobody is told of a StoreError."""
-    if what in _soon and _asked.get(os.getpid()) is not None:
+    if what in _soon and os.getpid() in _asked:
         return
     _soon[what] = work
-    if _ended or not _ask(None):
+    if _is_ending() or not _ask(None):
         _do_all()
+
+
+def _is_ending() -> bool:
+    """Whether the interpreter ends: who comes then is the last to do anything."""
+    return not threading.main_thread().is_alive()
 
 
 class _Task:
@@ -97,35 +110,50 @@ def _is_begun(asked: SimpleQueue[_Task | None]) -> bool:
         atexit.register(_end)
         os.register_at_fork(after_in_child=_asked.clear)
     try:
-        threading.Thread(target=_work, args=(asked,), name="pipestate-clerk", daemon=True).start()
+        threading.Thread(target=_work, args=(asked,), name=_NAME, daemon=True).start()
     except RuntimeError:
         return False
     return True
 
 
 def _work(asked: SimpleQueue[_Task | None]) -> None:
+    due = 0.0
     while True:
+        if not _soon:
+            due = 0.0
+        elif not due:
+            due = time.monotonic() + DELAY
         try:
-            task = asked.get(timeout=DELAY if _soon else None)
+            task = asked.get(timeout=max(0.0, due - time.monotonic()) if due else None)
         except Empty:
+            task = None
+        if task is _LAST:
+            return
+        if task is not None:
+            task.run()
+        if due and time.monotonic() >= due:
+            due = 0.0
             _do_all()
-        else:
-            if task is _LAST:
-                return
-            if task is not None:
-                task.run()
 
 
 def _do_all() -> None:
     for what in list(_soon):
         work = _soon.pop(what, None)
         if work is not None:
-            with contextlib.suppress(StoreError):
+            _doing[what] = work
+            try:
                 work()
+            except StoreError:
+                pass
+            except Exception:  # noqa: BLE001 - it has to go on for others
+                _log.debug("what was to be done soon", exc_info=True)
+            _doing.pop(what, None)
 
 
 def _end() -> None:
-    _ended.append(True)
+    """The process ends: what is to be done is done, also where the thread has begun it."""
+    for what, work in list(_doing.items()):
+        _soon.setdefault(what, work)
     _do_all()
 
 
@@ -134,5 +162,6 @@ _asked: dict[int, SimpleQueue[_Task | None]] = {}
 """By the process: a forked child has its parent's, and not its thread."""
 
 _soon: dict[Hashable, Work] = {}
+_doing: dict[Hashable, Work] = {}
 _hooked: list[bool] = []
-_ended: list[bool] = []
+_log: Final = logging.getLogger(__name__)

@@ -6,15 +6,17 @@ however that ends; and then all that waits there is committed at once: by the pr
 moment later or at its end, or by whoever of the same user's looks at the job before that.
 
     add ─── a frame more in <store>/journal/<whose>
-    take ── all frames, in order ── the caller commits them ── the file is empty
+    take ── all frames, in order ── the caller commits them ── the file is emptied
 
 A frame carries a keyed hash, for what is committed is signed in the name of who commits it: each
-user has a file, and nobody else takes it in. It has a number, too, drawn by lot. That of the last
-one goes into the transaction that commits it: what is found again after a process was killed before
-it could empty the file is not committed twice.
+user has a file, and nobody else takes it in. Frames are numbered, also beyond the emptying of the
+file, and the transaction that commits one keeps its number: what is found again, after a process
+was killed before it could empty the file or by two who take at once, is not committed twice.
 
-Who uses the file holds the lock of the index, and then a lock on the file, never the other way
-round.
+Only to add a frame and to empty the file takes a lock on it, and who cannot have it at once does
+without: values are committed one by one, or the file is emptied another time. So nobody who looks
+ever waits for another process that was stopped. The lock is a record lock, as `leases` has them: it
+goes with its process, and a forked child has none. Threads have the lock of the index besides.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import functools
 import os
 import stat
 import struct
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -40,28 +43,65 @@ from .trust import PROOF, Trust
 
 T = TypeVar("T")
 
-NUMBER: Final = 8
-"""Bytes of a frame's number."""
+_BEGIN: Final = struct.Struct("<8sQ")
+"""The first bytes of the file: what tells it from another one that stood there, drawn by lot, and
+the number of the first frame that follows."""
 
-_HEAD: Final = struct.Struct(f"<II{NUMBER}s")
-"""How many bytes come after the proof, how many of them are the noun, and the number."""
+_HEAD: Final = struct.Struct("<II8sQ")
+"""How many bytes come after the proof, how many of them are the noun, the file, and the number."""
 
 _SUM: Final = struct.Struct("<I")
 """The check sum of a head: what has none was cut off, or altered, and which of both tells what
 comes after it."""
 
-_NONE: Final = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENOTDIR, errno.EACCES, errno.EROFS)
-"""Where the file is none that may be written to, values are committed one by one."""
-
 _START: Final = _HEAD.size + _SUM.size + PROOF
+
+_NONE: Final = (
+    errno.EACCES,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ENXIO,
+    errno.EPERM,
+    errno.EROFS,
+)
+"""What is said where the file is none that this process may write to."""
+
+_BUSY: Final = (errno.EACCES, errno.EAGAIN, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What is said where the lock is not to be had."""
+
+PATIENCE: Final = 20
+"""So often somebody asks for the lock, who wants to add a frame, a tenth of a millisecond apart."""
 
 
 class Frame(NamedTuple):
-    """What was written in one go: its number, the value that waits, and the bytes of its blobs."""
+    """What was written in one go: where it stands, the value that waits, and the bytes of its
+    blobs."""
 
-    number: bytes
+    at: Standing
     waiting: Waiting
     blobs: Mapping[Digest, bytes]
+
+
+class Standing(NamedTuple):
+    """How far a journal is: which file, and the number of a frame."""
+
+    file: bytes = b""
+    number: int = -1
+
+    def is_past(self, other: Standing) -> bool:
+        """Whether it is further in the same file, or in another one."""
+        return self.file != other.file or self.number > other.number
+
+    def to_bytes(self) -> bytes:
+        """The bytes that `from_bytes` reads."""
+        return _BEGIN.pack(*self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Standing:
+        """What `to_bytes` gave; the beginning for anything else."""
+        return cls(*_BEGIN.unpack(data)) if len(data) == _BEGIN.size else cls()
 
 
 class Journal:
@@ -88,7 +128,7 @@ class Journal:
         if file is None:
             return 0
         try:
-            return os.stat(file.path).st_size
+            return max(0, os.stat(file.path).st_size - _BEGIN.size)
         except OSError:
             return 0
 
@@ -106,58 +146,51 @@ class Journal:
         """
         noun = waiting.to_bytes()
         rest = b"".join((noun, *blobs))
-        head = _HEAD.pack(len(rest), len(noun), os.urandom(NUMBER))
-        proof = self.trust.prove("journal", head, rest)
         file = self._file or self._found()
-        if not proof or file is None:
+        if file is None:
             return 0
-        frame = b"".join((head, _SUM.pack(zlib.crc32(head)), proof, rest))
+
+        def frame(at: Standing) -> bytes:
+            head = _HEAD.pack(len(rest), len(noun), *at)
+            proof = self.trust.prove("journal", head, rest)
+            return b"".join((head, _SUM.pack(zlib.crc32(head)), proof, rest)) if proof else b""
+
         with self.lock, told(self.folder.parent):
             try:
-                fd = file.opened(stood)
+                file.open(stood)
             except OSError as error:
                 if error.errno in _NONE:
                     return 0
                 raise
-            return file.locked(fd, lambda fd: file.append(fd, frame))
+            return file.append(frame)
 
-    def take(self, commit: Callable[[list[Frame]], None]) -> None:
+    def take(self, commit: Callable[[list[Frame]], bool]) -> None:
         """Have all that waits committed, in order; then nothing waits. It all still waits where
-        `commit` raises. Nothing is taken where this process may not write to the file.
+        `commit` raises, or says that it could not commit all. Nothing is taken where this process
+        may not write to the file.
 
         Raises DamageError, once, for what is not as it was written: it is put aside.
         """
-        file = self._file or self._found()
+        file, aside = self._file or self._found(), ""
         if file is None:
             return
         with self.lock:
-            try:
-                fd = file.opened_again(os.O_RDWR | os.O_APPEND)
-            except OSError:
-                return
-            aside = file.locked(fd, lambda fd: self._taken(file, fd, commit))
+            with told(self.folder.parent):
+                try:
+                    data = file.read()
+                except OSError as error:
+                    if error.errno in _NONE:
+                        return
+                    raise
+            frames, is_damaged = self._frames(data)
+            if not frames or commit(frames):
+                with told(self.folder.parent):
+                    aside = file.empty(data, _end_of(data), is_damaged=is_damaged)
         if aside:
             raise DamageError(
                 f"the journal of the store {self.folder.parent} is damaged, it lies in {aside} now",
                 "set again what was set last",
             )
-
-    def _taken(self, file: _File, fd: int, commit: Callable[[list[Frame]], None]) -> str:
-        """Take what is in the file; where it lies now, if it is damaged."""
-        where, aside = self.folder.parent, ""
-        with told(where):
-            data = _all_of(fd)
-        frames, is_damaged = self._frames(data)
-        takes = file.takes
-        if frames:
-            commit(frames)
-        with told(where):
-            # A signal's handler may have set something meanwhile, or taken all of it: what is left
-            # here is told from what is new by its number.
-            if file.takes == takes and os.fstat(fd).st_size == len(data):
-                aside = file.put_aside(data) if is_damaged else ""
-                file.empty(fd)
-        return aside
 
     def _frames(self, data: bytes) -> tuple[list[Frame], bool]:
         """The frames that are as they were written, and whether there are others. One that is cut
@@ -177,18 +210,18 @@ class Journal:
         return found, is_damaged
 
     def _frame(self, head: bytes, data: bytes) -> Frame | None:
-        _, size, number = _HEAD.unpack(head)
+        _, size, *at = _HEAD.unpack(head)
         proof, rest = data[:PROOF], data[PROOF:]
         if not self.trust.is_proved("journal", proof, head, rest):
             return None
         try:
-            waiting, at, blobs = Waiting.from_bytes(rest[:size]), size, dict[Digest, bytes]()
+            waiting, start, blobs = Waiting.from_bytes(rest[:size]), size, dict[Digest, bytes]()
         except FormatError:
             return None
         for blob in waiting.version.blobs:
-            blobs[blob.digest] = rest[at : at + blob.nbytes]
-            at += blob.nbytes
-        return Frame(number, waiting, blobs)
+            blobs[blob.digest] = rest[start : start + blob.nbytes]
+            start += blob.nbytes
+        return Frame(Standing(*at), waiting, blobs)
 
     def close(self) -> None:
         """Let go of the file; the next use opens it again."""
@@ -199,40 +232,28 @@ class Journal:
 
 class _File:
     """The file that a user's values wait in, which all that use it in this process share: a process
-    would wait for ever for a lock that it has through another descriptor."""
+    loses its lock on a file where it closes any descriptor of it."""
 
-    __slots__ = (
-        "_depth",
-        "_end",
-        "_fd",
-        "_is_locked",
-        "_pid",
-        "_stands",
-        "_stood",
-        "path",
-        "takes",
-    )
+    __slots__ = ("_begin", "_depth", "_fd", "_next", "_pid", "_size", "_stands", "_stood", "path")
 
     def __init__(self, path: str) -> None:
-        self.path, self.takes = path, 0
+        self.path = path
         self._fd, self._pid, self._stands = -1, 0, (0, 0)
         self._stood: object = None
-        self._end, self._depth, self._is_locked = -1, 0, False
+        self._size, self._begin, self._next, self._depth = -1, b"", Standing(), 0
 
-    def opened(self, stood: object) -> int:
-        """The file, made where it is not there, which is looked for where `stood` differs."""
+    def open(self, stood: object) -> None:
+        """Open the file, made where it is not there; it is looked for where `stood` differs."""
         if stood != self._stood or self._pid != os.getpid():
-            self.opened_again(os.O_RDWR | os.O_APPEND | os.O_CREAT)
+            self._open(os.O_RDWR | os.O_APPEND | os.O_CREAT)
             self._stood = stood
-        return self._fd
 
-    def opened_again(self, how: int) -> int:
-        """The file that stands there now. A forked child has its own descriptor: with the parent's
-        it would have the parent's lock."""
+    def _open(self, how: int) -> None:
+        """Open the file that stands there now. A forked child opens it anew."""
         try:
             found = os.stat(self.path)
             if (found.st_dev, found.st_ino) == self._stands and self._pid == os.getpid():
-                return self._fd
+                return
         except FileNotFoundError:
             if not how & os.O_CREAT:
                 raise
@@ -244,61 +265,105 @@ class _File:
             # Who may write to the store could have any file of the user's emptied.
             self.close()
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        self._pid, self._stands = os.getpid(), (found.st_dev, found.st_ino)
-        return self._fd
+        self._pid, self._stands, self._depth = os.getpid(), (found.st_dev, found.st_ino), 0
 
-    def locked(self, fd: int, do: Callable[[int], T]) -> T:
-        """Do something while no other process uses the file; a signal's handler may be inside."""
-        depth = self._depth
-        try:
-            try:
-                self._depth, self._is_locked = depth + 1, True
-                fcntl.flock(fd, fcntl.LOCK_EX)
-                return do(fd)
-            finally:
-                self._unlock(fd, depth)
-        finally:
-            self._unlock(fd, depth)  # an interrupt may have come before it was done
+    def read(self) -> bytes:
+        """All that is in the file which stands there."""
+        self._open(os.O_RDWR | os.O_APPEND)
+        return _all_of(self._fd)
 
-    def _unlock(self, fd: int, depth: int) -> None:
-        self._depth = depth
-        if not depth and self._is_locked:
-            fcntl.flock(fd, fcntl.LOCK_UN)
-            self._is_locked = False
+    def append(self, frame: Callable[[Standing], bytes]) -> int:
+        """Write a frame at the end, which is made for the place that it has; how much there is
+        then. 0 where it cannot be: somebody has the lock, the last frame was cut off, or the file
+        has been deleted."""
+        for _ in range(PATIENCE):
+            done = self._locked(lambda: self._append(frame))
+            if done is not None:
+                return done
+            time.sleep(0.0001)
+        return 0
 
-    def append(self, fd: int, frame: bytes) -> int:
-        """Write a frame at the end; the size of the file then, or 0 where that cannot be the end of
-        a frame, or the file has been deleted."""
-        found = os.fstat(fd)
-        if not found.st_nlink or (found.st_size != self._end and not _is_whole(_all_of(fd))):
-            self._stood = None
+    def _append(self, frame: Callable[[Standing], bytes]) -> int:
+        found = os.fstat(self._fd)
+        if found.st_size != self._size and not self._catch_up(found.st_size):
             return 0  # who takes it sees to it
-        written = 0
+        written = frame(self._next) if found.st_nlink else b""
+        if not written:
+            self._stood = None
+            return 0
+        count = 0
         try:
-            written = os.write(fd, frame)
-            if written != len(frame):
+            count = os.write(self._fd, written)
+            if count != len(written):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
-            os.ftruncate(fd, os.fstat(fd).st_size - written)
+            os.ftruncate(self._fd, os.fstat(self._fd).st_size - count)
             raise
-        self._end = found.st_size + written
-        return self._end
+        self._next = self._next._replace(number=self._next.number + 1)
+        self._size += count
+        return self._size - _BEGIN.size
 
-    def empty(self, fd: int) -> None:
-        """All of it was taken."""
-        os.ftruncate(fd, 0)
-        self._end, self.takes = 0, self.takes + 1
+    def _catch_up(self, size: int) -> bool:
+        """Look at what other processes have written since; whether the last frame is whole."""
+        begin = os.pread(self._fd, _BEGIN.size, 0)
+        if not begin:
+            begin = os.urandom(8) + bytes(8)
+            size = os.write(self._fd, begin)
+        known = self._size if begin == self._begin and size > self._size else _BEGIN.size
+        data = begin + os.pread(self._fd, size - known, known)
+        if not _is_whole(data):
+            return False
+        if known == _BEGIN.size:
+            self._next = Standing(*_BEGIN.unpack(begin))
+        after = _end_of(data)
+        if after.number > self._next.number:
+            self._next = after
+        self._begin, self._size = begin, size
+        return True
 
-    def put_aside(self, data: bytes) -> str:
-        """Keep what was in it in a file of its own; where that is."""
+    def empty(self, data: bytes, end: Standing, *, is_damaged: bool) -> str:
+        """Let the file be empty, all of which was taken, with the number that comes next: if it is
+        as it was read, and nobody has the lock. What is damaged is put aside; where it is then."""
+
+        def do() -> str:
+            if _all_of(self._fd) != data:
+                return ""
+            aside = self._put_aside(data) if is_damaged else ""
+            begin = (Standing(os.urandom(8), 0) if is_damaged else end).to_bytes()
+            os.ftruncate(self._fd, 0)
+            os.write(self._fd, begin)
+            self._size = -1
+            return aside
+
+        return self._locked(do) or ""
+
+    def _put_aside(self, data: bytes) -> str:
         aside = f"{self.path}-damaged-{os.urandom(4).hex()}"
         with open(aside, "xb") as file:
             file.write(data)
         return aside
 
+    def _locked(self, do: Callable[[], T]) -> T | None:
+        """Do something while no other process changes the file; None where one does. A signal's
+        handler may be inside."""
+        depth = self._depth
+        try:
+            self._depth = depth + 1
+            try:
+                fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in _BUSY:
+                    return None
+                raise
+            return do()
+        finally:
+            self._depth = depth
+            if not depth and self._fd >= 0:
+                fcntl.lockf(self._fd, fcntl.LOCK_UN)
+
     def close(self) -> None:
         """Let go of the file; the next use opens it again."""
-        fd, self._fd, self._stands, self._stood, self._end = self._fd, -1, (0, 0), None, -1
+        fd, self._fd, self._stands, self._stood, self._size = self._fd, -1, (0, 0), None, -1
         if fd >= 0:
             with contextlib.suppress(OSError):
                 os.close(fd)
@@ -313,13 +378,14 @@ def _file(path: str) -> _File:
 
 
 def _all_of(fd: int) -> bytes:
+    """What is in a file, to its end as it is now."""
     return os.pread(fd, os.fstat(fd).st_size, 0)
 
 
 def _spans(data: bytes) -> Iterator[tuple[int, bytes, int]]:
     """Where each frame begins, its head, and where it ends: beyond the end of all where it is cut
     off, and where it begins where its head is not as it was written; that one is the last."""
-    at = 0
+    at = _BEGIN.size
     while at < len(data):
         head = data[at : at + _HEAD.size]
         after = at + _HEAD.size + _SUM.size
@@ -334,6 +400,16 @@ def _spans(data: bytes) -> Iterator[tuple[int, bytes, int]]:
         at = end
 
 
+def _end_of(data: bytes) -> Standing:
+    """What the next frame is to be called: as the file says, or one more than the last."""
+    if len(data) < _BEGIN.size:
+        return Standing(os.urandom(8), 0)
+    begin = Standing(*_BEGIN.unpack(data[: _BEGIN.size]))
+    numbers = [_HEAD.unpack(head)[3] for at, head, end in _spans(data) if at < end <= len(data)]
+    return begin._replace(number=max([begin.number, *(number + 1 for number in numbers)]))
+
+
 def _is_whole(data: bytes) -> bool:
     """Whether the last frame ends where the data does."""
-    return not data or [end for _, _, end in _spans(data)][-1] == len(data)
+    ends = [_BEGIN.size, *(end for _, _, end in _spans(data))]
+    return len(data) >= _BEGIN.size and ends[-1] == len(data)

@@ -243,6 +243,13 @@ class Rows:
         """Whether this thread is in the midst of using the database: it runs a signal's handler."""
         return bool(self.lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - as in threading
 
+    def leave(self) -> None:
+        """Close what this thread has opened, which no other thread can."""
+        with self.lock:
+            cache: Database | None = self._open.get("cache")
+            if cache is not None:
+                cache.close()
+
     def let_in(self, do: Callable[[], None]) -> None:
         """Do something that another thread has to use the database for, while this one is in the
         midst of that: a handler may do it there itself, so may somebody for it. In no transaction.
