@@ -55,8 +55,6 @@ class Ledger:
     """The store that all this was read from, by its `identity`."""
     noted: Set[Digest] | None = None
     """The records in force that are known to be noted together; None before the first look."""
-    fault: DamageError | None = None
-    """What was found damaged in the journal while nobody looked."""
     is_anew: bool = False
     """Whether another store has come into its place since, or none; for who looks to set back."""
 
@@ -322,31 +320,25 @@ class Ledger:
         waits = self.store.journal.add(waiting, blobs, stood=self.stood)
         if waits > FULL:
             with contextlib.suppress(StoreError):  # the value is safe; who looks next is told
-                self._take_in()
+                clerk.do(self._take_in_unasked)
         elif waits:
-            clerk.soon(id(self), self._take_in_soon)
+            clerk.soon(id(self), self._take_in_unasked)
         return waits > 0
 
     def _take_in(self) -> None:
         """Commit what waits in the journal, of whatever job it is, where no handler strikes."""
-        fault, self.fault = self.fault, None
-        if fault is not None:
-            raise fault
-        if self.store.journal.nbytes:
+        if self.store.journal.nbytes or self.store.journal.fault:
             clerk.do(self._take_in_here)
 
-    def _take_in_soon(self) -> None:
+    def _take_in_here(self, *, is_asked: bool = True) -> None:
         try:
-            self._take_in_here()
-        except DamageError as error:  # it is said once, and here nobody would hear it
-            self.fault = error
-
-    def _take_in_here(self) -> None:
-        try:
-            self.store.journal.take(self._take)
+            self.store.journal.take(self._take, is_asked=is_asked)
         finally:
             if clerk.is_here():
                 self.store.index.rows.leave()
+
+    def _take_in_unasked(self) -> None:
+        self._take_in_here(is_asked=False)
 
     def _take(self, frames: Sequence[Frame]) -> bool:
         """Commit what waits of each job; whether that could be done for all. What is wrong with

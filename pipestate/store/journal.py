@@ -132,6 +132,11 @@ class Journal:
         except OSError:
             return 0
 
+    @property
+    def fault(self) -> str:
+        """What was found wrong while nobody asked; who asks next is told, by `take`."""
+        return self._file.fault if self._file is not None else ""
+
     def _found(self) -> _File | None:
         user = self.user
         self._file = _file(f"{self.folder}/{user}") if user else None
@@ -164,14 +169,15 @@ class Journal:
                 raise
             return file.append(frame)
 
-    def take(self, commit: Callable[[list[Frame]], bool]) -> None:
+    def take(self, commit: Callable[[list[Frame]], bool], *, is_asked: bool = True) -> None:
         """Have all that waits committed, in order; then nothing waits. It all still waits where
         `commit` raises, or says that it could not commit all. Nothing is taken where this process
         may not write to the file.
 
-        Raises DamageError, once, for what is not as it was written: it is put aside.
+        Raises DamageError for what is not as it was written and was put aside: once, to who has
+        asked for it.
         """
-        file, aside = self._file or self._found(), ""
+        file = self._file or self._found()
         if file is None:
             return
         with self.lock:
@@ -186,7 +192,9 @@ class Journal:
             if not frames or commit(frames):
                 with told(self.folder.parent):
                     aside = file.empty(data, _end_of(data), is_damaged=is_damaged)
-        if aside:
+                    file.fault = aside or file.fault
+        if file.fault and is_asked:
+            aside, file.fault = file.fault, ""
             raise DamageError(
                 f"the journal of the store {self.folder.parent} is damaged, it lies in {aside} now",
                 "set again what was set last",
@@ -234,10 +242,21 @@ class _File:
     """The file that a user's values wait in, which all that use it in this process share: a process
     loses its lock on a file where it closes any descriptor of it."""
 
-    __slots__ = ("_begin", "_depth", "_fd", "_next", "_pid", "_size", "_stands", "_stood", "path")
+    __slots__ = (
+        "_begin",
+        "_depth",
+        "_fd",
+        "_next",
+        "_pid",
+        "_size",
+        "_stands",
+        "_stood",
+        "fault",
+        "path",
+    )
 
     def __init__(self, path: str) -> None:
-        self.path = path
+        self.path, self.fault = path, ""
         self._fd, self._pid, self._stands = -1, 0, (0, 0)
         self._stood: object = None
         self._size, self._begin, self._next, self._depth = -1, b"", Standing(), 0
