@@ -328,6 +328,8 @@ class Ledger:
     def _take_in(self) -> None:
         """Commit what waits in the journal, of whatever job it is, where no handler strikes."""
         if self.store.journal.nbytes or self.store.journal.fault:
+            with self.store.index.lock:
+                self._look()  # another store may stand there
             clerk.do(self._take_in_here)
 
     def _take_in_here(self, *, is_asked: bool = True) -> None:

@@ -205,6 +205,37 @@ def test_processes_may_set_at_once(room):
         process.communicate()
 
 
+def test_what_was_set_is_seen_whoever_commits_it_meanwhile(room):
+    """A look that begins when `set` has returned sees the value, also while it is committed."""
+    code = """
+import os, time, pipestate as pip
+until = time.monotonic() + 2
+number = 0
+while time.monotonic() < until:
+    pip.set("j", "s", number)
+    os.write(1, b"%09d\\n" % number)
+    number += 1
+"""
+    with python(code) as process:
+        assert process.stdout is not None
+        looks = 0
+        for line in process.stdout:
+            assert pip.get("j", "s", -1) >= int(line)
+            looks += 1
+            process.stdout.flush()
+    assert looks > 100
+
+
+def test_two_jobs_of_a_process_see_the_same(room):
+    """Also about the time that the values are committed."""
+    one, other = pip.Job("j"), pip.Job("j")
+    for number in range(12):
+        for _ in range(6):
+            one["s"] = number
+        time.sleep(0.19 + number / 1000)
+        assert other["s"] == number
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
@@ -249,6 +280,59 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert waiting(room)
     assert pip.read("j") == in_order()
+
+
+def test_a_child_that_outlives_its_killed_parent_keeps_nobody_waiting(room):
+    """It has the file open, and no lock on it."""
+    code = f"""
+import os, signal, time, pipestate as pip
+for number in range({COUNT}):
+    pip.set("j", f"s{{number}}", number)
+if not os.fork():
+    time.sleep(20)
+    os._exit(0)
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+while True:
+    pip.set("j", "s", 1)
+"""
+    with python(code, process_group=0) as process:
+        process.wait(20)
+        start = time.monotonic()
+        found = pip.read("j")
+        assert time.monotonic() - start < 10
+        os.killpg(process.pid, signal.SIGKILL)
+    assert found.items() >= in_order().items()
+
+
+def test_values_set_while_the_process_ends_are_committed(room):
+    """By a handler that was there before anything was set."""
+    said(
+        "import atexit, pipestate as pip\n"
+        f"atexit.register(lambda: [pip.set('j', f's{{n}}', n) for n in range({COUNT})])\n"
+        "pip.set('j', 's0', -1)"
+    )
+    assert not waiting(room)
+    assert open_store(room / "store").index.last("j") == COUNT + 1
+
+
+def test_what_is_wrong_with_one_job_is_not_told_to_who_looks_at_another(room, monkeypatch):
+    """Though its values wait in the same journal."""
+    pip.set("mine", "s", 0)
+    monkeypatch.setenv("PIPESTATE_KEYS", str(room / "stranger"))
+    pip.set("theirs", "s", 1)
+    monkeypatch.setenv("PIPESTATE_KEYS", str(room / "keys"))
+    code = f"""
+import os, signal, pipestate as pip
+for number in range({COUNT}):
+    pip.set("theirs", f"s{{number}}", number)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    with python(code) as process:
+        process.communicate()
+    assert waiting(room)
+    assert pip.Job("mine", verification="strict")["s"] == 0
+    assert pip.get("theirs", f"s{COUNT - 1}") == COUNT - 1
 
 
 def test_what_was_committed_is_not_committed_again(room):
@@ -296,6 +380,20 @@ def test_what_was_altered_is_told_once_and_put_aside(room, part):
     assert bytes(data) in [file.read_bytes() for file in (room / "store" / "journal").iterdir()]
     set_quickly()
     assert pip.read("j") == in_order()
+
+
+def test_who_looks_after_others_have_found_the_damage_is_told_of_it(room):
+    """Here the process itself has, a moment later."""
+    set_quickly()
+    data = bytearray(journal(room).read_bytes())
+    data[HEAD + 50] ^= 1
+    journal(room).write_bytes(data)
+    until = time.monotonic() + 20
+    while len(list((room / "store" / "journal").iterdir())) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    with pytest.raises(DamageError, match="is damaged"):
+        pip.read("j")
+    assert pip.read("j")
 
 
 def test_nobody_can_set_anything_in_the_name_of_another(room, monkeypatch):
@@ -383,12 +481,16 @@ def test_a_signals_handler_may_set_values_amid_them(room):
     """Some hundred times a second, wherever it strikes."""
     code = """
 import signal, time, pipestate as pip
-struck, number = [], 0
+struck, inside, number = [], [], 0
 
 def strike(*_):
+    if inside:
+        return  # the first of two that are nested ends last
+    inside.append(1)
     at = len(struck)
     struck.append(at)
     pip.set("j", f"h{at % 7}", at)
+    inside.clear()
 
 pip.set("j", "mine", -1)
 signal.signal(signal.SIGALRM, strike)

@@ -293,9 +293,9 @@ class _File:
 
     def append(self, frame: Callable[[Standing], bytes]) -> int:
         """Write a frame at the end, which is made for the place that it has; how much there is
-        then. 0 where it cannot be: somebody has the lock, the last frame was cut off, or the file
-        has been deleted."""
-        for _ in range(PATIENCE):
+        then. 0 where it cannot be: somebody has the lock, or is in here and in the midst of adding
+        one, the last frame was cut off, or the file has been deleted."""
+        for _ in range(0 if self._depth else PATIENCE):
             done = self._locked(lambda: self._append(frame))
             if done is not None:
                 return done
@@ -328,7 +328,7 @@ class _File:
         if not begin:
             begin = os.urandom(8) + bytes(8)
             size = os.write(self._fd, begin)
-        known = self._size if begin == self._begin and size > self._size else _BEGIN.size
+        known = self._size if begin == self._begin and size > self._size > 0 else _BEGIN.size
         data = begin + os.pread(self._fd, size - known, known)
         if not _is_whole(data):
             return False
