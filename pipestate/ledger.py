@@ -318,7 +318,7 @@ class Ledger:
             return False
         waiting = Waiting(self.job, step, time.time(), version)
         waits = self.store.journal.add(waiting, blobs, stood=self.stood)
-        if waits > FULL:
+        if waits > FULL and not self.store.index.rows.is_held:
             with contextlib.suppress(StoreError):  # the value is safe; who looks next is told
                 clerk.do(self._take_in_unasked)
         elif waits:
