@@ -373,8 +373,11 @@ class Index:
             raise DamageError(f"record {min(gone)[:12]} is missing from the store")
 
     def taken(self, job: str, user: str) -> bytes:
-        """What was last taken from a user's journal into this job; b"" for nothing."""
-        return self.rows.get(_taken_key(job, user)) or b""
+        """What was last taken from a user's journal into this job; b"" for nothing, and where that
+        cannot be read: what waits is rather committed twice than lost."""
+        with contextlib.suppress(DamageError, FormatError):
+            return self.rows.get(_taken_key(job, user)) or b""
+        return b""
 
     def _note_taken(self, job: str, taken: Taken) -> None:
         if self.taken(job, taken.user) != taken.before:
