@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import stat
 import threading
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,13 +23,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from ..errors import DamageError, FormatError, StoreError
+from ..errors import DamageError, StoreError
 from ..record import Blob, Digest, Record, Run
-from . import folders
+from . import folders, formats
 from .blobs import Blobs, Verification
 from .bundles import ALONE, Bundle, Bundles, Place
 from .content import BIG, THREADED, Bytes, digest, flat
-from .faults import told
 from .files import Missing
 from .index import After, Index, Mark, digest_of
 from .journal import Journal
@@ -53,8 +51,6 @@ FULL: Final = 1 << 30
 WAITING: Final = 2 << 20
 """So many bytes of rows wait in memory for a commit; what more there is, a bundle takes in half the
 time."""
-
-FORMAT: Final = 1
 
 
 def locate(store: str | Path | None = None, start: Path | None = None) -> Path:
@@ -82,10 +78,10 @@ def open_store(
     Raises FormatError, and touches nothing, when a newer pipestate wrote the store.
     """
     path = folders.absolute(path)
-    _check_format(path)
+    formats.check(path)
     trust = Trust(Keys(keys_folder()), verification)
     rows = _rows(path, durable)
-    index = Index(rows, trust, lambda: _make_folder(path, durable=durable))
+    index = Index(rows, trust, lambda: formats.make(path, durable=durable))
     notes = index.notes
     blobs = Blobs(path / "blobs", durable, verification, notes.stamps, notes.remember)
     bundles = Bundles(blobs.files, verification, index.places, notes.stamps, notes.remember)
@@ -166,7 +162,7 @@ class Store:
 
     def make_folder(self) -> None:
         """Make the folder, if it is not there. Raises StoreError where that cannot be."""
-        _make_folder(self.path, durable=self.blobs.durable)
+        formats.make(self.path, durable=self.blobs.durable)
 
     def identity(self) -> tuple[int, ...] | None:
         """What differs where another store stands here, or none: then (); None where the folder
@@ -463,51 +459,3 @@ class Batch:
 
 
 _digest: Callable[[Bytes], Digest] = digest  # `put` has an argument of that name
-
-
-def _check_format(path: Path) -> bool:
-    """Whether the folder is a store that this pipestate may use; False where there is none yet."""
-    with told(path):
-        try:
-            state = os.stat(f"{path}/format")
-            number = _number(path, state.st_ino, state.st_mtime_ns, state.st_size)
-        except FileNotFoundError:
-            return False
-    if number == str(FORMAT):
-        return True
-    if number.isdecimal() and int(number) > FORMAT:
-        raise FormatError(
-            f"the store {path} was written by a newer pipestate (format {number})",
-            "upgrade pipestate, or set PIPESTATE_STORE to another folder",
-        )
-    raise FormatError(f"{path}/format is not what pipestate writes", "use another folder")
-
-
-@functools.lru_cache(maxsize=64)
-def _number(path: Path, *_state: int) -> str:
-    """What the file `format` says, which is read once in each of its states. It may be anything: a
-    pipe would be waited for, and a device may have no end."""
-    fd = os.open(path / "format", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        is_file = stat.S_ISREG(os.fstat(fd).st_mode)
-        return os.read(fd, 20).decode("ascii", "replace").strip() if is_file else ""
-    finally:
-        os.close(fd)
-
-
-def _make_folder(path: Path, *, durable: bool) -> None:
-    """Make the folder. `format` comes last, so that a folder with one has a `.gitignore`."""
-    with told(path):
-        if _check_format(path):
-            return
-        folders.make(str(path), durable=durable)
-        for name, text in ((".gitignore", "*\n"), ("format", f"{FORMAT}\n")):
-            temporary = path / f".{name}-{os.getpid()}-{os.urandom(4).hex()}"
-            with open(temporary, "w", encoding="ascii") as file:
-                file.write(text)
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
-            temporary.replace(path / name)
-        if durable:
-            folders.sync(str(path))

@@ -319,7 +319,7 @@ class Index:
         is kept when a snapshot is due, so pass it whenever you have it. `taken` says how far a
         journal is in the index then; raises Overtaken where it is further. `ready` is called inside
         the transaction, before anything is written; what it raises ends it. Raises DamageError
-        where a record that a run puts in force is not there. Gives the mark of the moment after it.
+        where a record that a run puts in force is not there. Gives the mark of the moment after.
         """
         for number, run in enumerate(runs, expected + 1):
             if (run.job, run.number) != (job, number):
@@ -373,9 +373,8 @@ class Index:
             raise DamageError(f"record {min(gone)[:12]} is missing from the store")
 
     def taken(self, job: str, user: str) -> bytes:
-        """What was last taken from a user's journal into this job; b"" for nothing, and where that
-        cannot be read: what waits is rather committed twice than lost."""
-        with contextlib.suppress(DamageError, FormatError):
+        """What was last taken from a user's journal into this job; b"" for nothing."""
+        with contextlib.suppress(DamageError, FormatError):  # rather committed twice than lost
             return self.rows.get(_taken_key(job, user)) or b""
         return b""
 
