@@ -103,7 +103,8 @@ class Ledger:
             with rows.lock:
                 self._look()
         elif not rows.is_writing:
-            rows.let_in(self._take_in)
+            if self.store.journal.nbytes:  # else nobody has to be let in
+                rows.let_in(self._take_in)
             self._look()
         elif self.store.journal.nbytes:
             # In a transaction of its own a thread would read what may not stay.
