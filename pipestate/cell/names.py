@@ -62,8 +62,8 @@ class Names:
     names in modules.
 
     `session` are statements that set the session up, to be run again when the cell is not.
-    `mentions` are all globals that the cell or any function in it, used or not, may look up;
-    `get_ipython` is among them where a magic may bind what nobody can foresee.
+    `mentions` are all globals that the cell or any function in it, used or not, may look up before
+    it has bound them; `get_ipython` is among them where a magic may bind what nobody can foresee.
     """
 
     reads: frozenset[AccessPath] = frozenset()
