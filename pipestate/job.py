@@ -290,6 +290,9 @@ class Job(MutableMapping[str, Any]):
 
     def _keep(self, step: str, value: object, phase: Phase) -> Version:
         names = [VALUE, *([step] if step.isidentifier() else [])]
+        plain = versions.keep_plain(names, value, phase)
+        if plain is not None:
+            return plain
         one = digests.stream(value, name=VALUE, buffer_digest=phase.digest)
         component = Component(dict.fromkeys(names, value), dict.fromkeys(names, one))
         version = versions.keep(

@@ -35,7 +35,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import scipy.sparse
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
@@ -44,7 +44,8 @@ from sklearn.preprocessing import StandardScaler
 
 from pipestate.errors import DamageError, PackError
 from pipestate.record import Blob
-from pipestate.store import codecs, content, digests, pickler, trees
+from pipestate.store import codecs, content, digests, pickler, trees, versions
+from pipestate.store.phases import Phase
 
 mpl.use("Agg")
 BIG = 10_000
@@ -628,6 +629,24 @@ values = st.recursive(
 def test_any_value_has_its_digest_again(roots: dict[str, Any]) -> None:
     """Content and sharing, over all roots of a pack."""
     assert joint(again(roots)) == joint(roots)
+
+
+@settings(deadline=None)
+@given(leaves | st.complex_numbers(), st.permutations("=ab"), st.integers(1, 3))
+@example("x" * (2 << 20), ["=", "a"], 2)
+@example(b"x" * (2 << 20), ["a"], 1)
+@example("\ud800", ["a"], 1)
+def test_a_plain_value_is_kept_as_any_other_is(value: object, some: list[str], count: int) -> None:
+    """Digests, bytes and all, though a shorter way is taken."""
+
+    def put(data: bytes | content.View, **_: object) -> Blob:
+        return Blob(content.digest(data), len(data) if isinstance(data, bytes) else data.nbytes)
+
+    names = some[:count]
+    streams = dict.fromkeys(names, digests.stream(value))
+    component = versions.Component(dict.fromkeys(names, value), streams)
+    kept = versions.keep(component, versions.describe(component), namespace={}, phase=Phase(put))
+    assert versions.keep_plain(names, value, Phase(put)) == kept
 
 
 @settings(deadline=None)

@@ -54,6 +54,8 @@ Bytes = bytes | bytearray | View
 
 def digest(data: Bytes) -> Digest:
     """The digest that names these bytes; big ones are hashed by all cores."""
+    if type(data) is bytes and len(data) < BIG:  # as most
+        return blake3(data).hexdigest(length=20)
     data = flat(data)
     # A forked child has no live threads in BLAKE3's pool and would wait for them for ever.
     threads = blake3.AUTO if data.nbytes >= BIG and os.getpid() == _HOME else 1

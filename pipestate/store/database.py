@@ -41,6 +41,9 @@ _SETTINGS: Mapping[str, Any] = {
     "sqlite_synchronous": 1,
     # A mapped database that is cut short ends the process by SIGBUS; a read one is an error.
     "sqlite_mmap_size": 0,
+    # So many pages of the log, 16 MB, are put into the database at once: pages that one commit
+    # after the other writes anew are put there once. SQLite's own 1,000 are one commit of many.
+    "sqlite_wal_autocheckpoint": 4000,
 }
 
 

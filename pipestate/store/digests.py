@@ -7,20 +7,22 @@ objects that cannot change never count as shared.
 
 from __future__ import annotations
 
-from .joints import Shares, components, joined, joint, joint_of, shares
+from .joints import Shares, apart, components, joined, joint, joint_of, shares
 from .parts import MISSING, OPAQUE, at, parts
-from .streams import Stream, stream
+from .streams import Stream, leaf, stream
 
 __all__ = [
     "MISSING",
     "OPAQUE",
     "Shares",
     "Stream",
+    "apart",
     "at",
     "components",
     "joined",
     "joint",
     "joint_of",
+    "leaf",
     "parts",
     "shares",
     "stream",

@@ -30,7 +30,7 @@ import stat
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import RLock
 from typing import Final, NamedTuple, TypeVar
@@ -70,6 +70,9 @@ _NONE: Final = (
 
 _BUSY: Final = (errno.EACCES, errno.EAGAIN, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What is said where the lock is not to be had."""
+
+MOST_OWN: Final = 10_000
+"""So many frames of its own a process knows at most without reading them."""
 
 PATIENCE: Final = 20
 """So often somebody asks for the lock, who wants to add a frame, a tenth of a millisecond apart."""
@@ -167,7 +170,7 @@ class Journal:
                 if error.errno in _NONE:
                     return 0
                 raise
-            return file.append(frame)
+            return file.append(frame, waiting, blobs)
 
     def take(self, commit: Callable[[list[Frame]], bool], *, is_asked: bool = True) -> None:
         """Have all that waits committed, in order; then nothing waits. It all still waits where
@@ -188,10 +191,11 @@ class Journal:
                     if error.errno in _NONE:
                         return
                     raise
-            frames, is_damaged = self._frames(data)
+            spans = list(_spans(data))
+            frames, is_damaged = self._frames(data, spans, file.own)
             if not frames or commit(frames):
                 with told(self.folder.parent):
-                    aside = file.empty(data, _end_of(data), is_damaged=is_damaged)
+                    aside = file.empty(data, _end_of(data, spans), is_damaged=is_damaged)
                     file.fault = aside or file.fault
         if file.fault and is_asked:
             aside, file.fault = file.fault, ""
@@ -200,17 +204,19 @@ class Journal:
                 "set again what was set last",
             )
 
-    def _frames(self, data: bytes) -> tuple[list[Frame], bool]:
+    def _frames(
+        self, data: bytes, spans: Sequence[Span], own: Mapping[bytes, Frame]
+    ) -> tuple[list[Frame], bool]:
         """The frames that are as they were written, and whether there are others. One that is cut
         off at the end is none: who wrote it was killed before it was done."""
         found: list[Frame] = []
         is_damaged = False
-        for at, head, end in _spans(data):
+        for at, head, end in spans:
             if end == at:  # from here on nobody can tell where one begins
                 return found, True
             if end > len(data):
                 break
-            frame = self._frame(head, data[at + _START - PROOF : end])
+            frame = own.get(data[at:end]) or self._frame(head, data[at + _START - PROOF : end])
             if frame is None:
                 is_damaged = True
             else:
@@ -223,13 +229,13 @@ class Journal:
         if not self.trust.is_proved("journal", proof, head, rest):
             return None
         try:
-            waiting, start, blobs = Waiting.from_bytes(rest[:size]), size, dict[Digest, bytes]()
+            waiting, start, blobs = Waiting.from_bytes(rest[:size]), size, list[bytes]()
         except FormatError:
             return None
         for blob in waiting.version.blobs:
-            blobs[blob.digest] = rest[start : start + blob.nbytes]
+            blobs.append(rest[start : start + blob.nbytes])
             start += blob.nbytes
-        return Frame(Standing(*at), waiting, blobs)
+        return _frame_of(Standing(*at), waiting, blobs)
 
     def close(self) -> None:
         """Let go of the file; the next use opens it again."""
@@ -252,6 +258,7 @@ class _File:
         "_stands",
         "_stood",
         "fault",
+        "own",
         "path",
     )
 
@@ -260,6 +267,9 @@ class _File:
         self._fd, self._pid, self._stands = -1, 0, (0, 0)
         self._stood: object = None
         self._size, self._begin, self._next, self._depth = -1, b"", Standing(), 0
+        self.own: dict[bytes, Frame] = {}
+        """The frames that this process has added and that wait, by their bytes: what is found as
+        they were written need neither be proved nor read."""
 
     def open(self, stood: object) -> None:
         """Open the file, made where it is not there; it is looked for where `stood` differs."""
@@ -285,24 +295,29 @@ class _File:
             self.close()
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         self._pid, self._stands, self._depth = os.getpid(), (found.st_dev, found.st_ino), 0
+        self.own.clear()
 
     def read(self) -> bytes:
         """All that is in the file which stands there."""
         self._open(os.O_RDWR | os.O_APPEND)
         return _all_of(self._fd)
 
-    def append(self, frame: Callable[[Standing], bytes]) -> int:
+    def append(
+        self, frame: Callable[[Standing], bytes], waiting: Waiting, blobs: Sequence[bytes]
+    ) -> int:
         """Write a frame at the end, which is made for the place that it has; how much there is
         then. 0 where it cannot be: somebody has the lock, or is in here and in the midst of adding
         one, the last frame was cut off, or the file has been deleted."""
         for _ in range(0 if self._depth else PATIENCE):
-            done = self._locked(lambda: self._append(frame))
+            done = self._locked(lambda: self._append(frame, waiting, blobs))
             if done is not None:
                 return done
             time.sleep(0.0001)
         return 0
 
-    def _append(self, frame: Callable[[Standing], bytes]) -> int:
+    def _append(
+        self, frame: Callable[[Standing], bytes], waiting: Waiting, blobs: Sequence[bytes]
+    ) -> int:
         found = os.fstat(self._fd)
         if found.st_size != self._size and not self._catch_up(found.st_size):
             return 0  # who takes it sees to it
@@ -318,6 +333,9 @@ class _File:
         except OSError:
             os.ftruncate(self._fd, os.fstat(self._fd).st_size - count)
             raise
+        if len(self.own) >= MOST_OWN:
+            self.own.clear()
+        self.own[written] = _frame_of(self._next, waiting, blobs)
         self._next = self._next._replace(number=self._next.number + 1)
         self._size += count
         return self._size - _BEGIN.size
@@ -334,9 +352,11 @@ class _File:
             return False
         if known == _BEGIN.size:
             self._next = Standing(*_BEGIN.unpack(begin))
-        after = _end_of(data)
+        after = _end_of(data, _spans(data))
         if after.number > self._next.number:
             self._next = after
+        if begin != self._begin:
+            self.own.clear()
         self._begin, self._size = begin, size
         return True
 
@@ -352,6 +372,7 @@ class _File:
             os.ftruncate(self._fd, 0)
             os.write(self._fd, begin)
             self._size = -1
+            self.own.clear()
             return aside
 
         return self._locked(do) or ""
@@ -396,12 +417,20 @@ def _file(path: str) -> _File:
     return _File(path)
 
 
+def _frame_of(at: Standing, waiting: Waiting, blobs: Sequence[bytes]) -> Frame:
+    names = [blob.digest for blob in waiting.version.blobs]
+    return Frame(at, waiting, dict(zip(names, blobs, strict=True)))
+
+
 def _all_of(fd: int) -> bytes:
     """What is in a file, to its end as it is now."""
     return os.pread(fd, os.fstat(fd).st_size, 0)
 
 
-def _spans(data: bytes) -> Iterator[tuple[int, bytes, int]]:
+Span = tuple[int, bytes, int]
+
+
+def _spans(data: bytes) -> Iterator[Span]:
     """Where each frame begins, its head, and where it ends: beyond the end of all where it is cut
     off, and where it begins where its head is not as it was written; that one is the last."""
     at = _BEGIN.size
@@ -419,12 +448,12 @@ def _spans(data: bytes) -> Iterator[tuple[int, bytes, int]]:
         at = end
 
 
-def _end_of(data: bytes) -> Standing:
+def _end_of(data: bytes, spans: Iterable[Span]) -> Standing:
     """What the next frame is to be called: as the file says, or one more than the last."""
     if len(data) < _BEGIN.size:
         return Standing(os.urandom(8), 0)
     begin = Standing(*_BEGIN.unpack(data[: _BEGIN.size]))
-    numbers = [_HEAD.unpack(head)[3] for at, head, end in _spans(data) if at < end <= len(data)]
+    numbers = [_HEAD.unpack(head)[3] for at, head, end in spans if at < end <= len(data)]
     return begin._replace(number=max([begin.number, *(number + 1 for number in numbers)]))
 
 

@@ -6,7 +6,7 @@ together (see `joints`). It holds the objects whose ids it tells, so that the id
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
 from types import MappingProxyType
@@ -147,12 +147,22 @@ def _walked(walk: Walk, value: object) -> str:
         walk.findings.settle()
 
 
-def _leaf_stream(value: object) -> Stream:
-    hasher, token = blake3(), leaf_pieces(value)
-    for piece in token:
+def leaf(value: object) -> str:
+    """The digest of a value of one of the types `LEAVES`, as `stream` has it."""
+    return _hashed(leaf_pieces(value))
+
+
+def _hashed(pieces: Iterable[bytes]) -> str:
+    hasher = blake3()
+    for piece in pieces:
         hasher.update(piece)
+    return hasher.hexdigest(length=20)
+
+
+def _leaf_stream(value: object) -> Stream:
+    token = leaf_pieces(value)
     return Stream(
-        digest=hasher.hexdigest(length=20),
+        digest=_hashed(token),
         kind=type(value).__name__,
         mutables={},
         reads=NO_READS,

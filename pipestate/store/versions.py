@@ -121,6 +121,26 @@ def keep(
     )
 
 
+def keep_plain(names: Sequence[str], value: object, phase: Phase) -> Version | None:
+    """What `keep` gives of names that all mean one plain value, a number or a text, as most do that
+    scripts set: at a third of the cost. None for any other value."""
+    if type(value) not in codecs.ATOMS:
+        return None
+    ordered = sorted(names)
+    single = dict.fromkeys(ordered, digests.leaf(value))
+    pack = codecs.pack(dict.fromkeys(names, value))
+    return Version(
+        kind="value",
+        digest=digests.apart(single),
+        names=single,
+        types=dict.fromkeys(ordered, type(value).__name__),
+        shares=None if len(ordered) == 1 else dict.fromkeys(ordered, ()),
+        stream=phase.put(pack.stream),
+        buffers=phase.put_all(pack.buffers, pack.gaps),
+        mutable=False,
+    )
+
+
 def _is_big_tree(component: Component) -> bool:
     """Whether it is one tree that is worth another way; nobody holds a part of it."""
     streams = list(component.streams.values())
