@@ -63,12 +63,15 @@ def give_back(bench: Bench, lease: Lease) -> None:
 
 def _lease(bench: Bench, task: Task) -> Lease | Holder:
     """Kernels that run other sources under one name have nothing to give each other."""
-    store = bench.ledger.store
+    store, name = bench.ledger.store, "\0".join((bench.ledger.job, task.step, task.normal))
+    lease = leases.take(store.path, name)
+    if isinstance(lease, Holder) or lease.holds:
+        return lease
     try:
         store.make_folder()
     except StoreError:
-        return Lease()  # the commit will say so
-    return leases.take(store.path, "\0".join((bench.ledger.job, task.step, task.normal)))
+        return lease  # the commit will say so
+    return leases.take(store.path, name)
 
 
 def _wait(bench: Bench, task: Task) -> Lease:

@@ -29,8 +29,9 @@ from . import folders, formats
 from .blobs import Blobs, Verification
 from .bundles import ALONE, Bundle, Bundles, Place
 from .content import BIG, THREADED, Bytes, digest, flat
+from .entries import digest_of
 from .files import Missing
-from .index import After, Index, Mark, digest_of
+from .index import After, Index, Mark
 from .journal import Journal
 from .rows import Rows
 from .standing import Taken

@@ -30,14 +30,13 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote
 
-from blake3 import blake3
-
 from ..errors import DamageError, FormatError, StoreError
-from ..record import NO_RECORD, Digest, Meaning, Pipe, Record, Run, no_record
+from ..record import NO_RECORD, Digest, Pipe, Record, Run
 from .bundles import Place
+from .entries import as_it_is, barred, fitting, whole
 from .notes import Notes
 from .rows import Row, Rows, key_of
 from .standing import NEVER, JobRow, Moved, Overtaken, Taken, names_of
@@ -52,11 +51,6 @@ After = Pipe | Callable[[], Pipe] | None
 """A job as runs leave it, or who makes it when it is wanted: most commits do not keep it."""
 
 
-def digest_of(record: bytes) -> Digest:
-    """The digest that names a record's bytes."""
-    return blake3(record).hexdigest(length=20)
-
-
 _AT_ONCE = 500
 """How many runs are asked for at once."""
 
@@ -65,31 +59,13 @@ def _nothing() -> None:
     return None
 
 
-def _as_it_is(_key: str, row: Row) -> Run:
-    return Run.from_bytes(row.payload)
-
-
-def _fitting(run: Run, job: str, number: int) -> Run:
-    if (run.job, run.number) != (job, number):
-        raise DamageError(f"run {number} of job {job!r} is not the one that was put there")
-    return run
-
-
-def _barred(one: Run | Pipe, flaw: str) -> dict[str, Any]:
-    """Meanings that stand for nothing that may be loaded."""
-    return {
-        name: known and Meaning(known.maker, no_record(known.maker, flaw), known.digest)
-        for name, known in one.meanings.items()
-    }
-
-
 @dataclass(frozen=True, eq=False)
 class Index:
     """What the rows mean. It is made at the first commit; until then it reads as empty.
 
     `prepare` is called before each commit: it makes the store's folder, or refuses a newer one.
 
-    commit -> Rows.transact -> _advance
+    commit -> Rows.transact -> _advanced
     tail -> job, snapshot, base, runs
     judged -> record, Trust.flaw
     """
@@ -204,7 +180,7 @@ class Index:
             return self._no_base(job)
         pipe = Pipe.from_bytes(row.payload)
         flaw = self.trust.flaw(key, row.payload, row.head)
-        return pipe.replace(seen={}, imports={}, meanings=_barred(pipe, flaw)) if flaw else pipe
+        return pipe.replace(seen={}, imports={}, meanings=barred(pipe, flaw)) if flaw else pipe
 
     def has_snapshot(self, job: str) -> bool:
         """Whether there is a row of a snapshot, whatever is in it."""
@@ -223,7 +199,7 @@ class Index:
         snapshot = self._pipe(key_of("pipe", job))
         if snapshot is not None:
             yield snapshot
-        yield from self._runs(job, row.first, row.last, _as_it_is) or ()
+        yield from self._runs(job, row.first, row.last, as_it_is) or ()
 
     def tail(self, job: str, known: Pipe | None = None) -> tuple[Pipe, list[Run]]:
         """A pipe to start from and the runs to fold onto it: the job as it stands now.
@@ -263,7 +239,7 @@ class Index:
         """What `judged` says of each of many records; raises what it raises for any of them."""
         rows = self.rows.many([f"record/{digest}" for digest in digests])
         return {
-            digest: self._judged(digest, _whole(digest, rows.get(f"record/{digest}")))
+            digest: self._judged(digest, whole(digest, rows.get(f"record/{digest}")))
             for digest in digests
         }
 
@@ -272,7 +248,7 @@ class Index:
         return Record.from_bytes(row.payload), flaw
 
     def _record(self, digest: Digest) -> Row:
-        return _whole(digest, self.rows.row(f"record/{digest}"))
+        return whole(digest, self.rows.row(f"record/{digest}"))
 
     def blobs(self, digests: Sequence[Digest]) -> dict[Digest, bytes]:
         """Those of the small blobs that are there; their content is for the caller to verify."""
@@ -340,11 +316,10 @@ class Index:
             self._check_named(runs, records)
             if taken is not None:
                 self._note_taken(job, taken)
-            self.rows.set_many(rows)
+            now = row._replace(last=expected + len(runs), grown=row.grown + grown)
+            self.rows.set_many([*rows, *self._advanced(job, now, pipe)])
             if row.last < row.first:  # it has no runs, or none that are kept
                 self._enlist(job)
-            row = row._replace(last=expected + len(runs), grown=row.grown + grown)
-            self._advance(job, row, pipe)
             return self.mark()
 
         return self.rows.transact(write)
@@ -398,8 +373,8 @@ class Index:
                 return
             for number in range(row.first, base.number + 1):
                 self.rows.delete(_run_key(job, number))
-            self._set_pipe(key_of("base", job), base.to_bytes())
-            self._advance(job, row._replace(first=base.number + 1), pipe, now=True)
+            now = self._advanced(job, row._replace(first=base.number + 1), pipe, is_due=True)
+            self.rows.set_many([self._signed_pipe(key_of("base", job), base), *now])
 
         self.rows.transact(write)
 
@@ -417,8 +392,8 @@ class Index:
                 self.rows.delete(key)
             # One number is skipped, so that not even the last pipe fits what comes next.
             gone = JobRow(last=row.last + 1, first=row.last + 2, snapshot=row.last + 1)
-            self.rows.set(key_of("job", job), gone.to_bytes())
-            self._set_pipe(key_of("base", job), Pipe(job, gone.last).to_bytes())
+            base = self._signed_pipe(key_of("base", job), Pipe(job, gone.last))
+            self.rows.set_many([(key_of("job", job), Row(gone.to_bytes())), base])
             self._list([one for one in self.jobs() if one != job])
 
         self.rows.transact(write)
@@ -427,13 +402,16 @@ class Index:
         """Let go of the database; the next use opens it again."""
         self.rows.close()
 
-    def _advance(self, job: str, row: JobRow, pipe: After, *, now: bool = False) -> None:
-        if pipe is not None and (now or row.is_due):
-            pipe = pipe if isinstance(pipe, Pipe) else pipe()
-            kept = pipe.to_bytes()
-            self._set_pipe(key_of("pipe", job), kept)
-            row = row._replace(snapshot=pipe.number, grown=0, nbytes=len(kept))
-        self.rows.set(key_of("job", job), row.to_bytes())
+    def _advanced(
+        self, job: str, row: JobRow, pipe: After, *, is_due: bool = False
+    ) -> list[tuple[str, Row]]:
+        """The rows that say where a job stands, with a snapshot where one is due."""
+        if pipe is None or not (is_due or row.is_due):
+            return [(key_of("job", job), Row(row.to_bytes()))]
+        pipe = pipe if isinstance(pipe, Pipe) else pipe()
+        key, kept = self._signed_pipe(key_of("pipe", job), pipe)
+        row = row._replace(snapshot=pipe.number, grown=0, nbytes=len(kept.payload))
+        return [(key, kept), (key_of("job", job), Row(row.to_bytes()))]
 
     def _no_base(self, job: str) -> Pipe:
         """The base where there is no row of one: nothing, or, after runs were trimmed, damage."""
@@ -449,8 +427,9 @@ class Index:
         if job not in jobs:
             self._list([*jobs, job])
 
-    def _set_pipe(self, key: str, data: bytes) -> None:
-        self.rows.set(key, data, *self.trust.sign([(key, data)]))
+    def _signed_pipe(self, key: str, pipe: Pipe) -> tuple[str, Row]:
+        data = pipe.to_bytes()
+        return key, Row(data, *self.trust.sign([(key, data)]))
 
     def _list(self, jobs: list[str]) -> None:
         self.rows.set("jobs", json.dumps(jobs).encode())
@@ -474,7 +453,7 @@ class Index:
                     if self.standing(job).first > number:
                         return None
                     raise DamageError(f"run {number} of job {job!r} is missing from the store")
-                found.append(_fitting(read(key, row), job, number))
+                found.append(fitting(read(key, row), job, number))
         return found
 
     def _as_trusted(self, key: str, row: Row) -> Run:
@@ -482,15 +461,7 @@ class Index:
         run, flaw = Run.from_bytes(row.payload), self.trust.flaw(key, row.payload, row.head)
         if not flaw:
             return run
-        return run.replace(seen=None, imports={}, meanings=_barred(run, flaw))
-
-
-def _whole(digest: Digest, row: Row | None) -> Row:
-    if row is None:
-        raise DamageError(f"record {digest[:12]} is missing from the store")
-    if digest_of(row.payload) != digest:
-        raise DamageError(f"record {digest[:12]} is not the one that was put there")
-    return row
+        return run.replace(seen=None, imports={}, meanings=barred(run, flaw))
 
 
 def _taken_key(job: str, user: str) -> str:

@@ -61,6 +61,11 @@ class Lease:
     start: int = 0
     pid: int = 0
 
+    @property
+    def holds(self) -> bool:
+        """Whether it held anything when it was taken."""
+        return self.fd >= 0
+
     def release(self) -> None:
         """Give it back; a second time does nothing."""
         with _lock:

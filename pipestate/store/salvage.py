@@ -18,9 +18,10 @@ import msgspec
 from .. import encoding
 from ..errors import DamageError, FormatError, StoreError
 from ..record import NO_RECORD, Digest, Pipe, Record, Run, Version
+from .entries import digest_of
 from .folder import Store
 from .garbage import gc_paused
-from .index import Index, digest_of
+from .index import Index
 
 encoding.prepare(dict[str, Record], dict[str, msgspec.Raw])
 
