@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 from test_store_contract import python, said
 
 import pipestate as pip
+from pipestate import pace
 from pipestate.errors import DamageError, StoreError
+from pipestate.store import clerk
 from pipestate.store.folder import open_store
 from pipestate.store.upkeep import verify
 
@@ -30,10 +32,14 @@ COUNT = 40
 
 @pytest.fixture
 def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a store to be and the keys of one user."""
+    """A folder with a store to be and the keys of one user. Values wait longer than they would, or
+    on a busy machine none would still wait when a test comes to look."""
+    monkeypatch.setattr(pace, "CLOSE", 2.0)
+    monkeypatch.setattr(clerk, "DELAY", 2.0)
     monkeypatch.setenv("PIPESTATE_KEYS", str(tmp_path / "keys"))
     monkeypatch.setenv("PIPESTATE_STORE", str(tmp_path / "store"))
     monkeypatch.chdir(tmp_path)
+    pip.set("first", "s", 0)  # makes the store: a job counts anew where one has come to be
     return tmp_path
 
 
@@ -54,7 +60,7 @@ HEAD = 16
 
 
 def waiting(room: Path) -> bytes:
-    """What waits now; a test that wants something to wait has to be quick itself."""
+    """What waits now."""
     return journal(room).read_bytes()[HEAD:]
 
 
@@ -108,7 +114,7 @@ sys.stdin.readline()
         assert process.stdout is not None
         assert process.stdout.readline() == "set\n"
         assert pip.read("j") == in_order()
-        assert pip.jobs() == ["j"]
+        assert "j" in pip.jobs()
         process.communicate("\n")
 
 
