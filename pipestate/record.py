@@ -8,6 +8,7 @@ only names.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from typing import Any, Final, Literal, final
@@ -74,9 +75,7 @@ class AccessPath:
     def __str__(self) -> str:
         if not self.parts:  # most are whole names, and there are many
             return self.name
-        return self.name + "".join(
-            f".{key!s}" if kind == "attr" else f"[{_quoted(key)}]" for kind, key in self.parts
-        )
+        return self.name + "".join([part_text(kind, key) for kind, key in self.parts])
 
     @property
     def is_whole(self) -> bool:
@@ -95,8 +94,16 @@ class AccessPath:
         return cls(plain[0], tuple(_part(part) for part in plain[1:]))
 
 
-def _quoted(key: Key) -> str:
-    return json.dumps(key, ensure_ascii=False) if isinstance(key, str) else repr(key)
+def part_text(kind: str, key: Key) -> str:
+    """One part of a path as it is written down: `.attr` or `[key]`."""
+    if kind == "attr":
+        return f".{key!s}"
+    return f"[{_quoted(key)}]" if isinstance(key, str) else f"[{key!r}]"
+
+
+@functools.lru_cache(maxsize=1024)
+def _quoted(key: str) -> str:
+    return json.dumps(key, ensure_ascii=False)  # records have the same few keys over and over
 
 
 def _plain_part(kind: str, key: Key) -> Any:

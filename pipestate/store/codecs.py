@@ -54,10 +54,12 @@ class Pack:
 def pack(
     values: Mapping[str, object],
     *,
+    is_plain: bool = False,
     definitions: Mapping[int, str] = _NO_DEFINITIONS,
     namespace: dict[str, Any] | None = None,
 ) -> Pack:
-    """One pack of `values`, which may share objects.
+    """One pack of `values`, which may share objects; `is_plain` says of them that they are `ATOMS`
+    and small trees of such.
 
     `definitions` are the functions and classes, by id, to refer to by name; functions over
     `namespace` (else over `__main__`) are bound to the namespace that they are loaded into. Costs a
@@ -65,7 +67,7 @@ def pack(
     pickling hooks of the values. Raises PackError for what cannot be pickled.
     """
     roots = dict(values)
-    if all(type(value) in ATOMS for value in roots.values()):
+    if is_plain or all(type(value) in ATOMS for value in roots.values()):
         return _pack_atoms(roots)  # what is below would give the same, in five times the time
     try:
         return _pack(roots, definitions, namespace)

@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
-from ..record import AccessPath, Key
+from ..record import AccessPath, Key, part_text
 from . import origins
-from .streams import NOTHING, stream
+from .streams import NOTHING, stream, tree
 from .walk import LEAVES, BufferDigest, buffer_digest
 
 
@@ -63,36 +63,40 @@ def parts(
     *,
     name: str,
     size: int = 0,
+    is_tree: bool = False,
     limit: int = 256,
     definitions: Mapping[int, str] = NOTHING,
     buffer_digest: BufferDigest = buffer_digest,
 ) -> dict[str, str]:
     """The digests of columns, keys and attributes by `str(path)`; of the first `limit` of them.
 
-    What `at` finds OPAQUE is left out, and so is what cannot be kept. `size` is how many mutable
-    objects there are in `value`. Two levels of a tree have twice as many together; where each part
-    leads to all others, the first few are enough.
+    What `at` finds OPAQUE is left out, and so is what cannot be kept. Parts of what `is_tree` are
+    trees. `size` is how many mutable objects there are in `value`. Two levels of a tree have twice
+    as many together; where each part leads to all others, the first few are enough.
     """
     found: dict[str, str] = {}
     room = 3 * size + 1000
-    for path, part in islice(_walk(value, AccessPath(name), NESTED), limit):
+    for path, part in islice(_walk(value, name, NESTED), limit):
         if id(part) in definitions:
+            continue
+        if is_tree or type(part) in LEAVES:
+            found[path] = tree(part)
             continue
         one = stream(part, definitions=definitions, buffer_digest=buffer_digest)
         if not one.flaw:
-            found[str(path)] = one.digest
+            found[path] = one.digest
         room -= len(one.mutables)
         if room < 0:
             break
     return found
 
 
-def _walk(value: object, path: AccessPath, depth: int) -> Iterator[tuple[AccessPath, object]]:
+def _walk(value: object, path: str, depth: int) -> Iterator[tuple[str, object]]:
     found = list(islice(_steps(value), 1024))
     is_foreign = _is_foreign(value)
-    inner: list[tuple[AccessPath, object]] = []
+    inner: list[tuple[str, object]] = []
     for step in found:
-        longer = AccessPath(path.name, (*path.parts, step))
+        longer = path + part_text(*step)
         # That all keys of a dict are plain, `_steps` has found out: to ask takes going over it.
         part = value[step[1]] if type(value) is dict else at(value, AccessPath("", (step,)))
         if part is MISSING or part is OPAQUE or (is_foreign and not _is_plain(part)):

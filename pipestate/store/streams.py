@@ -15,11 +15,21 @@ from blake3 import blake3
 
 from ..errors import StoreError
 from ..record import AccessPath
-from . import where
+from . import trees, where
 from .garbage import gc_paused
 from .handlers import is_of_handler
 from .reduced import select
-from .walk import LEAVES, BufferDigest, Findings, Place, Walk, buffer_digest, leaf_pieces
+from .walk import (
+    LEAVES,
+    ROOT,
+    TREE,
+    BufferDigest,
+    Findings,
+    Place,
+    Walk,
+    buffer_digest,
+    leaf_pieces,
+)
 
 NO_READS: frozenset[AccessPath] = frozenset()
 NO_NAMES: frozenset[str] = frozenset()
@@ -107,11 +117,17 @@ def stream(
     itself is looked at by content even if it is among them. Costs about the hashing of its buffers
     and a microsecond for each object that is not plain builtin data.
     """
-    if type(value) in LEAVES:
+    kind = type(value)
+    if kind in LEAVES:
         return _leaf_stream(value)
-    findings = Findings(definitions, buffer_digest)
-    walk = Walk(value, select, findings)
+    deep: set[int] = set()
     with gc_paused():
+        levels = trees.containers(value, deep=deep) if kind in trees.INNER else None
+        if levels is not None:
+            return _tree_stream(value, levels)
+        findings = Findings(definitions, buffer_digest)
+        walk = Walk(value, select, findings)
+        walk.deep |= deep | {id(value)}  # not to be asked for again
         digest = _walked(walk, value)
     numbering = walk.numbering
     return Stream(
@@ -152,6 +168,15 @@ def leaf(value: object) -> str:
     return _hashed(leaf_pieces(value))
 
 
+def tree(value: object) -> str:
+    """The digest of a part of a tree, as `stream` has it."""
+    if type(value) in LEAVES:
+        return leaf(value)
+    written = _Written()
+    trees.dump(value, written)
+    return written.hasher.hexdigest(length=20)
+
+
 def _hashed(pieces: Iterable[bytes]) -> str:
     hasher = blake3()
     for piece in pieces:
@@ -174,6 +199,42 @@ def _leaf_stream(value: object) -> Stream:
         root=value,
         alive=(),
     )
+
+
+def _tree_stream(value: object, levels: list[list[object]]) -> Stream:
+    """The stream of a tree, as a walk would tell it, without one: most values that scripts set are
+    small trees. `levels` are its lists and dicts."""
+    written = _Written()
+    trees.dump(value, written)
+    count = sum(map(len, levels))
+    first = ROOT if type(value) is tuple else 0  # who holds the root holds them all
+    return Stream(
+        digest=written.hasher.hexdigest(length=20),
+        kind=type(value).__name__,
+        mutables=TreeNumbers(levels),
+        reads=NO_READS,
+        writes=NO_NAMES,
+        needs=NO_NAMES,
+        flaw="",
+        nbytes=written.nbytes,
+        is_mutable=count > 0,
+        root=value,
+        alive=levels,
+        parents=(ROOT, *[first] * (count - 1)) if count else (),
+    )
+
+
+class _Written:
+    """A file to write a tree to, which hashes it: one that is `TREE`."""
+
+    __slots__ = ("hasher", "nbytes")
+
+    def __init__(self) -> None:
+        self.hasher, self.nbytes = blake3(TREE), len(TREE)
+
+    def write(self, data: bytes) -> None:
+        self.hasher.update(data)
+        self.nbytes += len(data)
 
 
 def _flaw(walk: Walk, value: object, name: str) -> str:

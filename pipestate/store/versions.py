@@ -103,11 +103,17 @@ def keep(
         if packed is not None:
             stream, buffers = phase.put(packed[0]), packed[1]
             return version.replace(stream=stream, buffers=buffers, parts=_parts(component, phase))
+    is_plain = _is_plain(component)
     try:
-        pack = codecs.pack(component.values, definitions=component.definitions, namespace=namespace)
+        pack = codecs.pack(
+            component.values,
+            is_plain=is_plain,
+            definitions=component.definitions,
+            namespace=namespace,
+        )
     except PackError as error:
         return _lost(version, f"{error.kind} at {error.where}" if error.where else str(error))
-    flaw = _disprove(component, version, pack, namespace)
+    flaw = "" if is_plain else _disprove(component, version, pack, namespace)
     if flaw not in ("", SETTLES):
         return _lost(version, flaw)
     stream = phase.put(pack.stream)
@@ -143,8 +149,10 @@ def keep_plain(names: Sequence[str], value: object, phase: Phase) -> Version | N
 
 def _is_big_tree(component: Component) -> bool:
     """Whether it is one tree that is worth another way; nobody holds a part of it."""
-    streams = list(component.streams.values())
-    return len(streams) == 1 and streams[0].is_tree and streams[0].nbytes >= PROOF_BYTES
+    if len(component.streams) > 1:
+        return False
+    (one,) = component.streams.values()
+    return one.is_tree and one.is_mutable and one.nbytes >= PROOF_BYTES
 
 
 def _lost(version: Version, flaw: str) -> Version:
@@ -153,15 +161,24 @@ def _lost(version: Version, flaw: str) -> Version:
 
 def _parts(component: Component, phase: Phase) -> dict[str, str]:
     found: dict[str, str] = {}
+    done: dict[int, tuple[str, dict[str, str]]] = {}
     for name, value in component.values.items():
-        if component.streams[name].is_mutable or isinstance(value, tuple):
-            found |= digests.parts(
-                value,
-                name=name,
-                size=len(component.streams[name].mutables),
-                definitions=component.definitions,
-                buffer_digest=phase.digest,
-            )
+        if not (component.streams[name].is_mutable or isinstance(value, tuple)):
+            continue
+        if id(value) in done:  # a step's value often has a name, too
+            other, its = done[id(value)]
+            found |= {name + path[len(other) :]: digest for path, digest in its.items()}
+            continue
+        its = digests.parts(
+            value,
+            name=name,
+            size=len(component.streams[name].mutables),
+            is_tree=component.streams[name].is_tree,
+            definitions=component.definitions,
+            buffer_digest=phase.digest,
+        )
+        done[id(value)] = name, its
+        found |= its
     return found
 
 
@@ -178,9 +195,6 @@ def _disprove(
     lose that by pickling: it is good if a second trip changes nothing more. What names a class of
     the notebook has no such excuse: its own pickling loses what the user put there.
     """
-    is_plain = all(type(v) in codecs.ATOMS for v in component.values.values())
-    if is_plain and not pack.needs:  # as most are that scripts set
-        return ""
     size = len(pack.stream) + sum(buffer.nbytes for buffer in pack.buffers)
     hides = any(stream.hides for stream in component.streams.values())
     if any(hasattr(namespace.get(name), "__del__") for name in pack.needs):
@@ -203,6 +217,16 @@ def _disprove(
     return "it comes back from pickle as something else"
 
 
+def _is_plain(component: Component) -> bool:
+    """Whether all of it is plain values and small trees of such, which pickle gives again as they
+    were."""
+    return all(
+        type(value) in codecs.ATOMS
+        or (component.streams[name].is_tree and component.streams[name].nbytes < PROOF_BYTES)
+        for name, value in component.values.items()
+    )
+
+
 def _round_trip(
     component: Component, pack: codecs.Pack, namespace: dict[str, Any]
 ) -> tuple[dict[str, Any], str]:
@@ -214,9 +238,11 @@ def _round_trip(
         namespace=namespace,
     )
     known = {**component.definitions, **_own_definitions(component, again)}
-    streams = {
-        name: digests.stream(value, name=name, definitions=known) for name, value in again.items()
-    }
+    of: dict[int, digests.Stream] = {}
+    for name, value in again.items():
+        if id(value) not in of:
+            of[id(value)] = digests.stream(value, name=name, definitions=known)
+    streams = {name: of[id(value)] for name, value in again.items()}
     return again, digests.joint(streams, sorted(streams))
 
 

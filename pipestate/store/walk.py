@@ -36,6 +36,8 @@ Place = tuple[int, tuple[object, ...]]
 """Where a view begins in memory, and its strides, shape and type."""
 SMALL = 4096
 """Buffers up to this many bytes are tokens themselves; bigger ones stand as their digest."""
+TREE = b"T"
+"""Before the bytes of a tree."""
 PENDING = 4096
 DEEPEST = 100_000
 """Beyond this depth nothing can be packed (`codecs`); an object may make new ones for ever."""
@@ -349,7 +351,7 @@ class Walk:
         `is_rooted` in the first of the mutable objects, that one counts as the parent of all the
         others: whoever holds the root holds them all.
         """
-        self.emit(b"T")
+        self.emit(TREE)
         write(Sink(self))
         if not levels:
             return
