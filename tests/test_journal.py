@@ -468,6 +468,16 @@ def test_where_the_store_is_deleted_amid_them_the_next_are_in_a_new_one(room):
     assert found == {f"s{number}": number for number in range(COUNT, 2 * COUNT)}
 
 
+def test_where_the_store_is_moved_away_amid_them_the_next_are_in_a_new_one(room):
+    """Those before it go with it."""
+    set_quickly()
+    (room / "store").rename(room / "moved")
+    set_quickly(first=COUNT)
+    found = pip.read("j")
+    assert found == {f"s{number}": number for number in range(COUNT, 2 * COUNT)}
+    assert pip.read("j", store=room / "moved") == in_order()
+
+
 def test_a_forked_child_sets_and_sees_values_too(room):
     """With a descriptor of its own."""
     set_quickly()

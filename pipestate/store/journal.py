@@ -307,7 +307,7 @@ class _File:
     ) -> int:
         """Write a frame at the end, which is made for the place that it has; how much there is
         then. 0 where it cannot be: somebody has the lock, or is in here and in the midst of adding
-        one, the last frame was cut off, or the file has been deleted."""
+        one, the last frame was cut off, or another file stands there, or none."""
         for _ in range(0 if self._depth else PATIENCE):
             done = self._locked(lambda: self._append(frame, waiting, blobs))
             if done is not None:
@@ -318,12 +318,17 @@ class _File:
     def _append(
         self, frame: Callable[[Standing], bytes], waiting: Waiting, blobs: Sequence[bytes]
     ) -> int:
-        found = os.fstat(self._fd)
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            found = None
+        if found is None or (found.st_dev, found.st_ino) != self._stands:
+            self._stood = None  # the store was deleted, or moved away: there may be another one
+            return 0
         if found.st_size != self._size and not self._catch_up(found.st_size):
             return 0  # who takes it sees to it
-        written = frame(self._next) if found.st_nlink else b""
+        written = frame(self._next)
         if not written:
-            self._stood = None
             return 0
         count = 0
         try:
