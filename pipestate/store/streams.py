@@ -7,10 +7,11 @@ together (see `joints`). It holds the objects whose ids it tells, so that the id
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain, count
 from types import MappingProxyType
+from typing import Any
 
+import msgspec
 from blake3 import blake3
 
 from ..errors import StoreError
@@ -34,6 +35,7 @@ from .walk import (
 NO_READS: frozenset[AccessPath] = frozenset()
 NO_NAMES: frozenset[str] = frozenset()
 NOTHING: Mapping[int, str] = MappingProxyType({})
+NOWHERE: Mapping[int, Any] = MappingProxyType({})
 
 
 class TreeNumbers(Mapping[int, int]):
@@ -68,8 +70,7 @@ def numbers_of(mutables: Mapping[int, int]) -> Mapping[int, int]:
     return mutables.as_dict() if isinstance(mutables, TreeNumbers) else mutables
 
 
-@dataclass(frozen=True)
-class Stream:
+class Stream(msgspec.Struct, frozen=True, eq=False):
     """What one look at a value told.
 
     `digest` covers content and the sharing inside, and is the same in every process. `kind` is the
@@ -94,8 +95,8 @@ class Stream:
     root: object
     alive: object
     parents: Sequence[int] = ()
-    places: Mapping[int, Place] = field(default_factory=dict)
-    lazy: Mapping[int, tuple[int, Place]] = field(default_factory=dict)
+    places: Mapping[int, Place] = NOWHERE
+    lazy: Mapping[int, tuple[int, Place]] = NOWHERE
     hides: bool = False
 
     @property
