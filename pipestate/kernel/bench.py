@@ -27,8 +27,20 @@ from ..pipe.layers import Layers, Makers
 from ..pipe.lines import Lines
 from ..pipe.places import Cells, Row
 from ..pipe.status import STEP_VALUE, Reason, World, because, judge
-from ..record import IMPORTED, SEEDING, AccessPath, Digest, FileState, Pipe, Record, Seen, Text
+from ..record import (
+    IMPORTED,
+    SEEDING,
+    AccessPath,
+    Blob,
+    Digest,
+    FileState,
+    Pipe,
+    Record,
+    Seen,
+    Text,
+)
 from ..space import Meter
+from ..store.content import View
 from ..store.leases import Lease
 from ..store.phases import Phase
 from . import modules, modulestate, notebooks, patched, surroundings
@@ -147,7 +159,11 @@ class Bench:
 
     def phase(self) -> Phase:
         """A phase that only looks: what it puts is never committed."""
-        return Phase(self.ledger.batch().put)
+        return Phase(self.put)
+
+    def put(self, data: bytes | View, **how: Any) -> Blob:
+        """Keep bytes that nobody is going to commit."""
+        return self.ledger.batch().put(data, **how)
 
     # --- tasks -----------------------------------------------------------------------------------
 

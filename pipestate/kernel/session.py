@@ -80,7 +80,7 @@ class Session:
         """A session of this shell with a job; what the namespace holds counts as plain cells'."""
 
         def put(data: bytes | View, **how: Any) -> Blob:
-            return session.ledger.batch().put(data, **how)
+            return session.bench.put(data, **how)
 
         space = Namespace(shell.user_ns, ledger.fetch, put)
         session = cls(Bench(shell, ledger, settings, doors, space))
