@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,32 +27,41 @@ def set_by_script(room: Path, *, count: int, rounds: int) -> list[Row]:
     """Many small steps set by a script, one by one and at once, over diskcache's own `set`."""
     os.environ.update(environment(room))
     store, raw = room / "store", room / "raw"
-    names = [f"step_{number}" for number in range(count)]
+    numbers = {f"step_{number}": number for number in range(count)}
+    small = {step: {"id": at, "name": step, "ok": True} for step, at in numbers.items()}
 
-    def floor() -> float:
+    def floor(values: Mapping[str, object]) -> float:
         shutil.rmtree(raw, ignore_errors=True)
         with diskcache.Cache(raw) as cache:
-            return seconds(lambda: [cache.set(name, at) for at, name in enumerate(names)])
+            return seconds(lambda: [cache.set(step, one) for step, one in values.items()])
 
     def emptied(action: Callable[[], object]) -> float:
         shutil.rmtree(store, ignore_errors=True)
         pipestate.set("bench", "first", 0, store=store)  # so that the store is there
         return seconds(action)
 
-    def one_by_one() -> None:
-        for at, name in enumerate(names):
-            pipestate.set("bench", name, at, store=store)
-        if pipestate.get("bench", names[-1], store=store) != count - 1:  # nothing is left to do
+    def one_by_one(values: Mapping[str, object]) -> None:
+        for step, one in values.items():
+            pipestate.set("bench", step, one, store=store)
+        if pipestate.get("bench", step, store=store) != one:  # nothing is left to do
             raise RuntimeError("what was set last is not there")
 
-    def at_once() -> None:
-        pipestate.write("bench", {name: at for at, name in enumerate(names)}, store=store)
+    def at_once(values: Mapping[str, object]) -> None:
+        pipestate.write("bench", values, store=store)
 
     rows = []
-    for what, action in (("pip.set each", one_by_one), ("one pip.write", at_once)):
-        pair = paired(rounds, floor, lambda action=action: emptied(action))  # type: ignore[misc]
-        told = f"{count:,} small steps by {what}, over diskcache's set"
+    for what, values, action in (
+        ("small steps by pip.set each", numbers, one_by_one),
+        ("small steps by one pip.write", numbers, at_once),
+        ("small dicts by pip.set each", small, one_by_one),
+    ):
+        pair = paired(
+            rounds,
+            functools.partial(floor, values),
+            functools.partial(emptied, functools.partial(action, values)),
+        )
         # Half of its rate is twice its time.
+        told = f"{count:,} {what}, over diskcache's set"
         rows.append(Row("script", told, pair.times, "x", 2.0, str(pair)))
     return rows
 

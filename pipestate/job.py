@@ -25,12 +25,11 @@ from .pipe.graph import Held
 from .pipe.status import StepStatus
 from .record import VALUE, Digest, Meaning, Pipe, Record, Run, Version
 from .space import Meter
-from .store import blobs, digests, versions
+from .store import blobs, versions
 from .store.folder import locate, open_store
 from .store.garbage import gc_paused
 from .store.phases import Phase
 from .store.trust import is_distrust
-from .store.versions import Component
 from .worlds import Worlds
 
 Listener = Callable[[Ledger, str], None]
@@ -290,14 +289,7 @@ class Job(MutableMapping[str, Any]):
 
     def _keep(self, step: str, value: object, phase: Phase) -> Version:
         names = [VALUE, *([step] if step.isidentifier() else [])]
-        plain = versions.keep_plain(names, value, phase)
-        if plain is not None:
-            return plain
-        one = digests.stream(value, name=VALUE, buffer_digest=phase.digest)
-        component = Component(dict.fromkeys(names, value), dict.fromkeys(names, one))
-        version = versions.keep(
-            component, versions.describe(component), namespace=vars(self._module), phase=phase
-        )
+        version = versions.keep_one(names, value, namespace=vars(self._module), phase=phase)
         if version.kind == "lost":
             kind, _, where = version.flaw.partition(f" at {VALUE}")
             raise PackError(

@@ -632,21 +632,23 @@ def test_any_value_has_its_digest_again(roots: dict[str, Any]) -> None:
 
 
 @settings(deadline=None)
-@given(leaves | st.complex_numbers(), st.permutations("=ab"), st.integers(1, 3))
+@given(values | st.complex_numbers(), st.permutations("=ab"), st.integers(1, 3))
 @example("x" * (2 << 20), ["=", "a"], 2)
 @example(b"x" * (2 << 20), ["a"], 1)
 @example("\ud800", ["a"], 1)
+@example(tuple([at] for at in range(600)), ["=", "a"], 2)
+@example(["x" * (80 << 10)], ["=", "a"], 2)
 def test_a_plain_value_is_kept_as_any_other_is(value: object, some: list[str], count: int) -> None:
-    """Digests, bytes and all, though a shorter way is taken."""
+    """Digests, shares, parts and bytes, though a shorter way is taken."""
+    names = some[:count]
 
     def put(data: bytes | content.View, **_: object) -> Blob:
         return Blob(content.digest(data), len(data) if isinstance(data, bytes) else data.nbytes)
 
-    names = some[:count]
     streams = dict.fromkeys(names, digests.stream(value))
     component = versions.Component(dict.fromkeys(names, value), streams)
     kept = versions.keep(component, versions.describe(component), namespace={}, phase=Phase(put))
-    assert versions.keep_plain(names, value, Phase(put)) == kept
+    assert versions.keep_one(names, value, namespace={}, phase=Phase(put)) == kept
 
 
 @settings(deadline=None)

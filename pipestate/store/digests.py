@@ -7,7 +7,7 @@ objects that cannot change never count as shared.
 
 from __future__ import annotations
 
-from .joints import Shares, apart, components, joined, joint, joint_of, shares
+from .joints import Shares, components, joined, joint, joint_of, of_one, shares
 from .parts import MISSING, OPAQUE, at, parts
 from .streams import Stream, leaf, stream
 
@@ -16,13 +16,13 @@ __all__ = [
     "OPAQUE",
     "Shares",
     "Stream",
-    "apart",
     "at",
     "components",
     "joined",
     "joint",
     "joint_of",
     "leaf",
+    "of_one",
     "parts",
     "shares",
     "stream",

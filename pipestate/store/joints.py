@@ -13,7 +13,7 @@ from the lower of both and shifted by 64 bits, and the digest of its shape and s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 from blake3 import blake3
 
@@ -102,9 +102,19 @@ def joint(streams: Mapping[str, Stream], names: Iterable[str]) -> str:
     return _digest({name: streams[name].digest for name in ordered}, links)
 
 
-def apart(names: Mapping[str, str]) -> str:
-    """What `joint` gives for names that share nothing, from the digest of each."""
-    return _digest(names, {})
+def of_one(names: Mapping[str, str], outer: Sequence[int]) -> tuple[str, Shares | None]:
+    """What `joint` and `shares` give for names, in order, that all mean one object without array
+    memory, from its digest by each; None for one name. `outer` are the numbers of what is mutable
+    in it and lies in nothing that is."""
+    pairs = list(combinations(names, 2))
+    digest = _digest(names, {pair: [(number, number, 0, 0) for number in outer] for pair in pairs})
+    if not pairs or 2 * len(pairs) * len(outer) > MAX_PAIRS:
+        return digest, None
+    found: dict[str, list[tuple[int, int]]] = {name: [] for name in names}
+    for link, (pair, number) in enumerate(product(pairs, outer)):
+        for name in pair:
+            found[name].append((number, link))
+    return digest, {name: tuple(links) for name, links in found.items()}
 
 
 def _sharing(streams: Mapping[str, Stream], names: Sequence[str]) -> list[str]:

@@ -127,23 +127,42 @@ def keep(
     )
 
 
-def keep_plain(names: Sequence[str], value: object, phase: Phase) -> Version | None:
-    """What `keep` gives of names that all mean one plain value, a number or a text, as most do that
-    scripts set: at a third of the cost. None for any other value."""
-    if type(value) not in codecs.ATOMS:
-        return None
-    ordered = sorted(names)
-    single = dict.fromkeys(ordered, digests.leaf(value))
-    pack = codecs.pack(dict.fromkeys(names, value))
+def keep_one(
+    names: Sequence[str], value: object, *, namespace: dict[str, Any], phase: Phase
+) -> Version:
+    """What `keep` gives of one value that goes by some names. Numbers, texts and small trees of
+    such, as most are that scripts set, take a shorter way there, at a third of the cost."""
+    if type(value) in codecs.ATOMS:
+        return _keep_plain(names, value, digests.leaf(value), phase, (), {})
+    one = digests.stream(value, name=names[0], buffer_digest=phase.digest)
+    component = Component(dict.fromkeys(names, value), dict.fromkeys(names, one))
+    if not _is_plain(component):
+        return keep(component, describe(component), namespace=namespace, phase=phase)
+    outer = [number for number, parent in enumerate(one.parents) if parent < 0]
+    return _keep_plain(names, value, one.digest, phase, outer, _parts(component, phase))
+
+
+def _keep_plain(
+    names: Sequence[str],
+    value: object,
+    digest: str,
+    phase: Phase,
+    outer: Sequence[int],
+    parts: dict[str, str],
+) -> Version:
+    single = dict.fromkeys(sorted(names), digest)
+    joint, shares = digests.of_one(single, outer)
+    pack = codecs.pack(dict.fromkeys(names, value), is_plain=True)
     return Version(
         kind="value",
-        digest=digests.apart(single),
+        digest=joint,
         names=single,
-        types=dict.fromkeys(ordered, type(value).__name__),
-        shares=None if len(ordered) == 1 else dict.fromkeys(ordered, ()),
+        types=dict.fromkeys(single, type(value).__name__),
+        shares=shares,
+        parts=parts,
         stream=phase.put(pack.stream),
         buffers=phase.put_all(pack.buffers, pack.gaps),
-        mutable=False,
+        mutable=bool(outer),
     )
 
 
