@@ -651,6 +651,23 @@ def test_a_plain_value_is_kept_as_any_other_is(value: object, some: list[str], c
     assert versions.keep_one(names, value, namespace={}, phase=Phase(put)) == kept
 
 
+@pytest.mark.parametrize("code", "?bBhHiIlLqQefdgFDG")
+def test_a_number_of_numpys_comes_back_as_it_was(code: str) -> None:
+    """Though most of them are not loaded to see."""
+    number = np.ones(3, code)[0]
+    blobs: list[bytes] = []
+
+    def put(data: bytes | content.View, **_: object) -> Blob:
+        blobs.append(bytes(data[:]))
+        return Blob(content.digest(data), len(blobs[-1]))
+
+    kept = versions.keep_one(["n"], number, namespace={}, phase=Phase(put))
+    fetch = lambda _: [memoryview(bytearray(blobs[0]))]  # noqa: E731
+    again = versions.load(kept, fetch=fetch, resolve=no_definitions, namespace={})["n"]
+    assert (again.dtype, again) == (number.dtype, number)
+    assert digests.stream(again).digest == kept.digest
+
+
 @settings(deadline=None)
 @given(values, st.integers(1, 3))
 def test_a_tree_comes_back_from_its_pieces(value: Any, size: int) -> None:

@@ -8,7 +8,9 @@ It does not know what a step or a kernel is; a script keeps and loads values by 
 
 from __future__ import annotations
 
+import functools
 import linecache
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -237,13 +239,25 @@ def _disprove(
 
 
 def _is_plain(component: Component) -> bool:
-    """Whether all of it is plain values and small trees of such, which pickle gives again as they
-    were."""
+    """Whether all of it is plain values, small trees of such, and numpy's numbers: pickle gives
+    them again as they were."""
     return all(
         type(value) in codecs.ATOMS
         or (component.streams[name].is_tree and component.streams[name].nbytes < PROOF_BYTES)
+        or type(value) in _numbers()
         for name, value in component.values.items()
     )
+
+
+def _numbers() -> frozenset[type]:
+    numpy = sys.modules.get("numpy")
+    return frozenset() if numpy is None else _numbers_of(numpy)
+
+
+@functools.cache
+def _numbers_of(numpy: Any) -> frozenset[type]:
+    """numpy's numbers but for the long ones, which have bytes that mean nothing."""
+    return frozenset(numpy.dtype(code).type for code in "?bBhHiIlLqQefdFD")
 
 
 def _round_trip(
