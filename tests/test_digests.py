@@ -267,6 +267,23 @@ def test_a_frame_is_its_columns_however_they_lie() -> None:
 # --- any graph of containers ---------------------------------------------------------------------
 
 LEAVES = st.sampled_from([None, True, 1, 1.0, "a", b"a", (), (1, "b"), frozenset("xyz")])
+TREES = st.recursive(
+    st.sampled_from([None, True, 1, 1.5, "a", b"a"]) | st.dates() | st.timedeltas() | st.decimals(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.sampled_from(["a", "b", 1]), inner, max_size=3)
+    ),
+)
+
+
+@given(TREES)
+def test_a_part_of_a_tree_has_the_digest_that_it_has_alone(value: Any) -> None:
+    """Or a step that reads a part would be stale where something beside it is no tree any more."""
+    found = digests.parts(value, name="x", is_tree=digests.stream(value).is_tree)
+    assert found == digests.parts(value, name="x")
+
+
 GRAPHS = st.lists(
     st.tuples(
         st.sampled_from(["list", "dict", "tuple", "node", "deque"]),

@@ -6,6 +6,7 @@ The journal is the file that they wait in: `<store>/journal/<whose>`.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import signal
@@ -209,6 +210,45 @@ def test_processes_may_set_at_once(room):
     assert len(pip.read("j")) == len(pip.Job("j").history()) == 3 * 5 * COUNT
     for process in processes:
         process.communicate()
+
+
+def test_a_journal_that_others_filled_to_the_size_it_had_is_not_taken_for_the_same(room):
+    """One process sets values of one size; meanwhile others take them, and set as many."""
+    code = """
+import sys, pipestate as pip
+from pipestate import pace
+from pipestate.store import clerk
+pace.CLOSE = clerk.DELAY = 60.0
+for line in sys.stdin:
+    exec(line)
+    print("done", flush=True)
+"""
+    setters = [python(code, stdin=subprocess.PIPE) for _ in "ab"]
+
+    def set_there(which: int, first: int, count: int = 1) -> None:
+        text = f"for n in range({first}, {first + count}): pip.set('j', f'{'ab'[which]}{{n}}', n)"
+        process = setters[which]
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(text + "\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "done\n"
+
+    try:
+        for which in (0, 1):
+            set_there(which, 1, count=6)
+            pip.read("j")
+        set_there(0, 7)
+        pip.read("j")
+        set_there(1, 7)
+        with open(journal(room), "r+b") as file:  # as if somebody were in the midst of adding one
+            fcntl.lockf(file, fcntl.LOCK_EX)
+            assert said("import pipestate as pip; print(pip.get('j', 'b7'))") == "7\n"
+        set_there(0, 8)
+        assert pip.get("j", "a8") == 8
+    finally:
+        for process in setters:
+            process.communicate()
 
 
 def test_what_was_set_is_seen_whoever_commits_it_meanwhile(room):

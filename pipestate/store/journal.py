@@ -325,7 +325,10 @@ class _File:
         if found is None or (found.st_dev, found.st_ino) != self._stands:
             self._stood = None  # the store was deleted, or moved away: there may be another one
             return 0
-        if found.st_size != self._size and not self._catch_up(found.st_size):
+        # Others may have emptied it, and filled it again to the same size.
+        begin = os.pread(self._fd, _BEGIN.size, 0)
+        is_known = begin == self._begin and found.st_size == self._size
+        if not is_known and not self._catch_up(begin, found.st_size):
             return 0  # who takes it sees to it
         written = frame(self._next)
         if not written:
@@ -345,9 +348,8 @@ class _File:
         self._size += count
         return self._size - _BEGIN.size
 
-    def _catch_up(self, size: int) -> bool:
+    def _catch_up(self, begin: bytes, size: int) -> bool:
         """Look at what other processes have written since; whether the last frame is whole."""
-        begin = os.pread(self._fd, _BEGIN.size, 0)
         if not begin:
             begin = os.urandom(8) + bytes(8)
             size = os.write(self._fd, begin)

@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from ..record import AccessPath, Key, part_text
 from . import origins
-from .streams import NOTHING, stream, tree
+from .streams import NOTHING, leaf, stream, tree
+from .trees import INNER
 from .walk import LEAVES, BufferDigest, buffer_digest
 
 
@@ -79,7 +80,10 @@ def parts(
     for path, part in islice(_walk(value, name, NESTED), limit):
         if id(part) in definitions:
             continue
-        if is_tree or type(part) in LEAVES:
+        if type(part) in LEAVES:
+            found[path] = leaf(part)
+            continue
+        if is_tree and type(part) in INNER:
             found[path] = tree(part)
             continue
         one = stream(part, definitions=definitions, buffer_digest=buffer_digest)

@@ -170,9 +170,7 @@ def leaf(value: object) -> str:
 
 
 def tree(value: object) -> str:
-    """The digest of a part of a tree, as `stream` has it."""
-    if type(value) in LEAVES:
-        return leaf(value)
+    """The digest of a list, dict or tuple that is part of a tree, as `stream` has it."""
     written = _Written()
     trees.dump(value, written)
     return written.hasher.hexdigest(length=20)
