@@ -251,6 +251,7 @@ class _File:
     __slots__ = (
         "_begin",
         "_depth",
+        "_emptied",
         "_fd",
         "_next",
         "_pid",
@@ -267,6 +268,7 @@ class _File:
         self._fd, self._pid, self._stands = -1, 0, (0, 0)
         self._stood: object = None
         self._size, self._begin, self._next, self._depth = -1, b"", Standing(), 0
+        self._emptied = 0
         self.own: dict[bytes, Frame] = {}
         """The frames that this process has added and that wait, by their bytes: what is found as
         they were written need neither be proved nor read."""
@@ -318,20 +320,13 @@ class _File:
     def _append(
         self, frame: Callable[[Standing], bytes], waiting: Waiting, blobs: Sequence[bytes]
     ) -> int:
-        try:
-            found = os.stat(self.path)
-        except OSError:
-            found = None
-        if found is None or (found.st_dev, found.st_ino) != self._stands:
-            self._stood = None  # the store was deleted, or moved away: there may be another one
-            return 0
-        # Others may have emptied it, and filled it again to the same size.
-        begin = os.pread(self._fd, _BEGIN.size, 0)
-        is_known = begin == self._begin and found.st_size == self._size
-        if not is_known and not self._catch_up(begin, found.st_size):
-            return 0  # who takes it sees to it
-        written = frame(self._next)
-        if not written:
+        while True:
+            emptied = self._emptied
+            is_whole = self._look()
+            if emptied == self._emptied:  # a signal's handler may have had it emptied meanwhile
+                break
+        written = frame(self._next) if is_whole else b""
+        if not written:  # who takes it sees to it
             return 0
         count = 0
         try:
@@ -348,8 +343,22 @@ class _File:
         self._size += count
         return self._size - _BEGIN.size
 
+    def _look(self) -> bool:
+        """Look at the file as it is now; whether a frame may follow what is in it."""
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            found = None
+        if found is None or (found.st_dev, found.st_ino) != self._stands:
+            self._stood = None  # the store was deleted, or moved away: there may be another one
+            return False
+        # Others may have emptied it, and filled it again to the same size.
+        begin = os.pread(self._fd, _BEGIN.size, 0)
+        is_known = begin == self._begin and found.st_size == self._size
+        return is_known or self._catch_up(begin, found.st_size)
+
     def _catch_up(self, begin: bytes, size: int) -> bool:
-        """Look at what other processes have written since; whether the last frame is whole."""
+        """Take up what other processes have written since; whether the last frame is whole."""
         if not begin:
             begin = os.urandom(8) + bytes(8)
             size = os.write(self._fd, begin)
@@ -379,6 +388,7 @@ class _File:
             os.ftruncate(self._fd, 0)
             os.write(self._fd, begin)
             self._size = -1
+            self._emptied += 1
             self.own.clear()
             return aside
 
