@@ -20,8 +20,8 @@ from .record import SET, VALUE, Blob, Digest, Meaning, Pipe, Record, Run, Versio
 from .store import clerk, content, salvage
 from .store.faults import busy_here
 from .store.folder import Batch, Store
+from .store.frames import Frame, Standing
 from .store.index import Mark
-from .store.journal import Frame, Standing
 from .store.standing import Moved, Overtaken, Taken
 
 MANY: Final = 500

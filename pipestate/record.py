@@ -98,12 +98,17 @@ def part_text(kind: str, key: Key) -> str:
     """One part of a path as it is written down: `.attr` or `[key]`."""
     if kind == "attr":
         return f".{key!s}"
-    return f"[{_quoted(key)}]" if isinstance(key, str) else f"[{key!r}]"
+    if not isinstance(key, str):
+        return f"[{key!r}]"
+    return f"[{_known(key) if len(key) < 50 else _quoted(key)}]"
 
 
-@functools.lru_cache(maxsize=1024)
 def _quoted(key: str) -> str:
-    return json.dumps(key, ensure_ascii=False)  # records have the same few keys over and over
+    return json.dumps(key, ensure_ascii=False)
+
+
+_known: Final = functools.lru_cache(maxsize=1024)(_quoted)
+"""Records have the same few keys over and over."""
 
 
 def _plain_part(kind: str, key: Key) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import threading
@@ -516,6 +517,55 @@ def test_where_the_store_is_moved_away_amid_them_the_next_are_in_a_new_one(room)
     found = pip.read("j")
     assert found == {f"s{number}": number for number in range(COUNT, 2 * COUNT)}
     assert pip.read("j", store=room / "moved") == in_order()
+
+
+def test_what_is_set_in_a_copy_of_a_store_is_there_though_the_journal_was_copied_first(room):
+    """The copy of the index then knows of more than the copy of the journal."""
+    set_quickly()
+    pip.read("j")
+    shutil.copytree(room / "store" / "journal", room / "copy" / "journal")
+    set_quickly(first=COUNT)
+    pip.read("j")
+    shutil.copytree(
+        room / "store", room / "copy", ignore=lambda *_: ["journal"], dirs_exist_ok=True
+    )
+    for number in range(COUNT):
+        pip.set("j", f"t{number}", number, store=room / "copy")
+    found = pip.read("j", store=room / "copy")
+    assert found == in_order(2 * COUNT) | {f"t{number}": number for number in range(COUNT)}
+
+
+def test_threads_may_set_by_two_paths_to_one_store(room):
+    """A process has one lock on a file, whatever path it takes."""
+    (room / "link").symlink_to(room)
+
+    def set_all(prefix: str, store: Path) -> None:
+        for number in range(400):
+            pip.set("j", f"{prefix}{number}", number, store=store)
+            if number % 7 == 0:
+                time.sleep(0.005)
+
+    stores = {"a": room / "store", "b": room / "link" / "store"}
+    threads = [threading.Thread(target=set_all, args=one) for one in stores.items()]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        pip.get("j", "a0")
+        time.sleep(0.002)
+    expected = {f"{prefix}{number}": number for prefix in "ab" for number in range(400)}
+    assert pip.read("j") == expected
+
+
+def test_a_frame_that_is_there_twice_is_committed_once(room):
+    """And told of, for nothing of ours writes one twice."""
+    set_quickly()
+    data = journal(room).read_bytes()
+    with open(journal(room), "ab") as file:
+        file.write(data[HEAD:])
+    with pytest.raises(DamageError, match="is damaged"):
+        pip.read("j")
+    assert pip.read("j") == in_order()
+    assert len(pip.Job("j").history()) == COUNT
 
 
 def test_a_forked_child_sets_and_sees_values_too(room):

@@ -97,9 +97,9 @@ def _rows(path: Path, durable: bool) -> Rows:
 
 
 def _lock(path: Path) -> Any:
-    """One lock for a store, also where it is used as durable and not, or was forgotten above and is
-    still in use: they share a journal."""
-    return _locks.setdefault(str(path), threading.RLock())
+    """One lock for a store, also where it is used as durable and not, by two paths, or was
+    forgotten above and is still in use: they share a journal."""
+    return _locks.setdefault(os.path.realpath(path), threading.RLock())
 
 
 _locks: dict[str, Any] = {}

@@ -27,34 +27,34 @@ import fcntl
 import functools
 import os
 import stat
-import struct
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import RLock
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from ..errors import DamageError, FormatError, StoreError
-from ..record import Digest, Waiting
+from ..record import Waiting
 from . import folders
 from .faults import told
+from .frames import (
+    BEGIN,
+    HEAD,
+    START,
+    SUM,
+    Frame,
+    Span,
+    Standing,
+    end_of,
+    frame_of,
+    is_whole,
+    spans_of,
+    told_of,
+)
 from .trust import PROOF, Trust
 
 T = TypeVar("T")
-
-_BEGIN: Final = struct.Struct("<8sQ")
-"""The first bytes of the file: what tells it from another one that stood there, drawn by lot, and
-the number of the first frame that follows."""
-
-_HEAD: Final = struct.Struct("<II8sQ")
-"""How many bytes come after the proof, how many of them are the noun, the file, and the number."""
-
-_SUM: Final = struct.Struct("<I")
-"""The check sum of a head: what has none was cut off, or altered, and which of both tells what
-comes after it."""
-
-_START: Final = _HEAD.size + _SUM.size + PROOF
 
 _NONE: Final = (
     errno.EACCES,
@@ -78,43 +78,15 @@ PATIENCE: Final = 20
 """So often somebody asks for the lock, who wants to add a frame, a tenth of a millisecond apart."""
 
 
-class Frame(NamedTuple):
-    """What was written in one go: where it stands, the value that waits, and the bytes of its
-    blobs."""
-
-    at: Standing
-    waiting: Waiting
-    blobs: Mapping[Digest, bytes]
-
-
-class Standing(NamedTuple):
-    """How far a journal is: which file, and the number of a frame."""
-
-    file: bytes = b""
-    number: int = -1
-
-    def is_past(self, other: Standing) -> bool:
-        """Whether it is further in the same file, or in another one."""
-        return self.file != other.file or self.number > other.number
-
-    def to_bytes(self) -> bytes:
-        """The bytes that `from_bytes` reads."""
-        return _BEGIN.pack(*self)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Standing:
-        """What `to_bytes` gave; the beginning for anything else."""
-        return cls(*_BEGIN.unpack(data)) if len(data) == _BEGIN.size else cls()
-
-
 class Journal:
     """The journal of the store in a folder, as far as it is this user's; `lock` is the index's."""
 
-    __slots__ = ("_file", "folder", "lock", "trust")
+    __slots__ = ("_file", "_path", "folder", "lock", "trust")
 
     def __init__(self, folder: Path, trust: Trust, lock: RLock) -> None:
         self.folder, self.trust, self.lock = folder, trust, lock
         self._file: _File | None = None
+        self._path = ""
 
     @property
     def user(self) -> str:
@@ -127,11 +99,10 @@ class Journal:
     @property
     def nbytes(self) -> int:
         """How much waits. Whoever looks at a job asks first, so it costs one look at a file."""
-        file = self._file or self._found()
-        if file is None:
+        if self._file is None and self._found() is None:
             return 0
         try:
-            return max(0, os.stat(file.path).st_size - _BEGIN.size)
+            return max(0, os.stat(self._path).st_size - BEGIN.size)
         except OSError:
             return 0
 
@@ -142,7 +113,9 @@ class Journal:
 
     def _found(self) -> _File | None:
         user = self.user
-        self._file = _file(f"{self.folder}/{user}") if user else None
+        self._path = f"{self.folder}/{user}"
+        # By whatever path the store is used here: a process has one lock on a file.
+        self._file = _file(f"{os.path.realpath(self.folder)}/{user}") if user else None
         return self._file
 
     def add(self, waiting: Waiting, blobs: Sequence[bytes], *, stood: object) -> int:
@@ -159,9 +132,9 @@ class Journal:
             return 0
 
         def frame(at: Standing) -> bytes:
-            head = _HEAD.pack(len(rest), len(noun), *at)
+            head = HEAD.pack(len(rest), len(noun), *at)
             proof = self.trust.prove("journal", head, rest)
-            return b"".join((head, _SUM.pack(zlib.crc32(head)), proof, rest)) if proof else b""
+            return b"".join((head, SUM.pack(zlib.crc32(head)), proof, rest)) if proof else b""
 
         with self.lock, told(self.folder.parent):
             try:
@@ -170,7 +143,10 @@ class Journal:
                 if error.errno in _NONE:
                     return 0
                 raise
-            return file.append(frame, waiting, blobs)
+            waits = file.append(frame, waiting, blobs, self._path)
+        if not waits:
+            self._file = None  # another file may stand there now
+        return waits
 
     def take(self, commit: Callable[[list[Frame]], bool], *, is_asked: bool = True) -> None:
         """Have all that waits committed, in order; then nothing waits. It all still waits where
@@ -180,7 +156,7 @@ class Journal:
         Raises DamageError for what is not as it was written and was put aside: once, to who has
         asked for it.
         """
-        file = self._file or self._found()
+        file = self._found()
         if file is None:
             return
         with self.lock:
@@ -191,11 +167,11 @@ class Journal:
                     if error.errno in _NONE:
                         return
                     raise
-            spans = list(_spans(data))
+            spans = list(spans_of(data))
             frames, is_damaged = self._frames(data, spans, file.own)
             if not frames or commit(frames):
                 with told(self.folder.parent):
-                    aside = file.empty(data, _end_of(data, spans), is_damaged=is_damaged)
+                    aside = file.empty(data, end_of(data, spans), is_damaged=is_damaged)
                     file.fault = aside or file.fault
         if file.fault and is_asked:
             aside, file.fault = file.fault, ""
@@ -210,21 +186,23 @@ class Journal:
         """The frames that are as they were written, and whether there are others. One that is cut
         off at the end is none: who wrote it was killed before it was done."""
         found: list[Frame] = []
+        numbers: set[Standing] = set()
         is_damaged = False
         for at, head, end in spans:
             if end == at:  # from here on nobody can tell where one begins
                 return found, True
             if end > len(data):
                 break
-            frame = own.get(data[at:end]) or self._frame(head, data[at + _START - PROOF : end])
-            if frame is None:
+            frame = own.get(data[at:end]) or self._frame(head, data[at + START - PROOF : end])
+            if frame is None or frame.at in numbers:
                 is_damaged = True
             else:
                 found.append(frame)
+                numbers.add(frame.at)
         return found, is_damaged
 
     def _frame(self, head: bytes, data: bytes) -> Frame | None:
-        _, size, *at = _HEAD.unpack(head)
+        _, size, *at = HEAD.unpack(head)
         proof, rest = data[:PROOF], data[PROOF:]
         if not self.trust.is_proved("journal", proof, head, rest):
             return None
@@ -235,7 +213,7 @@ class Journal:
         for blob in waiting.version.blobs:
             blobs.append(rest[start : start + blob.nbytes])
             start += blob.nbytes
-        return _frame_of(Standing(*at), waiting, blobs)
+        return frame_of(Standing(*at), waiting, blobs)
 
     def close(self) -> None:
         """Let go of the file; the next use opens it again."""
@@ -305,27 +283,36 @@ class _File:
         return _all_of(self._fd)
 
     def append(
-        self, frame: Callable[[Standing], bytes], waiting: Waiting, blobs: Sequence[bytes]
+        self,
+        frame: Callable[[Standing], bytes],
+        waiting: Waiting,
+        blobs: Sequence[bytes],
+        path: str,
     ) -> int:
         """Write a frame at the end, which is made for the place that it has; how much there is
-        then. 0 where it cannot be: somebody has the lock, or is in here and in the midst of adding
-        one, the last frame was cut off, or another file stands there, or none."""
+        then. `path` is where the file should stand. 0 where it cannot be: somebody has the lock, or
+        is in here and in the midst of adding one, the last frame was cut off, or another file
+        stands there, or none."""
         for _ in range(0 if self._depth else PATIENCE):
-            done = self._locked(lambda: self._append(frame, waiting, blobs))
+            done = self._locked(lambda: self._append(frame, waiting, blobs, path))
             if done is not None:
                 return done
             time.sleep(0.0001)
         return 0
 
     def _append(
-        self, frame: Callable[[Standing], bytes], waiting: Waiting, blobs: Sequence[bytes]
+        self,
+        frame: Callable[[Standing], bytes],
+        waiting: Waiting,
+        blobs: Sequence[bytes],
+        path: str,
     ) -> int:
         while True:
             emptied = self._emptied
-            is_whole = self._look()
+            may_follow = self._look(path)
             if emptied == self._emptied:  # a signal's handler may have had it emptied meanwhile
                 break
-        written = frame(self._next) if is_whole else b""
+        written = frame(self._next) if may_follow else b""
         if not written:  # who takes it sees to it
             return 0
         count = 0
@@ -338,37 +325,40 @@ class _File:
             raise
         if len(self.own) >= MOST_OWN:
             self.own.clear()
-        self.own[written] = _frame_of(self._next, waiting, blobs)
+        self.own[written] = frame_of(self._next, waiting, blobs)
         self._next = self._next._replace(number=self._next.number + 1)
         self._size += count
-        return self._size - _BEGIN.size
+        return self._size - BEGIN.size
 
-    def _look(self) -> bool:
+    def _look(self, path: str) -> bool:
         """Look at the file as it is now; whether a frame may follow what is in it."""
         try:
-            found = os.stat(self.path)
+            found = os.stat(path)
         except OSError:
             found = None
         if found is None or (found.st_dev, found.st_ino) != self._stands:
             self._stood = None  # the store was deleted, or moved away: there may be another one
             return False
         # Others may have emptied it, and filled it again to the same size.
-        begin = os.pread(self._fd, _BEGIN.size, 0)
+        begin = os.pread(self._fd, BEGIN.size, 0)
         is_known = begin == self._begin and found.st_size == self._size
         return is_known or self._catch_up(begin, found.st_size)
 
     def _catch_up(self, begin: bytes, size: int) -> bool:
-        """Take up what other processes have written since; whether the last frame is whole."""
-        if not begin:
-            begin = os.urandom(8) + bytes(8)
+        """Take up what other processes have written since; whether a frame may follow it."""
+        if not self._is_drawn(begin[:8]):
+            if size > BEGIN.size:
+                return False  # once that is taken, it begins anew
+            os.ftruncate(self._fd, 0)
+            begin = Standing(self._draw(), 0).to_bytes()
             size = os.write(self._fd, begin)
-        known = self._size if begin == self._begin and size > self._size > 0 else _BEGIN.size
+        known = self._size if begin == self._begin and size > self._size > 0 else BEGIN.size
         data = begin + os.pread(self._fd, size - known, known)
-        if not _is_whole(data):
+        if not is_whole(data):
             return False
-        if known == _BEGIN.size:
-            self._next = Standing(*_BEGIN.unpack(begin))
-        after = _end_of(data, _spans(data))
+        if known == BEGIN.size:
+            self._next = Standing(*BEGIN.unpack(begin))
+        after = end_of(data, spans_of(data))
         if after.number > self._next.number:
             self._next = after
         if begin != self._begin:
@@ -384,7 +374,8 @@ class _File:
             if _all_of(self._fd) != data:
                 return ""
             aside = self._put_aside(data) if is_damaged else ""
-            begin = (Standing(os.urandom(8), 0) if is_damaged else end).to_bytes()
+            goes_on = not is_damaged and self._is_drawn(end.file)
+            begin = (end if goes_on else Standing(self._draw(), 0)).to_bytes()
             os.ftruncate(self._fd, 0)
             os.write(self._fd, begin)
             self._size = -1
@@ -393,6 +384,15 @@ class _File:
             return aside
 
         return self._locked(do) or ""
+
+    def _draw(self) -> bytes:
+        """What tells this file from others. Half of it says for which file it was drawn: in the
+        copy of a store, which may be older than the copy of its index, numbers begin anew."""
+        lot = os.urandom(4)
+        return lot + told_of(lot, self._stands)
+
+    def _is_drawn(self, drawn: bytes) -> bool:
+        return len(drawn) == 8 and drawn[4:] == told_of(drawn[:4], self._stands)
 
     def _put_aside(self, data: bytes) -> str:
         aside = f"{self.path}-damaged-{os.urandom(4).hex()}"
@@ -434,47 +434,6 @@ def _file(path: str) -> _File:
     return _File(path)
 
 
-def _frame_of(at: Standing, waiting: Waiting, blobs: Sequence[bytes]) -> Frame:
-    names = [blob.digest for blob in waiting.version.blobs]
-    return Frame(at, waiting, dict(zip(names, blobs, strict=True)))
-
-
 def _all_of(fd: int) -> bytes:
     """What is in a file, to its end as it is now."""
     return os.pread(fd, os.fstat(fd).st_size, 0)
-
-
-Span = tuple[int, bytes, int]
-
-
-def _spans(data: bytes) -> Iterator[Span]:
-    """Where each frame begins, its head, and where it ends: beyond the end of all where it is cut
-    off, and where it begins where its head is not as it was written; that one is the last."""
-    at = _BEGIN.size
-    while at < len(data):
-        head = data[at : at + _HEAD.size]
-        after = at + _HEAD.size + _SUM.size
-        if after > len(data):
-            yield at, head, len(data) + 1
-            return
-        is_sound = data[at + _HEAD.size : after] == _SUM.pack(zlib.crc32(head))
-        end = at + _START + _HEAD.unpack(head)[0] if is_sound else at
-        yield at, head, end
-        if end == at:
-            return
-        at = end
-
-
-def _end_of(data: bytes, spans: Iterable[Span]) -> Standing:
-    """What the next frame is to be called: as the file says, or one more than the last."""
-    if len(data) < _BEGIN.size:
-        return Standing(os.urandom(8), 0)
-    begin = Standing(*_BEGIN.unpack(data[: _BEGIN.size]))
-    numbers = [_HEAD.unpack(head)[3] for at, head, end in spans if at < end <= len(data)]
-    return begin._replace(number=max([begin.number, *(number + 1 for number in numbers)]))
-
-
-def _is_whole(data: bytes) -> bool:
-    """Whether the last frame ends where the data does."""
-    ends = [_BEGIN.size, *(end for _, _, end in _spans(data))]
-    return len(data) >= _BEGIN.size and ends[-1] == len(data)
