@@ -131,10 +131,11 @@ class Journal:
         if file is None:
             return 0
 
-        def frame(at: Standing) -> bytes:
+        def frame(at: Standing) -> tuple[Frame, bytes]:
             head = HEAD.pack(len(rest), len(noun), *at)
             proof = self.trust.prove("journal", head, rest)
-            return b"".join((head, SUM.pack(zlib.crc32(head)), proof, rest)) if proof else b""
+            written = b"".join((head, SUM.pack(zlib.crc32(head)), proof, rest)) if proof else b""
+            return frame_of(at, waiting, blobs), written
 
         with self.lock, told(self.folder.parent):
             try:
@@ -143,7 +144,7 @@ class Journal:
                 if error.errno in _NONE:
                     return 0
                 raise
-            waits = file.append(frame, waiting, blobs, self._path)
+            waits = file.append(frame, self._path)
         if not waits:
             self._file = None  # another file may stand there now
         return waits
@@ -282,38 +283,28 @@ class _File:
         self._open(os.O_RDWR | os.O_APPEND)
         return _all_of(self._fd)
 
-    def append(
-        self,
-        frame: Callable[[Standing], bytes],
-        waiting: Waiting,
-        blobs: Sequence[bytes],
-        path: str,
-    ) -> int:
+    def append(self, make: Callable[[Standing], tuple[Frame, bytes]], path: str) -> int:
         """Write a frame at the end, which is made for the place that it has; how much there is
         then. `path` is where the file should stand. 0 where it cannot be: somebody has the lock, or
         is in here and in the midst of adding one, the last frame was cut off, or another file
         stands there, or none."""
         for _ in range(0 if self._depth else PATIENCE):
-            done = self._locked(lambda: self._append(frame, waiting, blobs, path))
+            done = self._locked(lambda: self._append(make, path))
             if done is not None:
                 return done
             time.sleep(0.0001)
         return 0
 
-    def _append(
-        self,
-        frame: Callable[[Standing], bytes],
-        waiting: Waiting,
-        blobs: Sequence[bytes],
-        path: str,
-    ) -> int:
+    def _append(self, make: Callable[[Standing], tuple[Frame, bytes]], path: str) -> int:
         while True:
             emptied = self._emptied
             may_follow = self._look(path)
             if emptied == self._emptied:  # a signal's handler may have had it emptied meanwhile
                 break
-        written = frame(self._next) if may_follow else b""
-        if not written:  # who takes it sees to it
+        if not may_follow:  # who takes it sees to it
+            return 0
+        frame, written = make(self._next)
+        if not written:
             return 0
         count = 0
         try:
@@ -325,7 +316,7 @@ class _File:
             raise
         if len(self.own) >= MOST_OWN:
             self.own.clear()
-        self.own[written] = frame_of(self._next, waiting, blobs)
+        self.own[written] = frame
         self._next = self._next._replace(number=self._next.number + 1)
         self._size += count
         return self._size - BEGIN.size

@@ -8,12 +8,11 @@ It does not know what a step or a kernel is; a script keeps and loads values by 
 
 from __future__ import annotations
 
-import functools
 import linecache
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from ..errors import DamageError, PackError
 from ..record import Blob, Version
@@ -244,20 +243,23 @@ def _is_plain(component: Component) -> bool:
     return all(
         type(value) in codecs.ATOMS
         or (component.streams[name].is_tree and component.streams[name].nbytes < PROOF_BYTES)
-        or type(value) in _numbers()
+        or _is_number(type(value))
         for name, value in component.values.items()
     )
 
 
-def _numbers() -> frozenset[type]:
-    numpy = sys.modules.get("numpy")
-    return frozenset() if numpy is None else _numbers_of(numpy)
+def _is_number(kind: type) -> bool:
+    """Whether it is one of numpy's numbers, but for the long ones: they have bytes that mean
+    nothing."""
+    if kind.__module__ != "numpy" or kind.__name__ not in _NUMBERS:
+        return False
+    return getattr(sys.modules.get("numpy"), kind.__name__, None) is kind
 
 
-@functools.cache
-def _numbers_of(numpy: Any) -> frozenset[type]:
-    """numpy's numbers but for the long ones, which have bytes that mean nothing."""
-    return frozenset(numpy.dtype(code).type for code in "?bBhHiIlLqQefdFD")
+_NUMBERS: Final = frozenset(
+    "bool bool_ int8 int16 int32 int64 uint8 uint16 uint32 uint64 longlong ulonglong"
+    " float16 float32 float64 complex64 complex128".split()
+)
 
 
 def _round_trip(
