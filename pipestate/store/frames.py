@@ -5,7 +5,6 @@ A frame is a head, a check sum of it, a proof, and what waits: a noun and the by
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -83,9 +82,7 @@ def spans_of(data: bytes) -> Iterator[Span]:
 
 def end_of(data: bytes, spans: Iterable[Span]) -> Standing:
     """What the next frame is to be called: as the file says, or one more than the last."""
-    if len(data) < BEGIN.size:
-        return Standing(os.urandom(8), 0)
-    begin = Standing(*BEGIN.unpack(data[: BEGIN.size]))
+    begin = Standing.from_bytes(data[: BEGIN.size])
     numbers = [HEAD.unpack(head)[3] for at, head, end in spans if at < end <= len(data)]
     return begin._replace(number=max([begin.number, *(number + 1 for number in numbers)]))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from types import TracebackType
 
 
 class gc_paused:  # noqa: N801 - it reads as a word: `with gc_paused()`
@@ -16,17 +15,9 @@ class gc_paused:  # noqa: N801 - it reads as a word: `with gc_paused()`
         try:
             gc.disable()
         except BaseException:  # an interrupt, once it is off
-            self._give_back()
+            self.__exit__()
             raise
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._give_back()
-
-    def _give_back(self) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._was_enabled:
             gc.enable()

@@ -348,7 +348,7 @@ class _File:
         if not is_whole(data):
             return False
         if known == BEGIN.size:
-            self._next = Standing(*BEGIN.unpack(begin))
+            self._next = Standing.from_bytes(begin)
         after = end_of(data, spans_of(data))
         if after.number > self._next.number:
             self._next = after
