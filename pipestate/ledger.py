@@ -205,7 +205,8 @@ class Ledger:
         that it ever set."""
         with self.store.index.lock:
             self.records.update(found)
-            over = len(self.records) - 1000 - (1 + self.keep_runs) * self.steps
+            over = len(self.records) - 1000
+            over -= (1 + self.keep_runs) * self.steps if over > 0 else 0
             for digest in list(itertools.islice(self.records, max(0, over))):
                 del self.records[digest]
 

@@ -12,7 +12,6 @@ import difflib
 import functools
 import re
 import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Final, NoReturn
 
@@ -228,13 +227,14 @@ def normal(transformed: str) -> str:
     return blake3(text.encode("utf-8", "surrogatepass")).hexdigest(length=20)
 
 
-def _cell(tree: ast.Module, source: str) -> Iterator[str]:
-    last = len(tree.body) - 1
+def _cell(tree: ast.Module, source: str) -> list[str]:
+    last, found = len(tree.body) - 1, list[str]()
     for number, node in enumerate(tree.body):
         if number == last or not _is_text(node):  # a text in the middle shows nothing
-            yield from _dump(node)
+            _dump(node, found)
     if tree.body and isinstance(tree.body[-1], ast.Expr) and _is_quiet(tree.body[-1], source):
-        yield ";"
+        found.append(";")
+    return found
 
 
 def _is_quiet(node: ast.stmt, source: str) -> bool:
@@ -256,36 +256,36 @@ def _is_text(node: ast.AST) -> bool:
     )
 
 
-def _dump(node: Any) -> Iterator[str]:
+def _dump(node: Any, found: list[str]) -> None:
     """Unlike `ast.dump`, without what differs between Pythons: fields that are empty."""
     if isinstance(node, ast.AST):
         if isinstance(node, ast.Constant):
-            yield f"{type(node.value).__name__}:{node.value!r}"
+            found.append(f"{type(node.value).__name__}:{node.value!r}")
             return
         if isinstance(node, ast.Call) and (inner := _magic(node)) is not None:
-            yield from inner
+            found += inner
             return
-        yield f"{type(node).__name__}("
+        found.append(f"{type(node).__name__}(")
         for name in node._fields:
             value = getattr(node, name, None)
             if value is None or value == [] or name in _SKIPPED:
                 continue
             if name == "body" and isinstance(node, _DOCUMENTED) and _is_text(value[0]):
                 value = value[1:]
-            yield f"{name}="
-            yield from _dump(value)
-        yield ")"
+            found.append(f"{name}=")
+            _dump(value, found)
+        found.append(")")
     elif isinstance(node, list):
-        yield "["
+        found.append("[")
         for item in node:
-            yield from _dump(item)
-            yield ","
-        yield "]"
+            _dump(item, found)
+            found.append(",")
+        found.append("]")
     else:
-        yield repr(node)
+        found.append(repr(node))
 
 
-def _magic(node: ast.Call) -> Iterator[str] | None:
+def _magic(node: ast.Call) -> list[str] | None:
     """The normal form of a magic that runs Python."""
     func = node.func
     if not isinstance(func, ast.Attribute) or func.attr not in ("run_line_magic", "run_cell_magic"):
@@ -298,4 +298,4 @@ def _magic(node: ast.Call) -> Iterator[str] | None:
     if tree is None:
         return None
     head = [f"{func.attr}:", *(repr(text) for text in texts[:-1]), ":"]
-    return iter([*head, *_cell(tree, code), "."])
+    return [*head, *_cell(tree, code), "."]

@@ -104,6 +104,8 @@ class Memory:
     cells: dict[str, str] = field(default_factory=dict)
     folder: str = field(default_factory=os.getcwd)
     leases: list[Lease] = field(default_factory=list)
+    foreseen: tuple[str, Lease] | None = None
+    """A lease taken before the look that a cell begins with, by its name (see `turns`)."""
     meter: Meter = field(default_factory=Meter)
     origins: dict[str, tuple[object, Digest]] = field(default_factory=dict)
     """What was set in the process before steps set it (see `surroundings`)."""

@@ -147,6 +147,7 @@ class Session:
         """Another store stands in the place of the one that was in use, or none does."""
         ledger, bindings = self.ledger, self.space.bindings
         ledger.is_anew = False
+        turns.forgo(self.bench)  # it is a lease of the other store
         self.unders.waiting.clear()
         makers = {name: bindings[name].maker for name in self.space.dormant()}
         self._let_go_of_store()
@@ -200,22 +201,24 @@ class Session:
         self.plain = None
         self.bench.memory.helpers.clear()
         split = cell_source.split_cell(raw)
+        line = cell_source.parse_line(split[0]) if split else None
         try:
-            self.refresh()
-        except StoreError as error:
-            self._enter_without(transformed, split is not None, str(error), cell_id)
-            return tree
-        if split is None:
-            # The words after `%pipe` are for it alone: `%pipe unload df` must not load df first.
-            self._meet_plain(cell_id)
-            self._enter_plain("" if _is_pipe_line(raw) else transformed, cell_id)
-            return tree
-        line = cell_source.parse_line(split[0])
-        task = self.bench.task(line, split[1], transformed, cell_id)
-        self._check(task)
-        self._check_gone(task.names)
-        self._meet_cell(task)
-        return self._enter_step(task, tree)
+            if line is not None:
+                text = cell_source.without_mark(transformed)
+                turns.foresee(self.bench, line.name, cell_source.normal(text))
+            try:
+                self.refresh()
+            except StoreError as error:
+                self._enter_without(transformed, line is not None, str(error), cell_id)
+                return tree
+            if line is not None and split is not None:
+                return self._enter_step(self.bench.task(line, split[1], transformed, cell_id), tree)
+        finally:
+            turns.forgo(self.bench)
+        # The words after `%pipe` are for it alone: `%pipe unload df` must not load df first.
+        self._meet_plain(cell_id)
+        self._enter_plain("" if _is_pipe_line(raw) else transformed, cell_id)
+        return tree
 
     def _enter_without(self, transformed: str, is_step: bool, fault: str, cell: str) -> None:
         """The store is not to be had: what runs is a plain cell with what is in memory."""
@@ -261,6 +264,9 @@ class Session:
             raise UsageError(f"there is no step `{step}` to read from", f"the steps are: {known}")
 
     def _enter_step(self, task: Task, tree: ast.Module) -> ast.Module:
+        self._check(task)
+        self._check_gone(task.names)
+        self._meet_cell(task)
         running = cascade.again(self.bench, lambda: self._begun(task))
         if running is None:
             return ast.Module(body=[], type_ignores=[])

@@ -1,5 +1,7 @@
 """Whose turn it is to run a step: of the kernels that would run it at once, one does.
 
+    foresee ── the lease of a step that is going to run, if nobody has it, before the look at the
+               job with which its cell begins: then that look is the last that is needed
     take ──┬─ nobody runs it: the lease, and the reason to run as it was
            └─ another kernel does: wait for it, take up what it has left, judge again
 
@@ -28,6 +30,28 @@ _PAUSES: Final = (0.01, 0.25)
 """Seconds between two looks, at first and at last."""
 
 
+def foresee(bench: Bench, step: str, normal: str) -> None:
+    """Take the lease of a step before its cell looks at the job, where it is surely going to run:
+    what it says (`normal`) is new to this kernel. What others have added by then is seen by that
+    look, and what they add later is not of this step, unless they never asked for the lease."""
+    forgo(bench)
+    known = bench.memory.tasks.get(step)
+    if known[1].normal == normal if known else step in bench.ledger.pipe.seen:
+        return  # more likely it is restored
+    name = _name(bench, step, normal)
+    lease = leases.take(bench.ledger.store.path, name)
+    if isinstance(lease, Lease) and lease.holds:
+        bench.memory.foreseen = name, lease
+
+
+def forgo(bench: Bench) -> None:
+    """Give back what was foreseen, where it was not taken."""
+    if bench.memory.foreseen is not None:
+        _, lease = bench.memory.foreseen
+        bench.memory.foreseen = None
+        lease.release()
+
+
 def take(bench: Bench, task: Task, reason: Reason) -> tuple[Lease, Reason | tuple[Digest, Record]]:
     """The lease of a task's step, to be released when its body has ended, and what is to be done.
 
@@ -35,14 +59,20 @@ def take(bench: Bench, task: Task, reason: Reason) -> tuple[Lease, Reason | tupl
     process has added to the job since the last look, the step is judged again: it may be restored
     then, and needs no lease.
     """
+    lease = _foreseen(bench, task)
     if reason.kind == "setup":
+        lease.release()
         return Lease(), reason
-    lease = _lease(bench, task)
-    if isinstance(lease, Holder):
+    if lease.holds:
+        bench.memory.leases.append(lease)
+        return lease, reason
+    asked = _lease(bench, task)
+    if isinstance(asked, Holder):
         if reason.kind in IN_ANY_CASE or bench.memory.leases:
             return Lease(), reason
-        bench.tell(f"{lease} runs {task.step}: waiting for it; an interrupt ends that")
-        lease = _wait(bench, task)
+        bench.tell(f"{asked} runs {task.step}: waiting for it; an interrupt ends that")
+        asked = _wait(bench, task)
+    lease = asked
     bench.memory.leases.append(lease)
     try:
         verdict = _judge_again(bench, task, reason)
@@ -54,6 +84,17 @@ def take(bench: Bench, task: Task, reason: Reason) -> tuple[Lease, Reason | tupl
     return lease, verdict
 
 
+def _foreseen(bench: Bench, task: Task) -> Lease:
+    """The lease that was foreseen for this very task; one that holds nothing where there is none.
+    Where another step comes first it is given back: nobody may wait for a lease who has one."""
+    foreseen, bench.memory.foreseen = bench.memory.foreseen, None
+    name, lease = foreseen or ("", Lease())
+    if name == _name(bench, task.step, task.normal):
+        return lease
+    lease.release()
+    return Lease()
+
+
 def give_back(bench: Bench, lease: Lease) -> None:
     """Let another kernel have its turn."""
     lease.release()
@@ -61,9 +102,13 @@ def give_back(bench: Bench, lease: Lease) -> None:
         bench.memory.leases.remove(lease)
 
 
-def _lease(bench: Bench, task: Task) -> Lease | Holder:
+def _name(bench: Bench, step: str, normal: str) -> str:
     """Kernels that run other sources under one name have nothing to give each other."""
-    store, name = bench.ledger.store, "\0".join((bench.ledger.job, task.step, task.normal))
+    return "\0".join((bench.ledger.job, step, normal))
+
+
+def _lease(bench: Bench, task: Task) -> Lease | Holder:
+    store, name = bench.ledger.store, _name(bench, task.step, task.normal)
     lease = leases.take(store.path, name)
     if isinstance(lease, Holder) or lease.holds:
         return lease
