@@ -144,6 +144,35 @@ def test_a_step_that_another_one_needs_is_waited_for_too(two, cwd):
     assert [run.event for run in history if run.step == "slow"] == ["ran", "ran", "restored"]
 
 
+def test_a_cell_that_is_refused_keeps_nobody_waiting(two, cwd):
+    """What it would have run is free for others at once."""
+    one, other = two
+    one.run("%%step unit\nunit = 1")
+    refused = one.run(SLOW.replace("%%step slow", "%%step slow --after nowhere"))
+    assert "there is no step `nowhere`" in refused.traceback
+    second = other.begin(SLOW)
+    other.wait_for(lambda: "begun" in second.stdout)
+    (cwd / "go").touch()
+    assert "waiting" not in other.wait(second).text
+
+
+def test_a_step_keeps_nobody_waiting_while_those_above_it_run(two, cwd):
+    """It has its turn once they are done."""
+    one, other = two
+    slow, below = SLOW.replace("42", "unit * 42"), "%%step below\n(answer, 'below')[1]"
+    (cwd / "go").touch()
+    one.run("%%step unit\nunit = 1", slow, "%%step unit\nunit = 2")
+    (cwd / "go").unlink()
+    other.run("%pipe mode manual")
+    first = one.begin(below)
+    one.wait_for(lambda: "begun" in first.stdout)
+    alone = other.run(below)
+    assert "waiting" not in alone.text
+    assert alone.states[-1] == ("below", "ran")
+    (cwd / "go").touch()
+    assert one.wait(first).states[-1] == ("below", "ran")
+
+
 def test_a_body_that_runs_its_own_step_does_not_wait_for_itself(nb, cwd):
     """`%pipe run` inside a step: it answers, whatever it says."""
     nb.load("job")
