@@ -14,10 +14,12 @@ import ast
 import functools
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from ..record import IMPORTED, AccessPath
+from . import trees
 from .bodies import Bodies, Definition, defined_names, use_bodies
 from .definitions import (
     DefinitionLine,
@@ -40,8 +42,7 @@ _DISPLAYED: Final = re.compile(r"(?:_{1,3}|_\d+|_oh|Out)\Z")
 _NUMBERED: Final = re.compile(r"_i?\d+\Z")
 
 
-@dataclass(frozen=True)
-class Names:
+class Names(msgspec.Struct, frozen=True):
     """What a cell does with names, as far as its source tells.
 
     `reads` are paths read before the cell has surely bound (or deleted) their name, in it or in
@@ -120,7 +121,7 @@ _shown: dict[str, None] = {}
 @functools.lru_cache(maxsize=1024)
 def analyse(transformed: str) -> Names:
     """What a cell, magics transformed into calls, does with names; raises SyntaxError as `ast`."""
-    tree = ast.parse(transformed)
+    tree = trees.parse(transformed)
     try:
         return _names(tree, transformed)
     except RecursionError:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from . import trees
+
 _LATER: Final = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
 _MAY: Final = re.compile(r"\.\w+[^=\n(]*=(?!=)|\b(?:set|del)attr\b|\bdel\b")
 """What no such cell is without: nearly all are told by it that they are none."""
@@ -23,7 +25,7 @@ def attributes_set(transformed: str) -> tuple[tuple[str, str], ...]:
     if _MAY.search(transformed) is None:
         return ()
     try:
-        tree = ast.parse(transformed)
+        tree = trees.parse(transformed)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
     return tuple(dict.fromkeys(_found(tree)))

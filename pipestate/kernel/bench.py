@@ -14,6 +14,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
+from msgspec import structs
+
 from ..cell import names as cell_names
 from ..cell import source as cell_source
 from ..cell.names import Names
@@ -182,7 +184,8 @@ class Bench:
         text = cell_source.without_mark(transformed)
         names = cell_names.analyse(text)
         if line.stdin is not None:
-            names = replace(names, reads=names.reads | {AccessPath(STEP_VALUE + line.stdin)})
+            reads = names.reads | {AccessPath(STEP_VALUE + line.stdin)}
+            names = structs.replace(names, reads=reads)
         normal = cell_source.normal(text)
         sets = "" if line.setup else patched.what(transformed, names, self.space)
         line = replace(line, setup=True) if sets else line

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import InputRejected
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
 
+from ..cell import trees
 from ..errors import PipeStateError
 from .underway import Cell, Cells
 
@@ -87,6 +88,8 @@ class CellHooks:
         raw = str(cell.info.raw_cell)
         made = getattr(cell.info, "transformed_cell", None) or self._shell.transform_cell(raw)
         try:
+            if self._shell.ast_transformers[0] is self:  # nobody has changed the tree before
+                trees.lend(made, tree)
             return self._enter(raw, made, cell.info.cell_id or "", tree, is_nested)
         except PipeStateError as error:
             raise StepRefused(str(error)) from None
@@ -99,6 +102,8 @@ class CellHooks:
             _log.debug("before a cell", exc_info=True)
             self._give_up(error)
             return tree
+        finally:
+            trees.take_back()
 
     def post_run_cell(self, result: ExecutionResult | None) -> None:
         """A cell has ended."""

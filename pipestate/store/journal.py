@@ -99,9 +99,11 @@ class Journal:
     @property
     def nbytes(self) -> int:
         """How much waits. Whoever looks at a job asks first, so it costs one look at a file."""
-        if self._file is None and self._found() is None:
-            return 0
         try:
+            if self._file is None:
+                os.stat(self.folder)  # else nobody's journal is there, and no key need be asked for
+                if self._found() is None:
+                    return 0
             return max(0, os.stat(self._path).st_size - BEGIN.size)
         except OSError:
             return 0
