@@ -85,7 +85,8 @@ def test_who_is_needed_is_what_a_walk_backwards_finds(moments):
     for order, all_touches in moments:
         order = tuple(order)
         touches = dict(zip("abcdef", all_touches, strict=True))
-        known = makers(known, order, touches, touches.__getitem__)
+        places = {step: at for at, step in enumerate(order)}
+        known = makers(known, order, places, touches, touches.__getitem__)
         for step in order:
             for name in "uxz":
-                assert known.needed(step, [name]) == needed(order, touches, step, [name])
+                assert known.needed(places[step], [name]) == needed(order, touches, step, [name])

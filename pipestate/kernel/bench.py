@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Literal, TypeVar
 
 from msgspec import structs
@@ -303,6 +304,11 @@ class Bench:
     def place(self, task: Task) -> tuple[str, ...]:
         """The steps in their places, with the task's among them."""
         return self.site(task).order
+
+    def above(self, task: Task) -> Iterator[str]:
+        """The steps above a task's, in order."""
+        site = self.site(task)
+        return islice(site.order, site.layers.place_of(task.step))
 
     def _cells(self) -> Cells:
         """What is known of the cells: those of the steps, and the saved notebook's."""

@@ -156,7 +156,7 @@ def run_other(bench: Bench, step: str, reason: Reason, *, asked: str = "") -> No
 def bring_up(bench: Bench, task: Task) -> None:
     """Run the stale steps above that a task needs, in order."""
     done: set[str] = set()
-    if not graph.above(bench.place(task), task.step):
+    if next(bench.above(task), None) is None:
         return
     for _ in range(len(bench.ledger.pipe.order) + 1):
         steps = needs.needed_by(bench, task, bench.outlook(task))

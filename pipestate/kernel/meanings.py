@@ -144,7 +144,7 @@ def _takes(trial: Trial, result: Outcome, name: str, version: Version | None = N
         return trial.task.is_asked or _is_lost(now) or _was_free(trial, name)
     known, placed = trial.aside[name], trial.placed.get(name)
     if known is None:
-        return trial.task.is_asked or name not in trial.outlook.deleted()
+        return trial.task.is_asked or not trial.outlook.is_deleted(name)
     if version is not None and _is_equal(known, version, name) and _is_above(trial, known):
         return True
     if name in trial.carried and not (version is not None and _is_equal(known, version, name)):
@@ -179,8 +179,8 @@ def _is_equal(known: Binding, version: Version, name: str) -> bool:
 
 
 def _is_above(trial: Trial, known: Binding) -> bool:
-    order = trial.outlook.order
-    return known.maker in order and order.index(known.maker) < order.index(trial.task.step)
+    places = trial.outlook.site.layers.places
+    return known.maker in places and places[known.maker] < places[trial.task.step]
 
 
 def _was_free(trial: Trial, name: str) -> bool:
@@ -188,7 +188,7 @@ def _was_free(trial: Trial, name: str) -> bool:
         return True
     known = trial.outlook.space.bindings.get(name)
     if known is None:
-        return name not in trial.outlook.deleted()
+        return not trial.outlook.is_deleted(name)
     return name not in trial.objects or known.maker == trial.task.step
 
 

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from ..cell.names import Names
 from ..pipe import graph, layers
 from ..pipe.graph import Touches
-from ..pipe.layers import Makers
+from ..pipe.layers import Layers, Makers
 from ..pipe.lines import differing
 from ..pipe.status import STEP_VALUE
 from ..record import ABSENT, SEEDING, Digest, Pipe, Record, Seen
@@ -36,7 +36,7 @@ _SURROUNDINGS = f"{AMBIENT}rest"
 
 def needed_by(bench: Bench, task: Task, outlook: Outlook) -> tuple[str, ...]:
     """The steps above a task that may have a part in what it reads, in order."""
-    now = _makers(bench, outlook.order)
+    now = _makers(bench, outlook.site.layers)
     known = now.touches.get(task.step)
     own = known.reads if known is not None else touches(bench, task.step).reads
     names = {path.name for path in outlook.paths(task.names)}
@@ -45,12 +45,12 @@ def needed_by(bench: Bench, task: Task, outlook: Outlook) -> tuple[str, ...]:
     names.add(_SURROUNDINGS)
     if bench.ledger.head(task.step) is None:  # whether it draws is not known yet
         names |= _RANDOM_STATES
-    return now.needed(task.step, names)
+    return now.needed(outlook.site.layers.place_of(task.step), names)
 
 
-def _makers(bench: Bench, order: tuple[str, ...]) -> Makers:
+def _makers(bench: Bench, site: Layers) -> Makers:
     """What each step of the job does to which names; only what has moved is looked at anew."""
-    memory, pipe = bench.memory, bench.ledger.pipe
+    memory, pipe, order = bench.memory, bench.ledger.pipe, site.order
     known, then = memory.makers, memory.made_for or Pipe("")
     if then is pipe and known.order == order:
         return known
@@ -59,12 +59,13 @@ def _makers(bench: Bench, order: tuple[str, ...]) -> Makers:
     left = _names_left(bench, (one.get(step) for one in (then.heads, pipe.heads) for step in heads))
     loose = memory.loose & known.marks.keys()
     moved |= {step for step in loose if known.marks[step].depends_on(left)}
-    is_longer = order[: len(known.order)] == known.order
-    moved |= {*(order[len(known.order) :] if is_longer else order)}
-    marks = {step: _mark(bench, step) for step in order if step in moved}
+    moved |= {*(order[len(known.order) :] if layers.leads_on(known.order, order) else order)}
+    marks = {step: _mark(bench, step) for step in moved if step in site.places}
     memory.loose -= moved
     memory.loose |= {step for step, mark in marks.items() if mark.is_loose}
-    memory.makers = layers.makers(known, order, marks, lambda step: touches(bench, step))
+    memory.makers = layers.makers(
+        known, order, site.places, marks, lambda step: touches(bench, step)
+    )
     memory.made_for = pipe
     return memory.makers
 
@@ -112,9 +113,10 @@ def _mark(bench: Bench, step: str) -> Mark:
 
 
 def _changed_in_place(bench: Bench, step: str) -> frozenset[str]:
-    """The names whose objects the record in force found, and left as others."""
+    """The names whose objects the record in force found, and left as others; nobody found any
+    whose value was set."""
     record = bench.ledger.head(step)
-    if record is None:
+    if record is None or record.is_set:
         return frozenset()
     return frozenset(record.made).difference(record.bound)
 

@@ -282,18 +282,14 @@ class Outlook:
             buffer_digest=self.phase.digest,
         ).digest
 
-    def deleted(self) -> frozenset[str]:
-        """The names that mean nothing because a step has deleted them: one below, or one above
-        that was asked for after this step had made them."""
-        at = self.order.index(self.step) if self.step in self.order else len(self.order)
-        own = self.head(self.step)
-        made = own.made if own is not None else ()
-        return frozenset(
-            name
-            for place, step in enumerate(self.order)
-            if place != at and (head := self.head(step)) is not None
-            for name in head.gone
-            if place > at or name in made
+    def is_deleted(self, name: str) -> bool:
+        """Whether a name means nothing because a step has deleted it: one below, or one above
+        that was asked for after this step had made it."""
+        layers = self.site.layers
+        at, own = layers.place_of(self.step), self.head(self.step)
+        return any(
+            held is None and (place > at or (place < at and own is not None and name in own.made))
+            for place, held in layers.left.get(name, ())
         )
 
     def joint(self, names: Iterable[str]) -> Mapping[str, Digest]:

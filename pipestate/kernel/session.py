@@ -277,8 +277,7 @@ class Session:
         """The run of a step, or None where it was restored."""
         bench = self.bench
         try:
-            above = graph.above(bench.place(task), task.step)
-            cascade.run_setups(bench, above)
+            cascade.run_setups(bench, bench.above(task))
             if bench.settings.mode == "manual":
                 cascade.warn(bench, task)
             else:

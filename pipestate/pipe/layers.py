@@ -120,7 +120,7 @@ def moved(
     """The layers of these heads in this order, from those of an earlier moment."""
     if known.heads is heads and known.order == order:
         return known
-    known = known if _leads_on(known.order, order) else Layers()
+    known = known if leads_on(known.order, order) else Layers()
     then = known.heads
     places = known.places
     if known.order != order:
@@ -148,9 +148,9 @@ def moved(
     return Layers(order, places, heads, left, givens, ambient, writers)
 
 
-def _leads_on(known: tuple[str, ...], order: tuple[str, ...]) -> bool:
+def leads_on(known: tuple[str, ...], order: tuple[str, ...]) -> bool:
     """Whether an order is a known one, perhaps with steps below: places stay what they were."""
-    return order[: len(known)] == known
+    return known is order or order[: len(known)] == known
 
 
 def _left_by(step: str, digest: Digest, head: Record) -> dict[str, Held | None]:
@@ -198,13 +198,12 @@ class Makers:
     touches: Mapping[str, Touches] = field(default_factory=dict)
     places: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
-    def needed(self, step: str, names: Iterable[str]) -> tuple[str, ...]:
-        """The steps above `step`, in order, that may have a part in what `names` stand for there.
+    def needed(self, at: int, names: Iterable[str]) -> tuple[str, ...]:
+        """The steps above a place, in order, that may have a part in what `names` stand for there.
 
         Backwards from the names: who may have made one is needed, and so is what that one reads; a
         name that it surely binds, whatever it was, is wanted no further.
         """
-        at = self.order.index(step) if step in self.order else len(self.order)
         wanted: set[str] = set()
         queue: list[int] = []
         queued: set[int] = set()
@@ -233,25 +232,20 @@ class Makers:
 def makers(
     known: Makers,
     order: tuple[str, ...],
+    place_of: Mapping[str, int],
     marks: Mapping[str, Any],
     touches: Callable[[str], Touches],
 ) -> Makers:
-    """The makers in this order, from those of an earlier moment.
+    """The makers in this order, each step at its place, from those of an earlier moment.
 
     `marks` are those of the steps whose marks may have moved since, new ones among them.
     """
-    if not _leads_on(known.order, order):
-        marks = {step: mark for step, mark in {**known.marks, **marks}.items() if step in order}
+    if not leads_on(known.order, order):
+        marks = {step: mark for step, mark in {**known.marks, **marks}.items() if step in place_of}
         known = Makers()
     changed = [step for step, mark in marks.items() if mark != known.marks.get(step)]
     if not changed:
         return known if known.order == order else replace(known, order=order)
-    few = len(changed) < 16  # then to look for them costs less than a table of all
-    place_of = (
-        {step: at for at, step in enumerate(order)}
-        if not few
-        else {step: order.index(step) for step in changed}
-    )
     now, places = dict(known.touches), dict(known.places)
     for step in changed:
         at = place_of[step]
