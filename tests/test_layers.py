@@ -1,4 +1,4 @@
-"""Layers and makers, moved along with a pipe, say what folding it from the top says."""
+"""Layers, makers and lines, moved along with a pipe, say what a look from the top says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from pipestate.pipe.graph import Touches, leave
 from pipestate.pipe.layers import Layers, Makers, makers, moved
-from pipestate.record import Record, Version
+from pipestate.pipe.lines import Lines
+from pipestate.pipe.lines import moved as lines_moved
+from pipestate.record import Record, Seen, Version
 
 NAMES = st.sampled_from("uvwxyz")
 SOME = st.frozensets(NAMES, max_size=3)
@@ -90,3 +92,24 @@ def test_who_is_needed_is_what_a_walk_backwards_finds(moments):
         for step in order:
             for name in "uxz":
                 assert known.needed(places[step], [name]) == needed(order, touches, step, [name])
+
+
+SEEN = st.builds(
+    Seen,
+    st.sampled_from("xy"),
+    st.sampled_from(["s", "s --setup", "s --after b"]),
+    st.sampled_from("12"),
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abcd"), SEEN), max_size=6))
+def test_what_the_lines_say_now_is_what_they_say_from_the_start(moments):
+    """Also where a source was edited, or a step went to another cell."""
+    known = Lines()
+    for seen in moments:
+        known = lines_moved(known, seen)
+        fresh = lines_moved(Lines(), seen)
+        assert (known.cells, known.after, known.setups) == (fresh.cells, fresh.after, fresh.setups)
+        for cell in "12":
+            steps = [step for step, one in seen.items() if one.cell_id == cell]
+            assert sorted(known.steps.get(cell, ())) == sorted(steps)

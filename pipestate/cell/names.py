@@ -112,6 +112,14 @@ def _judge(ns: Iterable[Any]) -> None:
             if not is_hidden(name):
                 _shown[name] = None
             _judged.add(name)
+            if _NUMBERED.match(name):  # each cell to come brings one, or two
+                first = int(name.strip("_i"))
+                _judged.update(f"_{at}" for at in range(first, first + _AHEAD))
+                _judged.update(f"_i{at}" for at in range(first, first + _AHEAD))
+
+
+_AHEAD: Final = 500
+"""So many numbered names are judged at once."""
 
 
 _judged: set[str] = set()

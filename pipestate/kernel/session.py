@@ -233,8 +233,8 @@ class Session:
         """A cell that was a step and is none any more: the notebook has no such step now."""
         if not cell:
             return
-        pipe, met = self.ledger.pipe, self.bench.memory.cells
-        for step in [step for step, one in pipe.seen.items() if one.cell_id == cell]:
+        met = self.bench.memory.cells
+        for step in self.bench.lines().steps.get(cell, ()):
             if met.get(step, cell) == cell:
                 try:
                     self.drop(step)
@@ -320,7 +320,7 @@ class Session:
         if met.get(task.step, task.cell_id) != task.cell_id:
             self.bench.tell(f"two cells are named {task.step}; the one that ran last counts")
         if task.step not in pipe.order:
-            old = [step for step, one in pipe.seen.items() if one.cell_id == task.cell_id]
+            old = self.bench.lines().steps.get(task.cell_id, ())
             if old:
                 self._rename(old[-1], task)
                 met.pop(old[-1], None)
