@@ -14,6 +14,8 @@ import ast
 import functools
 import re
 from collections.abc import Iterable, Mapping
+from itertools import compress, filterfalse, repeat
+from operator import is_not
 from typing import Any, Final
 
 import msgspec
@@ -106,11 +108,34 @@ def visible(ns: Mapping[Any, Any]) -> dict[str, Any]:
     return {name: ns[name] for name in _shown if name in ns}
 
 
+def is_own(name: object) -> bool:
+    """Whether a name of a namespace is the user's own."""
+    return isinstance(name, str) and not is_hidden(name)
+
+
+def differing(then: Mapping[Any, Any], now: Mapping[Any, Any]) -> tuple[list[str], list[str]]:
+    """The user's own names that have another object now than then, or had none: of thousands,
+    mostly one or two; and those that are gone."""
+    others = list(compress(now, map(is_not, now.values(), map(then.get, now, repeat(_NONE)))))
+    count = len(now) - sum(name not in then for name in others)
+    gone = filterfalse(now.__contains__, then) if count != len(then) else ()
+    return list(filter(is_own, others)), list(filter(is_own, gone))
+
+
+_NONE: Final = object()
+
+
+def in_order(names: Iterable[Any]) -> list[str]:
+    """Those of the names that are the user's own, in the order in which they were first met."""
+    _judge(names)
+    return sorted((name for name in names if name in _shown), key=_shown.__getitem__)
+
+
 def _judge(ns: Iterable[Any]) -> None:
     for name in list(ns):
         if name not in _judged and isinstance(name, str):  # `globals()[3] = 4` is nobody's
             if not is_hidden(name):
-                _shown[name] = None
+                _shown[name] = len(_shown)
             _judged.add(name)
             if _NUMBERED.match(name):  # each cell to come brings one, or two
                 first = int(name.strip("_i"))
@@ -123,7 +148,8 @@ _AHEAD: Final = 500
 
 
 _judged: set[str] = set()
-_shown: dict[str, None] = {}
+_shown: dict[str, int] = {}
+"""The user's own names, by the order in which they were met."""
 
 
 @functools.lru_cache(maxsize=1024)

@@ -122,11 +122,12 @@ def _leave(trial: Trial, changes: Mapping[str, Binding | None]) -> None:
     Such a name stood as it should, so it was not put aside.
     """
     space, now = trial.outlook.space, visible(trial.outlook.space.ns)
-    for name in (now.keys() | trial.objects.keys()) - changes.keys() - trial.aside.keys():
+    then = visible(trial.objects)
+    for name in (now.keys() | then.keys()) - changes.keys() - trial.aside.keys():
         known = space.bindings.get(name)
-        if known is None and name not in trial.objects:
+        if known is None and name not in then:
             space.drop(name)
-        elif known is not None and name in trial.objects and trial.objects[name] is known.obj:
+        elif known is not None and name in then and then[name] is known.obj:
             space.ns[name] = known.obj
 
 

@@ -20,7 +20,7 @@ from itertools import compress
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from ..cell.names import is_hidden, visible
+from ..cell.names import in_order, is_hidden
 from ..errors import StoreError
 from ..record import Digest, Text, Version
 from ..store import digests, versions
@@ -97,16 +97,15 @@ class Namespace:
             and self.ns[name] is binding.obj
         )
 
-    def definitions(self, now: Mapping[str, Any] | None = None) -> dict[int, str]:
-        """The notebook's own functions and classes, by id: other values refer to them by name.
-
-        `now` are the user's names and their objects, where they have been asked for already.
-        """
+    def definitions(self) -> dict[int, str]:
+        """The notebook's own functions and classes, by id: other values refer to them by name."""
         found: dict[int, str] = {}
-        names = visible(self.ns) if now is None else now
-        kinds = {kind for kind in set(map(type, names.values())) if may_be_own(kind)}
-        may_be = compress(names.items(), map(kinds.__contains__, map(type, names.values())))
-        for name, value in may_be if kinds else ():
+        kinds = {kind for kind in set(map(type, self.ns.values())) if may_be_own(kind)}
+        # Lists, which are made in one go: another thread may bind names.
+        are = map(kinds.__contains__, map(type, self.ns.values()))
+        may_be = list(compress(self.ns, are)) if kinds else []
+        for name in in_order(may_be):
+            value: Any = self.ns.get(name)
             if is_own(value) and (id(value) not in found or value.__name__ == name):
                 found[id(value)] = name
         for (name, digest), value in self.earlier.items():

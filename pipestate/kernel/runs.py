@@ -325,7 +325,7 @@ def _end(
     except (StoreError, PackError) as problem:
         step = running.trial.task.step
         bench.tell(f"{step} was not kept, its values stand in memory: {problem}")
-        bench.space.notice([*visible(bench.space.ns), *running.trial.objects])
+        bench.space.notice([*visible(bench.space.ns), *visible(running.trial.objects)])
 
 
 def note_failure(

@@ -14,7 +14,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from ..cell.names import visible
 from ..errors import DamageError, PipeStateError, StoreError
 from ..ledger import Ledger
 from ..pipe.places import Row
@@ -62,7 +61,7 @@ def prepare(
         if (given := _given_by(placed[name], outlook.row)) != Given()
     }
     mates = {name: _mates(placed, name) for name in placed}
-    objects = visible(space.ns)
+    objects = dict(space.ns)
     return Trial(
         task,
         outlook,

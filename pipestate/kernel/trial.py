@@ -12,12 +12,10 @@ import io
 import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import compress, filterfalse, repeat
-from operator import is_not
-from typing import Any, Final
+from typing import Any
 
 from ..cell.lookers import DYNAMIC_NAMES
-from ..cell.names import Names, visible
+from ..cell.names import Names, differing, is_own
 from ..cell.source import StepLine
 from ..errors import StoreError
 from ..record import ABSENT, VALUE, Digest, FileState, Given, Input, Version
@@ -58,7 +56,8 @@ class Task:
 class Trial:
     """What stood before the body ran; `outcome` compares with it.
 
-    `placed` are the bindings that the step found, `aside` what these names meant in this kernel
+    `objects` is the namespace as the body found it. `placed` are the bindings that the step found,
+    `aside` what these names meant in this kernel
     (None: nothing), `own` what the step's last run had made, taken away before the body. `carried`
     are those put aside that have their values from the step, and of which others only made aliases.
     `helpers` are the steps that have just run for this one's sake. `kept` are, as the store has
@@ -72,7 +71,7 @@ class Trial:
     placed: Mapping[str, Binding]
     aside: Mapping[str, Binding | None]
     own: Mapping[str, Binding | None]
-    objects: Mapping[str, Any]
+    objects: Mapping[Any, Any]
     givens: tuple[Version, ...]
     given_by: Mapping[str, Given] = field(default_factory=dict)
     setups: frozenset[str] = frozenset()
@@ -132,13 +131,17 @@ def outcome(
     `files` are those that it read.
     """
     space, task = trial.outlook.space, trial.task
-    now = visible(space.ns)
-    bound = frozenset((*_rebound(trial.objects, now), *(task.names.binds & now.keys())))
-    gone = frozenset(filterfalse(now.__contains__, (*trial.objects, *task.names.deletes)))
+    now = space.ns
+    rebound, taken = differing(trial.objects, now)
+    bound = frozenset(
+        name for name in (*rebound, *task.names.binds) if is_own(name) and name in now
+    )
+    gone = frozenset((*taken, *(n for n in task.names.deletes if not is_own(n) or n not in now)))
     statements.note(task.names, space, bound)
-    touched = {n for n in trial.placed.keys() & now.keys() if _is_changeable(trial, n)}
+    placed = (name for name in trial.placed if is_own(name) and name in now)
+    touched = {name for name in placed if _is_changeable(trial, name)}
     lost = lost_digest(trial, files)
-    definitions = space.definitions(now)
+    definitions = space.definitions()
     values = {name: now[name] for name in bound | touched}
     needed = functools.cache(space.digest_of)
     found = look(
@@ -169,15 +172,6 @@ def outcome(
         if name != VALUE and _has_moved(trial, name, version)
     )
     return Outcome(tuple(kept), moved, bound, gone, _flaws(kept))
-
-
-def _rebound(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[str]:
-    """The names that have another object now, or have had none: of thousands, mostly one or two."""
-    objects = map(before.get, now, repeat(_NONE))
-    return compress(now, map(is_not, now.values(), objects))
-
-
-_NONE: Final = object()
 
 
 def _is_changeable(trial: Trial, name: str) -> bool:
