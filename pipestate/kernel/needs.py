@@ -113,12 +113,12 @@ def _mark(bench: Bench, step: str) -> Mark:
 
 
 def _changed_in_place(bench: Bench, step: str) -> frozenset[str]:
-    """The names whose objects the record in force found, and left as others; nobody found any
-    whose value was set."""
+    """The names whose objects the record in force found, and left as others; what was set under
+    the step's own name was found by nobody."""
     record = bench.ledger.head(step)
-    if record is None or record.is_set:
+    if record is None:
         return frozenset()
-    return frozenset(record.made).difference(record.bound)
+    return frozenset(record.made).difference(record.bound, [step] if record.is_set else [])
 
 
 def touches(bench: Bench, step: str) -> Touches:
