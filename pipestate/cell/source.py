@@ -55,6 +55,8 @@ def split_cell(raw: str) -> tuple[str, str] | None:
     A comment stands in the body for the line, so that line numbers stay what they are; not before
     another cell magic, which has to come first and counts lines by itself.
     """
+    if "%%step" not in raw:  # as in most
+        return None
     lines = raw.splitlines(keepends=True)
     first = next((number for number, line in enumerate(lines) if line.strip()), None)
     if first is None:

@@ -481,5 +481,5 @@ def _place(ledger: Ledger) -> tuple[Any, str]:
 
 
 def _is_pipe_line(raw: str) -> bool:
-    lines = raw.strip().splitlines()
+    lines = raw.strip().splitlines() if "%pipe" in raw else []
     return len(lines) == 1 and lines[0].split()[0] == "%pipe"
