@@ -638,6 +638,13 @@ def test_any_value_has_its_digest_again(roots: dict[str, Any]) -> None:
 @example("\ud800", ["a"], 1)
 @example(tuple([at] for at in range(600)), ["=", "a"], 2)
 @example(["x" * (80 << 10)], ["=", "a"], 2)
+@example({"a": 1, "b": "x", "c": 0.5, "d": None, 'e\n"': True}, ["=", "a"], 2)
+@example({"a": 1, "b": b"x", "c": 1j}, ["=", "a", "b"], 3)
+@example({"a": "x" * (80 << 10)}, ["=", "a"], 2)
+@example({str(at): at for at in range(64)}, ["a"], 1)
+@example({str(at): at for at in range(65)}, ["=", "a"], 2)
+@example({1: 1, "b": 2}, ["=", "a"], 2)
+@example({}, ["=", "a"], 2)
 def test_a_plain_value_is_kept_as_any_other_is(value: object, some: list[str], count: int) -> None:
     """Digests, shares, parts and bytes, though a shorter way is taken."""
     names = some[:count]

@@ -8,7 +8,7 @@ objects that cannot change never count as shared.
 from __future__ import annotations
 
 from .joints import Shares, components, joined, joint, joint_of, of_one, shares
-from .parts import MISSING, OPAQUE, at, parts
+from .parts import MISSING, OPAQUE, at, flat, parts
 from .streams import Stream, leaf, stream
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Stream",
     "at",
     "components",
+    "flat",
     "joined",
     "joint",
     "joint_of",

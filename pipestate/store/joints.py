@@ -107,8 +107,13 @@ def of_one(names: Mapping[str, str], outer: Sequence[int]) -> tuple[str, Shares 
     memory, from its digest by each; None for one name. `outer` are the numbers of what is mutable
     in it and lies in nothing that is."""
     pairs = list(combinations(names, 2))
-    digest = _digest(names, {pair: [(number, number, 0, 0) for number in outer] for pair in pairs})
-    if not pairs or 2 * len(pairs) * len(outer) > MAX_PAIRS:
+    if not pairs:
+        return next(iter(names.values())), None
+    links = [(number, number, 0, 0) for number in outer]
+    digest = _told(list(names.items()), [(pair, links) for pair in pairs] if links else [])
+    if not links:
+        return digest, dict.fromkeys(names, ())
+    if 2 * len(pairs) * len(outer) > MAX_PAIRS:
         return digest, None
     found: dict[str, list[tuple[int, int]]] = {name: [] for name in names}
     for link, (pair, number) in enumerate(product(pairs, outer)):
@@ -190,7 +195,11 @@ def _digest(names: Mapping[str, str], links: Mapping[tuple[str, str], Sequence[L
     if len(names) == 1:
         return next(iter(names.values()))
     told = [(pair, sorted(found)) for pair, found in sorted(links.items()) if found]
-    text = repr((sorted(names.items()), told))
+    return _told(sorted(names.items()), told)
+
+
+def _told(names: list[tuple[str, str]], links: list[tuple[tuple[str, str], list[Link]]]) -> str:
+    text = repr((names, links))
     return blake3(text.encode("utf-8", "surrogatepass")).hexdigest(length=20)
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from ..record import AccessPath, Key, part_text
 from . import origins
-from .streams import NOTHING, leaf, stream, tree
+from .streams import NOTHING, leaf, small_tree, stream, tree
 from .trees import INNER
 from .walk import LEAVES, BufferDigest, buffer_digest
 
@@ -93,6 +93,21 @@ def parts(
         if room < 0:
             break
     return found
+
+
+def flat(value: object, most: int) -> tuple[str, dict[str, str]] | None:
+    """The digest of a dict that has few texts as keys and numbers and texts under them, as many
+    have that scripts set, and what `parts` gives of it, without the name: in a third of the time.
+    None for any other value, and for one of so many bytes."""
+    if type(value) is not dict or not 0 < len(value) <= FEW or {*map(type, value)} != {str}:
+        return None
+    if not FLAT.issuperset(map(type, value.values())) or not (digest := small_tree(value, most)):
+        return None
+    return digest, {part_text("item", key): leaf(one) for key, one in [*value.items()]}
+
+
+FEW: Final = 64
+FLAT: Final = frozenset({int, float, bool, str, type(None)})
 
 
 def _walk(value: object, path: str, depth: int) -> Iterator[tuple[str, object]]:
