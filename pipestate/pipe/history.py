@@ -69,11 +69,12 @@ class Draft:
         if run.event == "damaged":
             self._doubt(run.reason)
             return
-        gone = [step for step, record in run.heads.items() if record is None]
-        if run.event == "renamed":
-            self._rename(gone, run.step)
-        elif run.event == "dropped":
-            self._drop([run.step, *gone])
+        if run.event in ("renamed", "dropped"):
+            gone = [step for step, record in run.heads.items() if record is None]
+            if run.event == "renamed":
+                self._rename(gone, run.step)
+            else:
+                self._drop([run.step, *gone])
         self._update("heads", run.heads)
         self._update("meanings", run.meanings)
         self._update("imports", run.imports)
@@ -163,13 +164,14 @@ class Draft:
 
     def part(self, name: str) -> dict[str, Any]:
         """A part as it stands; not to be changed, and not for long."""
-        part = self._changed.get(name, getattr(self._pipe, name))
-        assert isinstance(part, dict)
-        return part
+        part: dict[str, Any] | None = self._changed.get(name)
+        return getattr(self._pipe, name) if part is None else part
 
     def _update(self, name: str, news: Mapping[str, Any]) -> None:
         """Set what `news` says and remove what it says None of."""
-        part = self.part(name) if news else {}
+        if not news:
+            return
+        part = self.part(name)
         for key, value in news.items():
             if (key not in part) if value is None else part.get(key) == value:
                 continue
