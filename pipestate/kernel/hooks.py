@@ -86,9 +86,10 @@ class CellHooks:
         is_nested = self._cells.are_entered()
         cell.is_entered = True
         raw = str(cell.info.raw_cell)
-        made = getattr(cell.info, "transformed_cell", None) or self._shell.transform_cell(raw)
+        known = getattr(cell.info, "transformed_cell", None)
+        made = known or self._shell.transform_cell(raw)
         try:
-            if self._shell.ast_transformers[0] is self:  # nobody has changed the tree before
+            if known and self._shell.ast_transformers[0] is self:  # nobody has changed the tree
                 trees.lend(made, tree)
             return self._enter(raw, made, cell.info.cell_id or "", tree, is_nested)
         except PipeStateError as error:
