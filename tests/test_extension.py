@@ -111,3 +111,45 @@ def test_step_can_be_called_as_a_magic(nb):
     nb.run("get_ipython().run_cell_magic('step', 'a', 'x = 5')")
     assert "a" in nb.run("%pipe").text
     assert nb.run("x").value == "5"
+
+
+ONE_SHOT = """
+import ast
+class Shot(ast.NodeTransformer):
+    def visit_Constant(self, node):
+        ip.ast_transformers = [one for one in ip.ast_transformers if one is not self]
+        return ast.copy_location(ast.Constant(node.value + 1), node)
+ip = get_ipython()
+ip.ast_transformers = [Shot(), *ip.ast_transformers]
+"""
+WRAPPED = """
+import ast
+class Change(ast.NodeTransformer):
+    def visit_Constant(self, node):
+        return ast.copy_location(ast.Constant(node.value + 1), node)
+ip, own = get_ipython(), get_ipython().transform_ast
+ip.transform_ast = lambda tree: own(Change().visit(tree))
+"""
+REPLACED = """
+ip, own = get_ipython(), get_ipython().compile.ast_parse
+ip.compile.ast_parse = lambda source, **how: own(source.replace("1", "2"), **how)
+"""
+
+
+@pytest.mark.parametrize("changing", [ONE_SHOT, WRAPPED, REPLACED])
+def test_a_step_is_what_its_text_says_though_another_changes_its_tree(nb, changing):
+    """Whoever does so, and however: the same text is the same source in a kernel without it."""
+    nb.load()
+    nb.run(changing)
+    assert nb.run("%%step a\nx = 1").states == [("a", "ran")]
+    assert nb.run("x").value == "2"
+    nb.kill()
+    nb.load()
+    assert nb.run("%%step a\nx = 1").states == [("a", "restored")]
+
+
+def test_a_step_is_kept_though_no_transformer_is_left(nb):
+    """One before it took all away."""
+    nb.load()
+    nb.run(ONE_SHOT.replace("[one for one in ip.ast_transformers if one is not self]", "[]"))
+    assert nb.run("%%step a\nx = 1").states == [("a", "ran")]

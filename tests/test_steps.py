@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+import pipestate
+
 
 @pytest.fixture
 def job(nb):
@@ -394,3 +396,48 @@ def test_a_failed_step_that_goes_over_an_iterator_is_needed(nb):
     nb.load("job")
     nb.run("%%step a\nit = iter([1, 2])", "%%step b\nxs = list(it)\n1/0")
     assert "c did not run: b, which it needs, failed" in nb.run("%%step c\nnext(it)").text
+
+
+def test_a_step_is_kept_while_a_thread_binds_and_deletes_names(nb):
+    """It may strike between any two looks at the namespace."""
+    nb.load()
+    nb.run(
+        "import sys, threading\n"
+        "sys.setswitchinterval(1e-5)\n"
+        "go = threading.Event()\n"
+        "def churn():\n"
+        "    names = globals()\n"
+        "    while not go.is_set():\n"
+        "        for at in range(20):\n"
+        "            names[f'tt{at}'] = at\n"
+        "            names.pop(f'tt{at - 7}', None)\n"
+        "threading.Thread(target=churn, daemon=True).start()"
+    )
+    results = [nb.run(f"%%step a\nx = {at}") for at in range(60)]
+    nb.run("go.set()")
+    assert {result.states[-1] for result in results} == {("a", "ran")}
+
+
+def test_a_name_may_be_of_any_length(nb):
+    """Also one that looks like IPython's own."""
+    nb.load()
+    cell = "%%step a\nglobals()['_' + '1' * 5000] = 1"
+    assert nb.run(cell, "%%step b\nx = 1").states == [("b", "ran")]
+
+
+def test_of_two_steps_of_a_cell_the_same_one_is_renamed_in_any_kernel(notebook):
+    """The one that the job met last, however this kernel came to know of it."""
+    cells = [("b", "b = 1", "2"), ("a", "a = 1", "1"), ("b", "b = 2", "1")]
+    renamed = []
+    for is_fresh in (False, True):
+        nb = notebook()
+        nb.load(f"job-{is_fresh}")
+        for step, body, cell in cells:
+            nb.run(f"%%step {step}\n{body}", cell_id=cell)
+        if is_fresh:
+            nb.kill()
+            nb.load(f"job-{is_fresh}")
+        nb.run("%%step z\nz = 1", cell_id="1")
+        runs = pipestate.Job(f"job-{is_fresh}").history()
+        renamed.append([run.reason for run in runs if run.event == "renamed"])
+    assert renamed == [["a is now z"], ["a is now z"]]

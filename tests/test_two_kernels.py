@@ -181,6 +181,21 @@ def test_a_body_that_runs_its_own_step_does_not_wait_for_itself(nb, cwd):
     assert nb.run("x").value == "2"
 
 
+def test_a_kernel_does_not_wait_for_itself(two):
+    """Where an interrupt came between the lease and whoever took it."""
+    one, _ = two
+    one.run("%%step first\n1")
+    lost = one.run(
+        "from pipestate.cell.source import normal\n"
+        "from pipestate.store import leases\n"
+        "from pipestate.store.folder import locate\n"
+        "lease = leases.take(locate(None), '\\0'.join(('job', 'lost', normal('x = 1'))))\n"
+        "lease.holds"
+    )
+    assert lost.value == "True"
+    assert one.run("%%step lost\nx = 1").states == [("lost", "ran")]
+
+
 # --- leases by themselves
 
 

@@ -137,7 +137,8 @@ def _judge(ns: Iterable[Any]) -> None:
             if not is_hidden(name):
                 _shown[name] = len(_shown)
             _judged.add(name)
-            if _NUMBERED.match(name):  # each cell to come brings one, or two
+            # Each cell to come brings one, or two.
+            if len(name) < 10 and _NUMBERED.match(name):
                 first = int(name.strip("_i"))
                 _judged.update(f"_{at}" for at in range(first, first + _AHEAD))
                 _judged.update(f"_i{at}" for at in range(first, first + _AHEAD))

@@ -90,6 +90,7 @@ def is_step_name(name: str) -> bool:
     )
 
 
+@functools.lru_cache(maxsize=256)
 def parse_line(text: str) -> StepLine:
     """Read the rest of a `%%step` line; raises UsageError with one line that says what is wrong."""
     words = _tokens(text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -221,6 +221,12 @@ class Bench:
         """What the lines last seen for the steps say."""
         self.memory.lines = pipe_lines.moved(self.memory.lines, self.ledger.pipe.seen)
         return self.memory.lines
+
+    def steps_of(self, cell: str) -> Sequence[str]:
+        """The steps whose source was last seen in a cell, in the order in which the job met them;
+        more than one where it was given other names elsewhere."""
+        found = self.lines().steps.get(cell, ())
+        return found if len(found) < 2 else [one for one in self.ledger.pipe.seen if one in found]
 
     def modules_of(self, task: Task) -> set[str]:
         """The modules that the step's source, or the code it reaches, imports."""

@@ -89,7 +89,7 @@ class CellHooks:
         known = getattr(cell.info, "transformed_cell", None)
         made = known or self._shell.transform_cell(raw)
         try:
-            if known and self._shell.ast_transformers[0] is self:  # nobody has changed the tree
+            if known and cell.is_parsed(self._shell, self):
                 trees.lend(made, tree)
             return self._enter(raw, made, cell.info.cell_id or "", tree, is_nested)
         except PipeStateError as error:

@@ -201,17 +201,16 @@ class Session:
         self.plain = None
         self.bench.memory.helpers.clear()
         split = cell_source.split_cell(raw)
-        line = cell_source.parse_line(split[0]) if split else None
         try:
-            if line is not None:
-                text = cell_source.without_mark(transformed)
-                turns.foresee(self.bench, line.name, cell_source.normal(text))
+            if split is not None:
+                turns.foresee(self.bench, split[0], cell_source.without_mark(transformed))
             try:
                 self.refresh()
             except StoreError as error:
-                self._enter_without(transformed, line is not None, str(error), cell_id)
+                self._enter_without(transformed, split is not None, str(error), cell_id)
                 return tree
-            if line is not None and split is not None:
+            if split is not None:
+                line = cell_source.parse_line(split[0])
                 return self._enter_step(self.bench.task(line, split[1], transformed, cell_id), tree)
         finally:
             turns.forgo(self.bench)
@@ -234,7 +233,7 @@ class Session:
         if not cell:
             return
         met = self.bench.memory.cells
-        for step in self.bench.lines().steps.get(cell, ()):
+        for step in self.bench.steps_of(cell):
             if met.get(step, cell) == cell:
                 try:
                     self.drop(step)
@@ -320,7 +319,7 @@ class Session:
         if met.get(task.step, task.cell_id) != task.cell_id:
             self.bench.tell(f"two cells are named {task.step}; the one that ran last counts")
         if task.step not in pipe.order:
-            old = self.bench.lines().steps.get(task.cell_id, ())
+            old = self.bench.steps_of(task.cell_id)
             if old:
                 self._rename(old[-1], task)
                 met.pop(old[-1], None)

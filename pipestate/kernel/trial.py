@@ -131,7 +131,7 @@ def outcome(
     `files` are those that it read.
     """
     space, task = trial.outlook.space, trial.task
-    now = space.ns
+    now = dict(space.ns)  # threads may go on in it
     rebound, taken = differing(trial.objects, now)
     bound = frozenset(
         name for name in (*rebound, *task.names.binds) if is_own(name) and name in now

@@ -11,10 +11,13 @@ A kernel waits only for what may spare it the run: not where the step runs in an
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Final
 
-from ..errors import StoreError
+from ..cell import source
+from ..cell.source import parse_line
+from ..errors import StoreError, UsageError
 from ..pipe.status import Reason
 from ..record import Digest, Record
 from ..store import leases
@@ -30,16 +33,20 @@ _PAUSES: Final = (0.01, 0.25)
 """Seconds between two looks, at first and at last."""
 
 
-def foresee(bench: Bench, step: str, normal: str) -> None:
+def foresee(bench: Bench, line: str, transformed: str) -> None:
     """Take the lease of a step before its cell looks at the job, where it is surely going to run:
-    what it says (`normal`) is new to this kernel. What others have added by then is seen by that
-    look, and what they add later is not of this step, unless they never asked for the lease."""
+    what it says is new to this kernel. What others have added by then is seen by that look, and
+    what they add later is not of this step, unless they never asked for the lease."""
     forgo(bench)
+    try:
+        step, normal = parse_line(line).name, source.normal(transformed)
+    except UsageError:
+        return  # it is refused, after the look
     known = bench.memory.tasks.get(step)
     if known[1].normal == normal if known else step in bench.ledger.pipe.seen:
         return  # more likely it is restored
     name = _name(bench, step, normal)
-    lease = leases.take(bench.ledger.store.path, name)
+    lease = leases.take(bench.ledger.store.path, name, may_make=False)
     if isinstance(lease, Lease) and lease.holds:
         bench.memory.foreseen = name, lease
 
@@ -47,9 +54,8 @@ def foresee(bench: Bench, step: str, normal: str) -> None:
 def forgo(bench: Bench) -> None:
     """Give back what was foreseen, where it was not taken."""
     if bench.memory.foreseen is not None:
-        _, lease = bench.memory.foreseen
+        give_back(bench, bench.memory.foreseen[1])
         bench.memory.foreseen = None
-        lease.release()
 
 
 def take(bench: Bench, task: Task, reason: Reason) -> tuple[Lease, Reason | tuple[Digest, Record]]:
@@ -59,16 +65,21 @@ def take(bench: Bench, task: Task, reason: Reason) -> tuple[Lease, Reason | tupl
     process has added to the job since the last look, the step is judged again: it may be restored
     then, and needs no lease.
     """
-    lease = _foreseen(bench, task)
+    foreseen = bench.memory.foreseen
+    if foreseen is not None and reason.kind != "setup":
+        name, lease = foreseen
+        if name == _name(bench, task.step, task.normal):
+            bench.memory.leases.append(lease)
+            bench.memory.foreseen = None  # last: until then an interrupt has it given back
+            return lease, reason
+    forgo(bench)  # another step comes first: nobody may wait for a lease who has one
     if reason.kind == "setup":
-        lease.release()
         return Lease(), reason
-    if lease.holds:
-        bench.memory.leases.append(lease)
-        return lease, reason
     asked = _lease(bench, task)
     if isinstance(asked, Holder):
-        if reason.kind in IN_ANY_CASE or bench.memory.leases:
+        # This process itself has it after an interrupt at the wrong moment.
+        is_own = asked.pid == os.getpid()
+        if reason.kind in IN_ANY_CASE or bench.memory.leases or is_own:
             return Lease(), reason
         bench.tell(f"{asked} runs {task.step}: waiting for it; an interrupt ends that")
         asked = _wait(bench, task)
@@ -82,17 +93,6 @@ def take(bench: Bench, task: Task, reason: Reason) -> tuple[Lease, Reason | tupl
     if not isinstance(verdict, Reason):
         give_back(bench, lease)
     return lease, verdict
-
-
-def _foreseen(bench: Bench, task: Task) -> Lease:
-    """The lease that was foreseen for this very task; one that holds nothing where there is none.
-    Where another step comes first it is given back: nobody may wait for a lease who has one."""
-    foreseen, bench.memory.foreseen = bench.memory.foreseen, None
-    name, lease = foreseen or ("", Lease())
-    if name == _name(bench, task.step, task.normal):
-        return lease
-    lease.release()
-    return Lease()
 
 
 def give_back(bench: Bench, lease: Lease) -> None:

@@ -9,6 +9,7 @@ may run a cell when the body is done and its end is not told yet.
 """
 
 from __future__ import annotations
+import __future__
 
 import inspect
 import sys
@@ -18,27 +19,47 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Final
 
+from IPython.core.compilerop import CachingCompiler
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
 
 from . import pages
 
 _RUN: Final = getattr(inspect.unwrap(InteractiveShell.run_cell), "__code__", None)
 _RUN_ASYNC: Final = getattr(inspect.unwrap(InteractiveShell.run_cell_async), "__code__", None)
+_TRANSFORM: Final = getattr(inspect.unwrap(InteractiveShell.transform_ast), "__code__", None)
+_PARSE: Final = getattr(inspect.unwrap(CachingCompiler.ast_parse), "__code__", None)
 """Others may have put something else in their place."""
 
 
 @dataclass(eq=False, slots=True)
 class Cell:
     """A cell that has begun: what IPython knows of it, the call of `run_cell` (None for a cell of
-    a kernel's loop), its thread and its request; whether IPython showed what another displays when
-    it began, and whether its body was asked for."""
+    a kernel's loop), its thread and its request; the transformers that there were, and the first of
+    them; whether IPython showed what another displays when it began, and whether its body was asked
+    for: by IPython's own function."""
 
     info: ExecutionInfo
     call: FrameType | None = None
     thread: int = field(default_factory=threading.get_ident)
     request: str = ""
+    transformers: tuple[object, ...] = ()
     is_inside: bool = False
     is_entered: bool = False
+    is_own: bool = False
+
+    def is_parsed(self, shell: Any, transformer: object) -> bool:
+        """Whether the tree that a transformer is handed is surely what IPython has made of the
+        text: nobody else's parser, no transformer before it, and none of the flags by which a text
+        is another one."""
+        now = shell.ast_transformers
+        return (
+            self.is_own
+            and bool(now)
+            and now[0] is transformer
+            and (id(now), transformer) == self.transformers
+            and getattr(shell.compile.ast_parse, "__code__", None) is _PARSE
+            and not shell.compile.flags & __future__.barry_as_FLUFL.compiler_flag
+        )
 
 
 class Cells:
@@ -54,6 +75,8 @@ class Cells:
         self._cells.append(cell)  # first: IPython goes on after an interrupt in here
         cell.is_inside = bool(self._shell.display_trap.is_active)
         cell.call, cell.request = _call(), pages.request_id(self._shell)
+        transformers = self._shell.ast_transformers
+        cell.transformers = (id(transformers), *transformers[:1])
 
     def transformed(self) -> Cell | None:
         """The cell whose tree is being transformed by the caller's caller; None for a tree of
@@ -64,6 +87,8 @@ class Cells:
             found = self._cells[-1] if self._cells else None
         else:
             found = next((cell for cell in self._cells if cell.info is info), None)
+            if found is not None:
+                found.is_own = sys._getframe(2).f_code is _TRANSFORM  # noqa: SLF001
         return None if found is None or found.is_entered else found
 
     def ended(self, result: ExecutionResult | None) -> Cell | None:

@@ -81,17 +81,18 @@ class Lease:
         self.release()
 
 
-def take(store: Path, name: str) -> Lease | Holder:
+def take(store: Path, name: str, *, may_make: bool = True) -> Lease | Holder:
     """The lease of that name in the store's folder, or who has it.
 
     Never waits, and raises nothing for what the disk says. One process has a lease once: whoever
-    asks for it there again is told that this process has it.
+    asks for it there again is told that this process has it. Where the file is not there it is
+    made, unless it is said otherwise.
     """
     hashed = blake3(name.encode(errors="surrogatepass")).digest(length=8)
     start = int.from_bytes(hashed, "little") >> 2  # offsets are signed, and have an end
     with _lock:
         try:
-            fd = _file(f"{store}/{FILE}")
+            fd = _file(f"{store}/{FILE}", os.O_CREAT if may_make else 0)
         except OSError:
             return Lease()
         if (fd, start) in _held:
@@ -106,7 +107,7 @@ def take(store: Path, name: str) -> Lease | Holder:
         return Lease(fd, start, os.getpid())
 
 
-def _file(path: str) -> int:
+def _file(path: str, how: int) -> int:
     """The file that stands there now, opened once in a process and never closed."""
     try:
         found = os.stat(path)
@@ -115,9 +116,9 @@ def _file(path: str) -> int:
             return _files[key]
     except FileNotFoundError:
         pass
+    fd = os.open(path, os.O_RDWR | how | os.O_CLOEXEC, 0o644)
     if not _files:
         os.register_at_fork(after_in_child=_after_fork)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     found = os.fstat(fd)
     return _files.setdefault((found.st_dev, found.st_ino), fd)
 
