@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from ..record import IMPORTED, AccessPath
-from . import trees
+from . import parsed
 from .bodies import Bodies, Definition, defined_names, use_bodies
 from .definitions import (
     DefinitionLine,
@@ -102,13 +102,13 @@ def is_displayed(name: str) -> bool:
 def visible(ns: Mapping[Any, Any]) -> dict[str, Any]:
     """The user's own names and their objects, as they are now."""
     # Most names of a long session are IPython's `_i1`, `_i2`, ...: each is judged once, and that
-    # there is no new one is asked in C, for it is asked at each cell.
+    # there is no new one is asked in C.
     if not _judged.issuperset(ns):
         _judge(ns)
     return {name: ns[name] for name in _shown if name in ns}
 
 
-def is_own(name: object) -> bool:
+def is_visible(name: object) -> bool:
     """Whether a name of a namespace is the user's own."""
     return isinstance(name, str) and not is_hidden(name)
 
@@ -119,7 +119,7 @@ def differing(then: Mapping[Any, Any], now: Mapping[Any, Any]) -> tuple[list[str
     others = list(compress(now, map(is_not, now.values(), map(then.get, now, repeat(_NONE)))))
     count = len(now) - sum(name not in then for name in others)
     gone = filterfalse(now.__contains__, then) if count != len(then) else ()
-    return list(filter(is_own, others)), list(filter(is_own, gone))
+    return list(filter(is_visible, others)), list(filter(is_visible, gone))
 
 
 _NONE: Final = object()
@@ -156,7 +156,7 @@ _shown: dict[str, int] = {}
 @functools.lru_cache(maxsize=1024)
 def analyse(transformed: str) -> Names:
     """What a cell, magics transformed into calls, does with names; raises SyntaxError as `ast`."""
-    tree = trees.parse(transformed)
+    tree = parsed.parse(transformed)
     try:
         return _names(tree, transformed)
     except RecursionError:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from . import trees
+from . import parsed
 
 _LATER: Final = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
 _MAY: Final = re.compile(r"\.\w+[^=\n(]*=(?!=)|\b(?:set|del)attr\b|\bdel\b")
@@ -25,7 +25,7 @@ def attributes_set(transformed: str) -> tuple[tuple[str, str], ...]:
     if _MAY.search(transformed) is None:
         return ()
     try:
-        tree = trees.parse(transformed)
+        tree = parsed.parse(transformed)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ()
     return tuple(dict.fromkeys(_found(tree)))

@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn
 from blake3 import blake3
 
 from ..errors import UsageError
-from . import trees
+from . import parsed
 from .magics import RUNNERS, to_python
 
 _FORM: Final = "%%step NAME [--done KEY] [--reads PATH] [--always] [--setup] [--force] ..."
@@ -225,7 +225,7 @@ def normal(transformed: str) -> str:
     is no Python counts by its text.
     """
     try:
-        text = "".join(_cell(trees.parse(transformed), transformed))
+        text = "".join(_cell(parsed.parse(transformed), transformed))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         text = f"text:{transformed}"
     return blake3(text.encode("utf-8", "surrogatepass")).hexdigest(length=20)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.error import InputRejected
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
 
-from ..cell import trees
+from ..cell import parsed
 from ..errors import PipeStateError
 from .underway import Cell, Cells
 
@@ -90,7 +90,7 @@ class CellHooks:
         made = known or self._shell.transform_cell(raw)
         try:
             if known and cell.is_parsed(self._shell, self):
-                trees.lend(made, tree)
+                parsed.lend(made, tree)
             return self._enter(raw, made, cell.info.cell_id or "", tree, is_nested)
         except PipeStateError as error:
             raise StepRefused(str(error)) from None
@@ -104,7 +104,7 @@ class CellHooks:
             self._give_up(error)
             return tree
         finally:
-            trees.take_back()
+            parsed.take_back()
 
     def post_run_cell(self, result: ExecutionResult | None) -> None:
         """A cell has ended."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..cell.lookers import DYNAMIC_NAMES
-from ..cell.names import Names, differing, is_own
+from ..cell.names import Names, differing, is_visible
 from ..cell.source import StepLine
 from ..errors import StoreError
 from ..record import ABSENT, VALUE, Digest, FileState, Given, Input, Version
@@ -134,11 +134,13 @@ def outcome(
     now = dict(space.ns)  # threads may go on in it
     rebound, taken = differing(trial.objects, now)
     bound = frozenset(
-        name for name in (*rebound, *task.names.binds) if is_own(name) and name in now
+        name for name in (*rebound, *task.names.binds) if is_visible(name) and name in now
     )
-    gone = frozenset((*taken, *(n for n in task.names.deletes if not is_own(n) or n not in now)))
+    gone = frozenset(
+        (*taken, *(n for n in task.names.deletes if not is_visible(n) or n not in now))
+    )
     statements.note(task.names, space, bound)
-    placed = (name for name in trial.placed if is_own(name) and name in now)
+    placed = (name for name in trial.placed if is_visible(name) and name in now)
     touched = {name for name in placed if _is_changeable(trial, name)}
     lost = lost_digest(trial, files)
     definitions = space.definitions()
