@@ -132,13 +132,7 @@ def outcome(
     """
     space, task = trial.outlook.space, trial.task
     now = dict(space.ns)  # threads may go on in it
-    rebound, taken = differing(trial.objects, now)
-    bound = frozenset(
-        name for name in (*rebound, *task.names.binds) if is_visible(name) and name in now
-    )
-    gone = frozenset(
-        (*taken, *(n for n in task.names.deletes if not is_visible(n) or n not in now))
-    )
+    bound, gone = _bound_and_gone(trial, now)
     statements.note(task.names, space, bound)
     placed = (name for name in trial.placed if is_visible(name) and name in now)
     touched = {name for name in placed if _is_changeable(trial, name)}
@@ -174,6 +168,16 @@ def outcome(
         if name != VALUE and _has_moved(trial, name, version)
     )
     return Outcome(tuple(kept), moved, bound, gone, _flaws(kept))
+
+
+def _bound_and_gone(trial: Trial, now: Mapping[Any, Any]) -> tuple[frozenset[str], frozenset[str]]:
+    """The names that have another object now, or that the source surely binds; and those gone."""
+    names = trial.task.names
+    rebound, taken = differing(trial.objects, now)
+    bound = frozenset(one for one in (*rebound, *names.binds) if is_visible(one) and one in now)
+    return bound, frozenset(
+        (*taken, *(one for one in names.deletes if not is_visible(one) or one not in now))
+    )
 
 
 def _is_changeable(trial: Trial, name: str) -> bool:
