@@ -13,6 +13,7 @@ import fractions
 import functools
 import gc
 import importlib.util
+import itertools
 import json
 import os
 import pathlib
@@ -656,6 +657,42 @@ def test_a_plain_value_is_kept_as_any_other_is(value: object, some: list[str], c
     component = versions.Component(dict.fromkeys(names, value), streams)
     kept = versions.keep(component, versions.describe(component), namespace={}, phase=Phase(put))
     assert versions.keep_one(names, value, namespace={}, phase=Phase(put)) == kept
+
+
+def test_a_dict_that_a_thread_goes_on_in_is_kept_as_it_was_at_one_moment() -> None:
+    """Its digest, its parts and its bytes tell of the same."""
+    value: dict[str, Any] = {f"k{at}": at for at in range(8)}
+    is_done, blobs = threading.Event(), dict[str, bytes]()
+
+    def go_on() -> None:
+        for at in itertools.count():
+            value[f"k{at % 8}"] = at if at % 3 else str(at)
+            value.pop(f"k{(at + 3) % 8}", None)
+            if is_done.is_set():
+                return
+
+    def put(data: bytes | content.View, **_: object) -> Blob:
+        name = content.digest(data)
+        blobs[name] = bytes(data[:])
+        return Blob(name, len(blobs[name]))
+
+    interval = sys.getswitchinterval()
+    thread = threading.Thread(target=go_on)
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        kept = [versions.keep_one(["n"], value, namespace={}, phase=Phase(put)) for _ in range(400)]
+    finally:
+        is_done.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    for one in kept:
+        assert one.stream is not None
+        stream = blobs[one.stream.digest]
+        fetch = lambda _, stream=stream: [memoryview(bytearray(stream))]  # noqa: E731
+        again = versions.load(one, fetch=fetch, resolve=no_definitions, namespace={})["n"]
+        assert digests.stream(again).digest == one.digest
+        assert digests.parts(again, name="n") == one.parts
 
 
 @pytest.mark.parametrize("code", "?bBhHiIlLqQefdgFDG")

@@ -95,15 +95,19 @@ def parts(
     return found
 
 
-def flat(value: object, most: int) -> tuple[str, dict[str, str]] | None:
-    """The digest of a dict that has few texts as keys and numbers and texts under them, as many
-    have that scripts set, and what `parts` gives of it, without the name: in a third of the time.
-    None for any other value, and for one of so many bytes."""
-    if type(value) is not dict or not 0 < len(value) <= FEW or {*map(type, value)} != {str}:
+def flat(value: object, most: int) -> tuple[dict[str, object], str, dict[str, str]] | None:
+    """A dict that has few texts as keys and numbers and texts under them, as many have that scripts
+    set, as it is at one moment; its digest, and what `parts` gives of it, without the name: in a
+    third of the time. None for any other value, and for one of so many bytes."""
+    if type(value) is not dict or not 0 < len(value) <= FEW:
         return None
-    if not FLAT.issuperset(map(type, value.values())) or not (digest := small_tree(value, most)):
+    held = dict(value)  # another thread may go on in it
+    if {*map(type, held)} != {str} or not FLAT.issuperset(map(type, held.values())):
         return None
-    return digest, {part_text("item", key): leaf(one) for key, one in [*value.items()]}
+    digest = small_tree(held, most)
+    if not digest:
+        return None
+    return held, digest, {part_text("item", key): leaf(one) for key, one in held.items()}
 
 
 FEW: Final = 64

@@ -135,9 +135,10 @@ def keep_one(
     such, as most are that scripts set, take a shorter way there, at a third of the cost."""
     if type(value) in codecs.ATOMS:
         return _keep_plain(names, value, digests.leaf(value), phase, (), {})
-    if (told := digests.flat(value, PROOF_BYTES)) is not None:
-        parts = {name + path: one for name in names for path, one in told[1].items()}
-        return _keep_plain(names, value, told[0], phase, (0,), parts)
+    if (flat := digests.flat(value, PROOF_BYTES)) is not None:
+        held, digest, its = flat
+        parts = {name + path: part for name in names for path, part in its.items()}
+        return _keep_plain(names, held, digest, phase, (0,), parts)
     one = digests.stream(value, name=names[0], buffer_digest=phase.digest)
     component = Component(dict.fromkeys(names, value), dict.fromkeys(names, one))
     if not _is_plain(component):
