@@ -105,7 +105,8 @@ def visible(ns: Mapping[Any, Any]) -> dict[str, Any]:
     # there is no new one is asked in C.
     if not _judged.issuperset(ns):
         _judge(ns)
-    return {name: ns[name] for name in _shown if name in ns}
+    # One look at each name, for another thread may take it away between two.
+    return {name: held for name in _shown if (held := ns.get(name, _NONE)) is not _NONE}
 
 
 def is_visible(name: object) -> bool:

@@ -166,7 +166,7 @@ def importing(module: types.ModuleType) -> Iterator[None]:
     try:
         yield
     finally:
-        modulestate.note_born([name for name in sys.modules if name not in known])
+        modulestate.note_born([name for name in list(sys.modules) if name not in known])
         _lines.extend(apply_pending())  # not the step's doing either: before the measure
         changed = _differences(before, take(OPTIONS | fresh), ())
         if changed:

@@ -34,5 +34,5 @@ def _caching(value: object) -> Iterator[Any]:
     """The caches that a value is, or that a class of the notebook has among its methods."""
     held = [value]
     if isinstance(value, type) and value.__module__ == "__main__":
-        held = [getattr(one, "__func__", one) for one in vars(value).values()]
+        held = [getattr(one, "__func__", one) for one in vars(value).copy().values()]
     yield from (one for one in held if isinstance(one, _CACHE))

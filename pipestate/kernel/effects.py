@@ -26,7 +26,7 @@ def of_statement(value: object, needs: Iterable[str], ns: Mapping[str, Any]) -> 
 
     `needs` are the names that the statement reads when it runs: decorators, bases, defaults.
     """
-    called = [ns[name] for name in needs if isinstance(ns.get(name), types.FunctionType)]
+    called = [one for one in map(ns.get, needs) if isinstance(one, types.FunctionType)]
     return next((one.__qualname__ for one in called if _acts(one)), "") or of_class(value)
 
 

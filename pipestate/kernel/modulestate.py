@@ -146,12 +146,13 @@ def take() -> dict[str, object]:
 
 def _look() -> None:
     if len(_looked_at) != len(sys.modules):
-        for name in [name for name in sys.modules if name not in _looked_at]:
-            if isinstance(sys.modules[name], types.ModuleType) and packages.is_project_module(name):
+        now = sys.modules.copy()  # threads may go on importing
+        for name in [name for name in now if name not in _looked_at]:
+            if isinstance(now[name], types.ModuleType) and packages.is_project_module(name):
                 _project.append(name)
         _looked_at.clear()
-        _looked_at.update(sys.modules)
-        _project[:] = dict.fromkeys(name for name in _project if name in sys.modules)
+        _looked_at.update(now)
+        _project[:] = dict.fromkeys(name for name in _project if name in now)
         _looks.clear()
 
 

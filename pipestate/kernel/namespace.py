@@ -30,6 +30,7 @@ from .bindings import DORMANT, NOWHERE, Binding, Bindings, Junk, Origin, Plain, 
 from .looks import is_own, is_same, look, may_be_own, without
 
 _NOTHING: Final[Mapping[str, Any]] = types.MappingProxyType({})
+_UNBOUND: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +94,17 @@ class Namespace:
         return (
             binding is not None
             and binding.is_resident
-            and name in self.ns
-            and self.ns[name] is binding.obj
+            and self.ns.get(name, _UNBOUND) is binding.obj
         )
 
     def definitions(self) -> dict[int, str]:
         """The notebook's own functions and classes, by id: other values refer to them by name."""
         found: dict[int, str] = {}
-        kinds = {kind for kind in set(map(type, self.ns.values())) if may_be_own(kind)}
-        # Lists, which are made in one go: another thread may bind names.
-        are = map(kinds.__contains__, map(type, self.ns.values()))
-        may_be = list(compress(self.ns, are)) if kinds else []
-        for name in in_order(may_be):
-            value: Any = self.ns.get(name)
+        now = self.ns.copy()  # threads may go on in it
+        kinds = {kind for kind in set(map(type, now.values())) if may_be_own(kind)}
+        are = map(kinds.__contains__, map(type, now.values()))
+        for name in in_order(list(compress(now, are)) if kinds else []):
+            value = now[name]
             if is_own(value) and (id(value) not in found or value.__name__ == name):
                 found[id(value)] = name
         for (name, digest), value in self.earlier.items():
@@ -163,8 +162,8 @@ class Namespace:
             name, _, digest = name.partition(EARLIER)
         if self._is_meant(name, digest):
             self.load([name])
-            if name in self.ns:
-                return self.ns[name]
+            if (held := self.ns.get(name, _UNBOUND)) is not _UNBOUND:
+                return held
         return self._earlier(name, digest)
 
     def _is_meant(self, name: str, digest: Digest) -> bool:
@@ -233,7 +232,9 @@ class Namespace:
         self, names: Iterable[str], phase: Phase, *, lost: str = ""
     ) -> list[tuple[Component, Version]]:
         """What resident names hold now, as components with their versions, nothing kept."""
-        values = {name: self.ns[name] for name in names if name in self.ns}
+        values = {
+            one: held for one in names if (held := self.ns.get(one, _UNBOUND)) is not _UNBOUND
+        }
         return self._look_at(values, phase, lost)
 
     def made_from(self, name: str, kin: Collection[str], phase: Phase) -> frozenset[str]:
@@ -417,8 +418,8 @@ class Namespace:
             if is_hidden(name):
                 continue
             binding = self.bindings.get(name)
-            if name in self.ns:
-                value = self.ns[name]
+            value = self.ns.get(name, _UNBOUND)
+            if value is not _UNBOUND:
                 if name in self.junk and self.junk[name].value is value:
                     continue
                 if binding is None and name in self.hidden and self.hidden[name] is value:

@@ -403,7 +403,7 @@ class Session:
         self._note_outgrown({*changed, *(reached & names.writes)})
         if names.imports or names.definitions or names.stars:
             task = Task(StepLine("plain"), "", "", names, "")
-            statements.note(names, space, frozenset(may))
+            statements.note(names, space, frozenset(may), space.ns.copy())
             modules.watch(self.bench.modules_of(task))
             self._remember_imports()
 

@@ -7,6 +7,8 @@ import or a definition kept in this way, and its digest comes out equal when it 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from ..cell.names import Names
 from ..store import versions
@@ -15,39 +17,44 @@ from . import effects
 from .namespace import Namespace
 
 
-def note(names: Names, space: Namespace, bound: frozenset[str]) -> None:
-    """Remember the statements of imports and definitions, where running them makes the same."""
-    _note_imports(names, space, bound)
+def note(names: Names, space: Namespace, bound: frozenset[str], now: Mapping[str, Any]) -> None:
+    """Remember the statements of imports and definitions, where running them makes the same.
+
+    `now` is the namespace as it was at one moment after the cell.
+    """
+    _note_imports(names, space, bound, now)
     for definition in names.definitions:
         name = definition.name
-        if definition.is_plain and name in bound and name in space.ns:
-            needs = {need for need in definition.needs if need in space.ns and need != name}
+        if definition.is_plain and name in bound and name in now:
+            needs = {need for need in definition.needs if need in now and need != name}
             source = Source("definition", definition.source, tuple(sorted(needs)))
-            if _is_reproducible(source, name, space):
-                space.sources[name] = (source, space.ns[name])
+            if _is_reproducible(source, name, space, now):
+                space.sources[name] = (source, now[name])
 
 
-def _note_imports(names: Names, space: Namespace, bound: frozenset[str]) -> None:
+def _note_imports(
+    names: Names, space: Namespace, bound: frozenset[str], now: Mapping[str, Any]
+) -> None:
     """Remember the import statements behind `bound`."""
     for line in names.imports:
-        if line.name in space.ns:
-            statement = _joined(space, line.name, line.statement)
-            space.sources[line.name] = (Source("import", statement), space.ns[line.name])
+        if line.name in now:
+            statement = _joined(space, line.name, line.statement, now[line.name])
+            space.sources[line.name] = (Source("import", statement), now[line.name])
     for star in names.stars:
         module = sys.modules.get(star)
         for name in bound - {line.name for line in names.imports}:
-            if module is not None and getattr(module, name, _NOTHING) is space.ns.get(name):
+            if module is not None and getattr(module, name, _NOTHING) is now.get(name):
                 statement = f"from {star} import {name}"
-                space.sources[name] = (Source("import", statement), space.ns[name])
+                space.sources[name] = (Source("import", statement), now[name])
 
 
 _NOTHING = object()
 
 
-def _joined(space: Namespace, name: str, statement: str) -> str:
+def _joined(space: Namespace, name: str, statement: str, value: object) -> str:
     """`import a.b` and `import a.c` bind the same module: both are needed to have it whole."""
     source, made = space.sources.get(name, (None, None))
-    if source is None or made is not space.ns[name] or source.kind != "import":
+    if source is None or made is not value or source.kind != "import":
         return statement
     lines = source.text.splitlines()
     if not (statement.startswith("import ") and lines[0].startswith("import ")):
@@ -55,13 +62,13 @@ def _joined(space: Namespace, name: str, statement: str) -> str:
     return "\n".join(dict.fromkeys([*lines, statement]))
 
 
-def _is_reproducible(source: Source, name: str, space: Namespace) -> bool:
+def _is_reproducible(source: Source, name: str, space: Namespace, now: Mapping[str, Any]) -> bool:
     """Whether the statement, run again, makes an object equal to the one it made.
 
     It is only run again where all that it names is an import or a definition kept in this way.
     """
     if any(need not in space.sources for need in source.needs):
         return False
-    if effects.of_statement(space.ns[name], source.needs, space.ns):
+    if effects.of_statement(now[name], source.needs, now):
         return False
-    return versions.same_after([source], name, space.ns[name], space.ns)
+    return versions.same_after([source], name, now[name], space.ns)

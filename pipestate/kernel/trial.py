@@ -133,7 +133,7 @@ def outcome(
     space, task = trial.outlook.space, trial.task
     now = dict(space.ns)  # threads may go on in it
     bound, gone = _bound_and_gone(trial, now)
-    statements.note(task.names, space, bound)
+    statements.note(task.names, space, bound, now)
     placed = (name for name in trial.placed if is_visible(name) and name in now)
     touched = {name for name in placed if _is_changeable(trial, name)}
     lost = lost_digest(trial, files)
@@ -159,7 +159,7 @@ def outcome(
     ]
     if has_value:
         changed = _with_value(changed, value, definitions, phase, needed, lost)
-    secret = _left_out(task, space)
+    secret = _left_out(task, space, now)
     kept = [(c, _keep(c, v, task, secret, space, phase, lost)) for c, v in changed]
     moved = frozenset(
         name
@@ -226,11 +226,11 @@ def _is_secret(component: Component, name: str, secret: frozenset[int], task: Ta
     return name in task.line.no_save or (is_telling and id(component.values[name]) in secret)
 
 
-def _left_out(task: Task, space: Namespace) -> frozenset[int]:
+def _left_out(task: Task, space: Namespace, now: Mapping[Any, Any]) -> frozenset[int]:
     """The ids of the objects that somebody wants kept out of the store."""
     names = {name for name in space.bindings.flawed if _is_left_out(space.bindings[name])}
     names |= set(task.line.no_save)
-    return frozenset(id(space.ns[name]) for name in names if name in space.ns)
+    return frozenset(id(now[name]) for name in names if name in now)
 
 
 def _is_left_out(binding: Binding) -> bool:
