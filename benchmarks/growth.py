@@ -65,7 +65,11 @@ def grown(room: Path, *, small: bool) -> list[Row]:
 
 def _cells(room: Path, small: bool) -> list[Row]:
     sizes = up_to(1000 if small else 10_000, 4 if small else 5)
-    return [row("plain cell", "cells before it", FLAT, fresh(cells_after, room, sizes))]
+    plain, steps = fresh(cells_after, room, sizes)
+    return [
+        row("plain cell", "cells before it", FLAT, plain),
+        row("step that runs", "cells before it", FLAT, steps),
+    ]
 
 
 def _steps(room: Path, small: bool) -> list[Row]:
@@ -116,15 +120,17 @@ def _bytes(room: Path, small: bool) -> list[Row]:
     ]
 
 
-def cells_after(room: Path, sizes: Sequence[int], *, window: int = 50) -> Points:
-    """The median time of plain cells in this process, after so many others."""
-    shell, number, points = Shell(room), itertools.count(), []
+def cells_after(room: Path, sizes: Sequence[int], *, window: int = 50) -> tuple[Points, Points]:
+    """The median times of plain cells and of a step in this process, after so many plain cells."""
+    shell, number, edits = Shell(room), itertools.count(), itertools.count()
+    plain, steps = [], []
     shell.load()
     for size in sizes:
         while (at := next(number)) < size:
             shell.run(f"q = {at}")
-        points.append((float(size), median([shell.run(f"q = -{at}") for at in range(window)])))
-    return points
+        plain.append((float(size), median([shell.run(f"q = -{at}") for at in range(window)])))
+        steps.append((float(size), _edited(shell, "q", edits)))
+    return plain, steps
 
 
 def steps_among(room: Path, sizes: Sequence[int], *, upstream: int = 10) -> Points:

@@ -13,10 +13,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Iterable, Mapping
-from itertools import compress, filterfalse, repeat
-from operator import is_not
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -97,61 +94,6 @@ def is_hidden(name: str) -> bool:
 def is_displayed(name: str) -> bool:
     """Whether IPython binds a name to what was displayed: `_`, `__`, `_7`, `Out`."""
     return _DISPLAYED.match(name) is not None
-
-
-def visible(ns: Mapping[Any, Any]) -> dict[str, Any]:
-    """The user's own names and their objects, as they are now."""
-    # Most names of a long session are IPython's `_i1`, `_i2`, ...: each is judged once, and that
-    # there is no new one is asked in C.
-    if not _judged.issuperset(ns):
-        _judge(ns)
-    # One look at each name, for another thread may take it away between two.
-    return {name: held for name in _shown if (held := ns.get(name, _NONE)) is not _NONE}
-
-
-def is_visible(name: object) -> bool:
-    """Whether a name of a namespace is the user's own."""
-    return isinstance(name, str) and not is_hidden(name)
-
-
-def differing(then: Mapping[Any, Any], now: Mapping[Any, Any]) -> tuple[list[str], list[str]]:
-    """The user's own names that have another object now than then, or had none: of thousands,
-    mostly one or two; and those that are gone."""
-    others = list(compress(now, map(is_not, now.values(), map(then.get, now, repeat(_NONE)))))
-    count = len(now) - sum(name not in then for name in others)
-    gone = filterfalse(now.__contains__, then) if count != len(then) else ()
-    return list(filter(is_visible, others)), list(filter(is_visible, gone))
-
-
-_NONE: Final = object()
-
-
-def in_order(names: Iterable[Any]) -> list[str]:
-    """Those of the names that are the user's own, in the order in which they were first met."""
-    _judge(names)
-    return sorted((name for name in names if name in _shown), key=_shown.__getitem__)
-
-
-def _judge(ns: Iterable[Any]) -> None:
-    for name in list(ns):
-        if name not in _judged and isinstance(name, str):  # `globals()[3] = 4` is nobody's
-            if not is_hidden(name):
-                _shown[name] = len(_shown)
-            _judged.add(name)
-            # Each cell to come brings one, or two.
-            if len(name) < 10 and _NUMBERED.match(name):
-                first = int(name.strip("_i"))
-                _judged.update(f"_{at}" for at in range(first, first + _AHEAD))
-                _judged.update(f"_i{at}" for at in range(first, first + _AHEAD))
-
-
-_AHEAD: Final = 500
-"""So many numbered names are judged at once."""
-
-
-_judged: set[str] = set()
-_shown: dict[str, int] = {}
-"""The user's own names, by the order in which they were met."""
 
 
 @functools.lru_cache(maxsize=1024)

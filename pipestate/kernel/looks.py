@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping
+from itertools import compress
 from typing import Any, Final
 
 from ..record import VALUE, Version
@@ -14,15 +15,23 @@ from ..store.versions import Component, Source
 _DEFINITIONS: Final = (types.FunctionType, type)
 
 
-def may_be_own(kind: type) -> bool:
-    """Whether a function or a class of the notebook may be of this type."""
-    return issubclass(kind, _DEFINITIONS)
-
-
 def is_own(value: object) -> bool:
     """Whether it is a function or a class of the notebook."""
     # Not isinstance: that asks the value for its class, and any object of the user's is met here.
-    return may_be_own(type(value)) and getattr(value, "__module__", None) == "__main__"
+    is_definition = issubclass(type(value), _DEFINITIONS)
+    return is_definition and getattr(value, "__module__", None) == "__main__"
+
+
+def own(values: Mapping[str, Any]) -> dict[int, str]:
+    """The functions and classes of the notebook among its values: the name of each, by its id."""
+    found: dict[int, str] = {}
+    kinds = {kind for kind in set(map(type, values.values())) if issubclass(kind, _DEFINITIONS)}
+    are = map(kinds.__contains__, map(type, values.values()))
+    for name in compress(values, are) if kinds else ():
+        value = values[name]
+        if is_own(value) and (id(value) not in found or value.__name__ == name):
+            found[id(value)] = name
+    return found
 
 
 def is_same(known: Version | None, now: Version, name: str) -> bool:

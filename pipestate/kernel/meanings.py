@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from ..cell.names import visible
 from ..record import VALUE, Digest, Version
 from ..store import digests
 from ..store.phases import Phase
@@ -121,8 +120,8 @@ def _leave(trial: Trial, changes: Mapping[str, Binding | None]) -> None:
 
     Such a name stood as it should, so it was not put aside.
     """
-    space, now = trial.outlook.space, visible(trial.outlook.space.ns)
-    then = visible(trial.objects)
+    space, then = trial.outlook.space, trial.objects
+    now = space.visible.now()
     for name in (now.keys() | then.keys()) - changes.keys() - trial.aside.keys():
         known = space.bindings.get(name)
         if known is None and name not in then:
@@ -240,7 +239,7 @@ def abandon(trial: Trial, phase: Phase) -> None:
     """After a failure: plain cells see what the body did, and no step will. What it left as it was
     means what it meant before."""
     space = trial.outlook.space
-    now, step = visible(space.ns), trial.task.step
+    now, step = space.visible.now(), trial.task.step
     same = as_they_were(trial, now, phase)
     for name, binding in trial.placed.items():
         if name not in now and binding.version is not None:

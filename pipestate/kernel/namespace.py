@@ -16,18 +16,18 @@ import functools
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import compress
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from ..cell.names import in_order, is_hidden
+from ..cell.names import is_hidden
 from ..errors import StoreError
 from ..record import Digest, Text, Version
 from ..store import digests, versions
 from ..store.phases import Phase, Put
 from ..store.versions import Component, Fetch, Source
 from .bindings import DORMANT, NOWHERE, Binding, Bindings, Junk, Origin, Plain, is_light
-from .looks import is_own, is_same, look, may_be_own, without
+from .looks import is_own, is_same, look, own, without
+from .visible import Visible
 
 _NOTHING: Final[Mapping[str, Any]] = types.MappingProxyType({})
 _UNBOUND: Final = object()
@@ -81,6 +81,10 @@ class Namespace:
     """The names that were let go of, for a definition has come to be another object."""
     hidden: Mapping[str, Any] = field(default_factory=dict)
     """IPython's own names (`open`, `exit`), which are nobody's as long as they are its objects."""
+    visible: Visible = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.visible = Visible(self.ns)
 
     # --- asking --------------------------------------------------------------------------------
 
@@ -99,14 +103,7 @@ class Namespace:
 
     def definitions(self) -> dict[int, str]:
         """The notebook's own functions and classes, by id: other values refer to them by name."""
-        found: dict[int, str] = {}
-        now = self.ns.copy()  # threads may go on in it
-        kinds = {kind for kind in set(map(type, now.values())) if may_be_own(kind)}
-        are = map(kinds.__contains__, map(type, now.values()))
-        for name in in_order(list(compress(now, are)) if kinds else []):
-            value = now[name]
-            if is_own(value) and (id(value) not in found or value.__name__ == name):
-                found[id(value)] = name
+        found = own(self.visible.now())
         for (name, digest), value in self.earlier.items():
             found.setdefault(id(value), f"{name}{EARLIER}{digest}")
         return found

@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import job
-from ..cell.names import visible
 from ..errors import PackError, PipeStateError, StoreError, UsageError
 from ..ledger import Ledger
 from ..pipe import layers
@@ -325,7 +324,7 @@ def _end(
     except (StoreError, PackError) as problem:
         step = running.trial.task.step
         bench.tell(f"{step} was not kept, its values stand in memory: {problem}")
-        bench.space.notice([*visible(bench.space.ns), *visible(running.trial.objects)])
+        bench.space.notice([*bench.space.visible.now(), *running.trial.objects])
 
 
 def note_failure(

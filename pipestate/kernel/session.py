@@ -89,7 +89,7 @@ class Session:
             lambda name, digest, record: session.ledger.is_same_object(name, digest, record),
         )
         space.hidden = shell.user_ns_hidden
-        space.notice(cell_names.visible(space.ns))
+        space.notice(space.visible.now())
         session._take_meanings()
         return session
 
@@ -385,7 +385,7 @@ class Session:
         space, names, reached = self.space, plain.names, plain.reached
         may = set(names.binds | names.may_bind | names.deletes | names.mentions)
         if names.is_dynamic or names.stars or "get_ipython" in names.mentions:
-            may |= cell_names.visible(space.ns).keys() | space.bindings.keys()
+            may |= space.visible.now().keys() | space.bindings.keys()
         for name in reached:
             binding = space.bindings.get(name)
             if binding is not None and binding.version is not None:
@@ -403,7 +403,7 @@ class Session:
         self._note_outgrown({*changed, *(reached & names.writes)})
         if names.imports or names.definitions or names.stars:
             task = Task(StepLine("plain"), "", "", names, "")
-            statements.note(names, space, frozenset(may), space.ns.copy())
+            statements.note(names, space, frozenset(may))
             modules.watch(self.bench.modules_of(task))
             self._remember_imports()
 
@@ -440,7 +440,7 @@ class Session:
         if running is not None:
             running.watchers.stop()
         self.plain = None
-        self.space.notice([*cell_names.visible(self.space.ns), *self.space.bindings])
+        self.space.notice([*self.space.visible.now(), *self.space.bindings])
 
     # --- asked for -----------------------------------------------------------------------------
 

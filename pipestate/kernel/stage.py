@@ -24,6 +24,7 @@ from .bindings import DORMANT, Binding
 from .namespace import Namespace
 from .outlook import Outlook
 from .trial import LEFT_OUT, Task, Trial
+from .visible import is_visible
 
 
 class UnloadableError(StoreError):
@@ -61,7 +62,7 @@ def prepare(
         if (given := _given_by(placed[name], outlook.row)) != Given()
     }
     mates = {name: _mates(placed, name) for name in placed}
-    objects = dict(space.ns)
+    hidden = {one: space.ns.get(one) for one in task.names.deletes if not is_visible(one)}
     return Trial(
         task,
         outlook,
@@ -69,7 +70,7 @@ def prepare(
         placed,
         room.aside,
         room.own,
-        objects,
+        {**hidden, **space.visible.now()},
         givens,
         given_by,
         setups,

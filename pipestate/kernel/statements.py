@@ -7,8 +7,7 @@ import or a definition kept in this way, and its digest comes out equal when it 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any
+from typing import Final
 
 from ..cell.names import Names
 from ..store import versions
@@ -16,39 +15,35 @@ from ..store.versions import Source
 from . import effects
 from .namespace import Namespace
 
+_NOTHING: Final = object()
 
-def note(names: Names, space: Namespace, bound: frozenset[str], now: Mapping[str, Any]) -> None:
-    """Remember the statements of imports and definitions, where running them makes the same.
 
-    `now` is the namespace as it was at one moment after the cell.
-    """
-    _note_imports(names, space, bound, now)
+def note(names: Names, space: Namespace, bound: frozenset[str]) -> None:
+    """Remember the statements of imports and definitions, where running them makes the same."""
+    _note_imports(names, space, bound)
     for definition in names.definitions:
-        name = definition.name
-        if definition.is_plain and name in bound and name in now:
-            needs = {need for need in definition.needs if need in now and need != name}
+        name, value = definition.name, space.ns.get(definition.name, _NOTHING)
+        if definition.is_plain and name in bound and value is not _NOTHING:
+            needs = {need for need in definition.needs if need in space.ns and need != name}
             source = Source("definition", definition.source, tuple(sorted(needs)))
-            if _is_reproducible(source, name, space, now):
-                space.sources[name] = (source, now[name])
+            if _is_reproducible(source, name, value, space):
+                space.sources[name] = (source, value)
 
 
-def _note_imports(
-    names: Names, space: Namespace, bound: frozenset[str], now: Mapping[str, Any]
-) -> None:
+def _note_imports(names: Names, space: Namespace, bound: frozenset[str]) -> None:
     """Remember the import statements behind `bound`."""
     for line in names.imports:
-        if line.name in now:
-            statement = _joined(space, line.name, line.statement, now[line.name])
-            space.sources[line.name] = (Source("import", statement), now[line.name])
+        value = space.ns.get(line.name, _NOTHING)
+        if value is not _NOTHING:
+            statement = _joined(space, line.name, line.statement, value)
+            space.sources[line.name] = (Source("import", statement), value)
     for star in names.stars:
         module = sys.modules.get(star)
         for name in bound - {line.name for line in names.imports}:
-            if module is not None and getattr(module, name, _NOTHING) is now.get(name):
+            value = space.ns.get(name, _NOTHING)
+            if value is not _NOTHING and getattr(module, name, _NOTHING) is value:
                 statement = f"from {star} import {name}"
-                space.sources[name] = (Source("import", statement), now[name])
-
-
-_NOTHING = object()
+                space.sources[name] = (Source("import", statement), value)
 
 
 def _joined(space: Namespace, name: str, statement: str, value: object) -> str:
@@ -62,13 +57,13 @@ def _joined(space: Namespace, name: str, statement: str, value: object) -> str:
     return "\n".join(dict.fromkeys([*lines, statement]))
 
 
-def _is_reproducible(source: Source, name: str, space: Namespace, now: Mapping[str, Any]) -> bool:
+def _is_reproducible(source: Source, name: str, value: object, space: Namespace) -> bool:
     """Whether the statement, run again, makes an object equal to the one it made.
 
     It is only run again where all that it names is an import or a definition kept in this way.
     """
     if any(need not in space.sources for need in source.needs):
         return False
-    if effects.of_statement(now[name], source.needs, now):
+    if effects.of_statement(value, source.needs, space.ns):
         return False
-    return versions.same_after([source], name, now[name], space.ns)
+    return versions.same_after([source], name, value, space.ns)

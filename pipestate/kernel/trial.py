@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..cell.lookers import DYNAMIC_NAMES
-from ..cell.names import Names, differing, is_visible
+from ..cell.names import Names
 from ..cell.source import StepLine
 from ..errors import StoreError
 from ..record import ABSENT, VALUE, Digest, FileState, Given, Input, Version
@@ -27,6 +27,7 @@ from .bindings import Binding
 from .looks import look
 from .namespace import Namespace
 from .outlook import Outlook
+from .visible import differing
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Trial:
     placed: Mapping[str, Binding]
     aside: Mapping[str, Binding | None]
     own: Mapping[str, Binding | None]
-    objects: Mapping[Any, Any]
+    objects: Mapping[str, Any]
     givens: tuple[Version, ...]
     given_by: Mapping[str, Given] = field(default_factory=dict)
     setups: frozenset[str] = frozenset()
@@ -131,11 +132,10 @@ def outcome(
     `files` are those that it read.
     """
     space, task = trial.outlook.space, trial.task
-    now = dict(space.ns)  # threads may go on in it
+    now = space.visible.now()
     bound, gone = _bound_and_gone(trial, now)
-    statements.note(task.names, space, bound, now)
-    placed = (name for name in trial.placed if is_visible(name) and name in now)
-    touched = {name for name in placed if _is_changeable(trial, name)}
+    statements.note(task.names, space, bound)
+    touched = {name for name in trial.placed if name in now and _is_changeable(trial, name)}
     lost = lost_digest(trial, files)
     definitions = space.definitions()
     values = {name: now[name] for name in bound | touched}
@@ -170,14 +170,12 @@ def outcome(
     return Outcome(tuple(kept), moved, bound, gone, _flaws(kept))
 
 
-def _bound_and_gone(trial: Trial, now: Mapping[Any, Any]) -> tuple[frozenset[str], frozenset[str]]:
+def _bound_and_gone(trial: Trial, now: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
     """The names that have another object now, or that the source surely binds; and those gone."""
     names = trial.task.names
     rebound, taken = differing(trial.objects, now)
-    bound = frozenset(one for one in (*rebound, *names.binds) if is_visible(one) and one in now)
-    return bound, frozenset(
-        (*taken, *(one for one in names.deletes if not is_visible(one) or one not in now))
-    )
+    bound = frozenset((*rebound, *(one for one in names.binds if one in now)))
+    return bound, frozenset((*taken, *(one for one in names.deletes if one not in now)))
 
 
 def _is_changeable(trial: Trial, name: str) -> bool:
@@ -226,7 +224,7 @@ def _is_secret(component: Component, name: str, secret: frozenset[int], task: Ta
     return name in task.line.no_save or (is_telling and id(component.values[name]) in secret)
 
 
-def _left_out(task: Task, space: Namespace, now: Mapping[Any, Any]) -> frozenset[int]:
+def _left_out(task: Task, space: Namespace, now: Mapping[str, Any]) -> frozenset[int]:
     """The ids of the objects that somebody wants kept out of the store."""
     names = {name for name in space.bindings.flawed if _is_left_out(space.bindings[name])}
     names |= set(task.line.no_save)
