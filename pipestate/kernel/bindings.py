@@ -12,7 +12,7 @@ Knows neither the namespace nor the places; `namespace` notes here what it sees,
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -221,14 +221,32 @@ class Plain:
     undone: dict[str, frozenset[str]] = field(default_factory=dict)
     named: dict[str, float] = field(default_factory=dict)
     """When the cell that made a name last ran with it in its text, and did not make it anew."""
+    edition: object = field(default_factory=object)
+    """Another one once `ran` or `named` have changed, which a long session has long ones of."""
+    _leavers: dict[str, set[str]] = field(default_factory=dict)
+    """By name, the cells that have left something of it."""
 
     def begin(self, cell: str, now: float) -> None:
         """A cell has run: what it left before counts no more."""
         if cell:
             self.ran[cell] = now
-            self.left.pop(cell, None)
+            self.edition = object()
+            for name in self.left.pop(cell, ()):
+                self._leavers[name].discard(cell)
+                if not self._leavers[name]:
+                    del self._leavers[name]
             for name, cells in self.undone.items():
                 self.undone[name] = cells - {cell}
+
+    def name_again(self, name: str, at: float) -> None:
+        """The cell that made a name has run with it in its text, and did not make it anew."""
+        self.named[name] = at
+        self.edition = object()
+
+    def touches(self, names: Set[str]) -> bool:
+        """Whether any of these names meant what plain cells had made or changed, and means
+        something else by now."""
+        return not (names.isdisjoint(self.undone) and names.isdisjoint(self._leavers))
 
     def makes(self, name: str, binding: Binding) -> bool:
         """Whether a name is still made by the cell that its binding comes from: not where that one
@@ -249,7 +267,7 @@ class Plain:
         held = old
         if old.record or not is_light(old.obj):
             held = Binding("", old.record, old.version if old.record else None, origin=old.origin)
-        self.left.setdefault(old.cell, {})[name] = held
+        self._leave(old.cell, name, held)
 
     def give_back(self, name: str, binding: Binding) -> None:
         """A name means again what was put aside, changes in place included."""
@@ -259,16 +277,22 @@ class Plain:
     def take_away(self, name: str, cell: str) -> None:
         """A cell deleted a name."""
         if cell:
-            self.left.setdefault(cell, {})[name] = None
+            self._leave(cell, name, None)
+
+    def _leave(self, cell: str, name: str, held: Binding | None) -> None:
+        self._leavers.setdefault(name, set()).add(cell)
+        self.left.setdefault(cell, {})[name] = held
 
     def cells_of(self, name: str) -> Iterable[str]:
         """The cells that left something of a name that means something else by now."""
-        return (cell for cell, names in self.left.items() if name in names)
+        return self._leavers.get(name, ())
 
     def clear(self) -> None:
         """Forget all of it."""
+        self.edition = object()
         self.ran.clear()
         self.left.clear()
+        self._leavers.clear()
         self.undone.clear()
         self.named.clear()
 

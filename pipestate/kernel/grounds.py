@@ -29,11 +29,10 @@ from .trial import Task
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """Where the notebook's cells stand, and when the plain ones last ran."""
+    """Where the notebook's cells stand, and the edition of what the plain ones have done."""
 
     row: Row = field(default_factory=Row)
-    ran: Mapping[str, float] = field(default_factory=dict)
-    named: Mapping[str, float] = field(default_factory=dict)
+    edition: object = None
 
 
 _ANY: Final[Any] = object()
@@ -71,11 +70,9 @@ class Grounds:
         """A look at the job around a step, at one moment; nothing runs while it is used."""
         if site.order[: len(self.order)] != self.order or direction == "any_order":
             self.known.clear()
-        plain = space.plain
-        cells = Cells(site.row, dict(plain.ran), dict(plain.named))
+        cells = Cells(site.row, space.plain.edition)
         self.order, self.cells = site.order, self.cells if cells == self.cells else cells
-        touched = {*space.suspects, *plain.undone}.union(*plain.left.values())
-        return Glance(self.known, space, site, self.cells, touched)
+        return Glance(self.known, space, site, self.cells)
 
     def clear(self) -> None:
         """Forget all of it."""
@@ -85,24 +82,19 @@ class Grounds:
 
 @dataclass(frozen=True)
 class Glance:
-    """Whether steps are fresh on the grounds that they were.
-
-    `touched` are the names whose objects plain cells may have changed, or that meant what such
-    cells had made before.
-    """
+    """Whether steps are fresh on the grounds that they were."""
 
     known: dict[str, Ground]
     space: Namespace
     site: Site
     cells: Cells
-    touched: set[str]
 
     def is_fresh(self, task: Task, head: Record | None) -> bool:
         """Whether a step surely is what it was when its grounds were noted."""
         known, now = self.known.get(task.step), self.site.layers
         if known is None or known.task is not task or known.record is not head:
             return False
-        if known.ambient is not now.ambient or not known.names.isdisjoint(self.touched):
+        if known.ambient is not now.ambient or self._are_touched(known.names):
             return False
         if known.is_sure != self._is_sure(task) or known.cells not in (None, self.cells):
             return False
@@ -113,6 +105,11 @@ class Glance:
             if given is not _ANY and givens.get(name) is not given:
                 return False
         return self._is_same_outside(known.record)
+
+    def _are_touched(self, names: frozenset[str]) -> bool:
+        """Whether plain cells may have changed the object of any of these names, or one meant what
+        such a cell had made before."""
+        return not names.isdisjoint(self.space.suspects) or self.space.plain.touches(names)
 
     def _is_sure(self, task: Task) -> bool:
         return task.step in self.site.row.sure
@@ -149,7 +146,7 @@ class Glance:
         if (
             outlook.direction == "any_order"
             or record.held
-            or not names.isdisjoint(self.touched)
+            or self._are_touched(names)
             or not all(_is_whole(one, outlook) for one in record.inputs)
             or not all(self._is_plain_to_see(name, record) for name in names)
             or any(_is_of_module(left) for _, left in self.site.layers.ambient)

@@ -429,7 +429,7 @@ class Namespace:
                     self.bindings[name] = Binding.made(value, origin, known)
                     changed.append(name)
                 elif origin.cell and binding.cell == origin.cell:
-                    self.plain.named[name] = max((text.at for text in origin.texts), default=0.0)
+                    self.plain.name_again(name, max((one.at for one in origin.texts), default=0.0))
             elif binding is not None and binding.is_resident:
                 self.drop(name)
                 self.plain.take_away(name, origin.cell)
