@@ -155,27 +155,45 @@ class Bindings(dict[str, Binding]):
         super().__init__()
         self.plain: set[str] = set()
         self.flawed: set[str] = set()
+        self._made_beside: dict[str, set[str]] = {}
 
     def __setitem__(self, name: str, binding: Binding) -> None:
+        # What is set is added first, and what was there is taken away last: an interrupt in between
+        # leaves a name too much.
+        was, kin = _kin(self.get(name)), _kin(binding)
+        if was is not kin:
+            for one in kin:
+                self._made_beside.setdefault(one, set()).add(name)
         super().__setitem__(name, binding)
+        if was is not kin:
+            self._part(name, was - kin)
         version = binding.version
         _mark(self.plain, name, not binding.maker)
         _mark(self.flawed, name, version is not None and bool(version.flaw))
 
     def __delitem__(self, name: str) -> None:
+        was = _kin(self.get(name))
         super().__delitem__(name)
-        self._forget(name)
+        self._forget(name, was)
 
     def pop(self, name: str, *default: Any) -> Any:
         """As a dict's."""
-        self._forget(name)
-        return super().pop(name, *default)
+        was = _kin(self.get(name))
+        found = super().pop(name, *default)
+        self._forget(name, was)
+        return found
 
     def clear(self) -> None:
         """As a dict's."""
         super().clear()
         self.plain.clear()
         self.flawed.clear()
+        self._made_beside.clear()
+
+    def made_beside(self, names: Iterable[str]) -> set[str]:
+        """The names of plain cells' values that may share objects with what `names` meant then."""
+        found = (self._made_beside[name] for name in names if name in self._made_beside)
+        return set[str]().union(*found)
 
     def take_givens(self, givens: Iterable[Version], record: Digest) -> None:
         """What plain cells made is kept with this record now, where a name still means that."""
@@ -198,9 +216,24 @@ class Bindings(dict[str, Binding]):
                 found[name] = binding.version.names[name]
         return found
 
-    def _forget(self, name: str) -> None:
+    def _forget(self, name: str, kin: frozenset[str]) -> None:
         self.plain.discard(name)
         self.flawed.discard(name)
+        self._part(name, kin)
+
+    def _part(self, name: str, kin: frozenset[str]) -> None:
+        for one in kin:
+            names = self._made_beside.get(one, set())
+            names.discard(name)
+            if not names:
+                self._made_beside.pop(one, None)
+
+
+_NONE: Final = frozenset[str]()
+
+
+def _kin(binding: Binding | None) -> frozenset[str]:
+    return _NONE if binding is None or binding.maker else binding.origin.kin
 
 
 def _mark(names: set[str], name: str, is_in: bool) -> None:

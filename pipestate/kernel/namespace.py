@@ -101,9 +101,10 @@ class Namespace:
             and self.ns.get(name, _UNBOUND) is binding.obj
         )
 
-    def definitions(self) -> dict[int, str]:
-        """The notebook's own functions and classes, by id: other values refer to them by name."""
-        found = own(self.visible.now())
+    def definitions(self, now: Mapping[str, Any] | None = None) -> dict[int, str]:
+        """The notebook's own functions and classes, by id: other values refer to them by name.
+        `now` are its names, where somebody has just looked."""
+        found = own(self.visible.now() if now is None else now)
         for (name, digest), value in self.earlier.items():
             found.setdefault(id(value), f"{name}{EARLIER}{digest}")
         return found

@@ -403,12 +403,8 @@ class Outlook:
 
     def _plain_mates(self, names: set[str]) -> set[str]:
         """Names that plain cells made out of objects of `names`, and that still share them."""
-        kin = {
-            name
-            for name in self.space.bindings.plain - names
-            if not self.space.bindings[name].origin.kin.isdisjoint(names)
-            and self.space.is_current(name)
-        }
+        made = self.space.bindings.made_beside(names) - names
+        kin = {name for name in made if self.space.is_current(name)}
         if not kin:
             return set()
         mutable = {

@@ -137,7 +137,7 @@ def outcome(
     statements.note(task.names, space, bound)
     touched = {name for name in trial.placed if name in now and _is_changeable(trial, name)}
     lost = lost_digest(trial, files)
-    definitions = space.definitions()
+    definitions = space.definitions(now)
     values = {name: now[name] for name in bound | touched}
     needed = functools.cache(space.digest_of)
     found = look(

@@ -56,8 +56,8 @@ class Visible:
 
     def _held(self, ns: Mapping[Any, Any]) -> dict[str, Any]:
         # One look at each name: a thread may take it away between two.
-        names = self._names
-        return {name: held for name in names if (held := ns.get(name, _UNBOUND)) is not _UNBOUND}
+        get = ns.get
+        return {name: held for name in self._names if (held := get(name, _UNBOUND)) is not _UNBOUND}
 
     def _judge(self, new: Sequence[Any]) -> int:
         """Take up the names behind the mark, and set it behind the last that tells what a cell
