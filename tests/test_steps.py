@@ -418,6 +418,16 @@ def test_a_step_is_kept_while_a_thread_binds_and_deletes_names(nb):
     assert {result.states[-1] for result in results} == {("a", "ran")}
 
 
+@pytest.mark.parametrize("line", ["%reset -f in", "%reset -f", "%reset_selective -f ^_i"])
+def test_a_step_keeps_what_it_bound_after_ipythons_own_names_were_taken_away(nb, line):
+    """By them it tells what is new."""
+    nb.load()
+    nb.run("%%step a\nx = 1", "x", line, "%%step b\ny = 2", "%%step b\ny = 3\nz = 4")
+    nb.kill()
+    nb.load()
+    assert nb.run("x, y, z").text.endswith("(1, 3, 4)")
+
+
 def test_a_name_may_be_of_any_length(nb):
     """Also one that looks like IPython's own."""
     nb.load()
