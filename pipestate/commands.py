@@ -10,8 +10,9 @@ import difflib
 import html
 import shlex
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from . import job as jobs
 from . import space, view
@@ -24,8 +25,7 @@ from .store.folder import Store
 from .store.trust import Keys, keys_folder
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """What a command shows."""
 
     text: str = ""
@@ -68,8 +68,7 @@ class Desk(Protocol):
     def reopen(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """One verb. `words` describes its arguments; `offers` are the words that may follow it."""
 
     name: str

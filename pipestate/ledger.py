@@ -10,8 +10,9 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from .errors import DamageError, StoreError
 from .pipe import history
@@ -37,8 +38,7 @@ Make = Callable[[Digest | None], Run]
 """Gives a run, once the digest of its record is known."""
 
 
-@dataclass(slots=True)
-class Ledger:
+class Ledger(Struct):
     """The runs of one job, and its state after them; threads may share it.
 
     What the fold, the mark and the news say belongs together: they change under the store's lock.

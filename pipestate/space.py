@@ -12,8 +12,9 @@ at work: a commit that wants what was swept says so and nothing of it is kept (`
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from .errors import StoreError
 from .pipe.history import KEPT, fold
@@ -27,8 +28,7 @@ LOG: Final = 1000
 """How many runs of a job are kept at most: those that only restored something cost room too."""
 
 
-@dataclass(frozen=True)
-class Reclaimed:
+class Reclaimed(Struct, frozen=True):
     """What was given back: lines of history, and what a sweep took."""
 
     runs: int
@@ -52,8 +52,7 @@ def reclaim(store: Store, *, keep_runs: int = KEPT, dry_run: bool = False) -> Re
     return Reclaimed(count, upkeep.sweep(store))
 
 
-@dataclass(frozen=True)
-class Fitted:
+class Fitted(Struct, frozen=True):
     """The bytes that a store had, and those that it has."""
 
     before: int
@@ -74,8 +73,7 @@ _PART: Final = 64
 """A store is measured again when a 64th of its bound was written: that looks at all its files."""
 
 
-@dataclass(slots=True)
-class Meter:
+class Meter(Struct):
     """Has a store keep to a bound while it is written to; it counts what was written since the
     store was last measured, None where it has not been."""
 
@@ -109,8 +107,7 @@ class Meter:
         )
 
 
-@dataclass(frozen=True)
-class _Cut:
+class _Cut(Struct, frozen=True):
     """A job's log in two: the runs that go, and the pipe after them, which the others follow."""
 
     base: Pipe

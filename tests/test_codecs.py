@@ -38,6 +38,7 @@ import pytest
 import scipy.sparse
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
@@ -727,7 +728,7 @@ def test_an_altered_piece_of_a_tree_is_never_read() -> None:
     assert pack is not None
     altered = bytearray(pack.buffers[0])
     altered[-2] ^= 1
-    pack = dataclasses.replace(pack, buffers=(memoryview(altered), *pack.buffers[1:]))
+    pack = structs.replace(pack, buffers=(memoryview(altered), *pack.buffers[1:]))
     with pytest.raises(DamageError):
         load(pack)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from .magics import SESSION
 from .scopes import bound_name, children, type_parameters
@@ -22,8 +23,7 @@ _SIMPLE = (
 )
 
 
-@dataclass(frozen=True)
-class ImportLine:
+class ImportLine(Struct, frozen=True):
     """A name that an import binds, and the smallest statement that binds it.
 
     One name may have two (`try: import a as x` and `except ImportError: import b as x`).
@@ -33,8 +33,7 @@ class ImportLine:
     statement: str
 
 
-@dataclass(frozen=True)
-class DefinitionLine:
+class DefinitionLine(Struct, frozen=True):
     """A function or class of the cell's top level.
 
     `source` is exact, whole lines, decorators included, and begins at line `lineno`. `needs` are

@@ -7,8 +7,9 @@ state that holds where the function may first run: what comes later only hides m
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from ..record import AccessPath
 from .scopes import Scope
@@ -26,8 +27,7 @@ End = tuple[State, bool]
 """A state after some statements, and whether it is out of reach."""
 
 
-@dataclass
-class Facts:
+class Facts(Struct):
     """What one block of code, or a function's body, does with the globals.
 
     `touched` are bound or deleted, `deleted` the latter; `late_bound` and `late_deleted` are so by

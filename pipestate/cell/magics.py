@@ -14,8 +14,9 @@ import re
 import string
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 RUNNERS: Final = frozenset(["time", "timeit", "prun", "capture"])
 """Magics that run Python: their text is code of the cell."""
@@ -59,8 +60,7 @@ _ASSIGNED: Final = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Code:
+class Code(Struct, frozen=True):
     """Python that a magic runs; `None` as tree if it cannot be read. Timed code is a function."""
 
     tree: ast.Module | None
@@ -68,8 +68,7 @@ class Code:
     is_sure: bool = True
 
 
-@dataclass(frozen=True)
-class MagicText:
+class MagicText(Struct, frozen=True):
     """What one magic does with names: `shown` is put into its text, `words` are of unknown use.
 
     A foreign one may also bind what its text does not say.

@@ -12,8 +12,9 @@ import ast
 import re
 import textwrap
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from . import magics
 from .fills import filled
@@ -51,8 +52,7 @@ def plain(text: str, known: Collection[str] = ()) -> str:
     return "".join(f"import {name}\n" for name in sorted(cell.modules)) + body
 
 
-@dataclass(slots=True)
-class _Cell:
+class _Cell(Struct):
     """A cell on its way: its text in lines, and the modules that the new lines need."""
 
     text: str

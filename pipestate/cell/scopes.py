@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
-@dataclass(eq=False)
-class Scope:
+class Scope(Struct, eq=False):
     """One block of names. `parent` is None for the notebook's own, whose names are the globals.
 
     `roots` gives, for a comprehension's variable, the globals whose parts it may be. `mangler` is

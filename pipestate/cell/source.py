@@ -12,10 +12,10 @@ import difflib
 import functools
 import re
 import unicodedata
-from dataclasses import dataclass, fields
 from typing import Any, Final, NoReturn
 
 from blake3 import blake3
+from msgspec import Struct
 
 from ..errors import UsageError
 from . import parsed
@@ -24,8 +24,7 @@ from .magics import RUNNERS, to_python
 _FORM: Final = "%%step NAME [--done KEY] [--reads PATH] [--always] [--setup] [--force] ..."
 
 
-@dataclass(frozen=True)
-class StepLine:
+class StepLine(Struct, frozen=True):
     """What a `%%step` line says. `stdin` is the step behind `<`."""
 
     name: str
@@ -113,8 +112,8 @@ def parse_line(text: str) -> StepLine:
 def format_line(line: StepLine) -> str:
     """The line that `parse_line` reads as this one, options in one order."""
     words = [line.name]
-    for field in fields(line)[1:-1]:
-        option, value = f"--{field.name.replace('_', '-')}", getattr(line, field.name)
+    for name in line.__struct_fields__[1:-1]:
+        option, value = f"--{name.replace('_', '-')}", getattr(line, name)
         if value is True:
             words.append(option)
         elif value is not None and value is not False:

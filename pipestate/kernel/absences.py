@@ -10,15 +10,16 @@ suspect: the other job may have worked on it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..record import Meaning, Text, Version
 from .bench import Bench
 from .bindings import DORMANT, Binding, Origin, Plain
 
 
-@dataclass(frozen=True, slots=True)
-class Absence:
+class Absence(Struct, frozen=True):
     """What names meant in a job when it was left: their bindings without the objects, and the ids
     of those; what the job said of them; and what was known of plain cells and setup steps."""
 

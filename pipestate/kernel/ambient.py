@@ -31,8 +31,9 @@ import sys
 import types
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from . import modulestate
 from .kinds import (
@@ -51,8 +52,7 @@ from .kinds import (
 )
 
 
-@dataclass(frozen=True)
-class Ambient:
+class Ambient(Struct, frozen=True, dict=True):
     """The state of the process at one moment.
 
     `groups` holds it as it was taken, by group; `mark` is how many imports had been measured.

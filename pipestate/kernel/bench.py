@@ -11,11 +11,11 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal, TypeVar
 
-from msgspec import structs
+from msgspec import Struct, field, structs
+from msgspec.structs import replace
 
 from ..cell import names as cell_names
 from ..cell import source as cell_source
@@ -58,8 +58,7 @@ Packages = Callable[[Iterable[str]], Mapping[str, str]]
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class Settings:
+class Settings(Struct):
     """What the user may set; the extension's traits write it."""
 
     mode: Mode = "lazy"
@@ -69,8 +68,7 @@ class Settings:
     max_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """What the user is told about a step that ran or was restored, or runs now (`needed`)."""
 
     step: str
@@ -81,8 +79,7 @@ class Told:
     is_first: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Doors:
+class Doors(Struct, frozen=True):
     """How a bench reaches the user: `tell` shows a line, `show` what became of a step, and
     `run_body` runs a step's Python as the shell would and gives what it raised. What is shown
     inside `at_home` goes under the step's own cell where that can be reached."""
@@ -93,8 +90,7 @@ class Doors:
     at_home: Callable[[Task], AbstractContextManager[None]]
 
 
-@dataclass(slots=True)
-class Memory:
+class Memory(Struct):
     """What one kernel remembers of the job beside its bindings.
 
     `set_up` are the setup steps that ran here, `tasks` the analysed steps, `cells` the cell that
@@ -144,8 +140,7 @@ class Memory:
         self.grounds.clear()
 
 
-@dataclass(slots=True)
-class Bench:
+class Bench(Struct):
     """One kernel and the job that it works on.
 
     task, task_of ── place ── outlook ── world ── verdict

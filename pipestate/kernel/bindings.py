@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass, field, replace
 from typing import Any, Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..record import Digest, Text, Version
 
@@ -35,8 +37,7 @@ _SHORT: Final = 10_000
 """The longest text that is held for the place it was made in."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """The plain cell that made a value.
 
     `cell` is its id, "" where nobody tells; `kin` the names that it named: the value may share
@@ -54,8 +55,7 @@ NOWHERE: Final = Origin()
 """Where a value comes from of which nothing is known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Amendment:
+class Amendment(Struct, frozen=True):
     """A change in place by plain cells: those that may have made it, and what was there before,
     where a record holds that; what those cells said, and the digest of the step's version that
     they changed, by name."""
@@ -67,8 +67,7 @@ class Amendment:
     stood: Mapping[str, Digest] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(Struct, frozen=True):
     """What a name means: a version (None: a plain cell's, not looked at yet) and its object.
 
     `maker` is the step it comes from, "" for a plain cell, of which `origin` tells more; `record`
@@ -137,8 +136,7 @@ class Binding:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Junk:
+class Junk(Struct, frozen=True):
     """What a failed attempt at a step left under a name: plain cells see it, no step does."""
 
     step: str
@@ -243,8 +241,7 @@ def _mark(names: set[str], name: str, is_in: bool) -> None:
         names.discard(name)
 
 
-@dataclass(slots=True)
-class Plain:
+class Plain(Struct):
     """What the plain cells of a kernel did: when each ran last, what it left of names that mean
     something else by now (None: it took the name away), and by name the cells whose changes in
     place went with an object that the name does not mean any more."""

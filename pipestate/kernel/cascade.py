@@ -13,9 +13,11 @@ cut-off). A step whose need failed is noted as failed itself, so that its source
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, Literal, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..errors import DamageError, PipeStateError, UsageError
 from ..pipe import graph, layers
@@ -38,8 +40,7 @@ _LOOKS: Final = 3
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Struct, frozen=True):
     """What bringing a job up to date would do with a step, why, and what its last run took."""
 
     step: str

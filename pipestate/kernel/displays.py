@@ -35,8 +35,9 @@ import re
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from ..errors import FormatError
 
@@ -61,8 +62,7 @@ _RESETS: Final = frozenset(("\x1b[m", "\x1b[0m", "\x1b[39m", "\x1b[49m", "\x1b[3
 _BUNDLES: Final = frozenset(("display_data", "execute_result", "update_display_data"))
 
 
-@dataclass(slots=True)
-class _Text:
+class _Text(Struct):
     """Adjacent text of one stream: what nothing can change any more, and what has come since."""
 
     name: str

@@ -27,10 +27,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from blake3 import blake3
+from msgspec import Struct, field
 
 from ..record import ABSENT, FileState
 from . import uncounted
@@ -48,8 +48,7 @@ _Stat = tuple[int, int, int, int]
 """What tells one state of a file from another: size, mtime, ctime, inode."""
 
 
-@dataclass(frozen=True)
-class Touched:
+class Touched(Struct, frozen=True):
     """What was done to files between `Watch.start` and `Watch.stop`; paths as `FileState` has them.
 
     `read` are files whose earlier content the step saw, those that it appended to or updated
@@ -201,8 +200,7 @@ def _folder_state(full: str, name: str) -> FileState:
 # --- watching ------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Trace:
+class _Trace(Struct):
     """One path since the watch met it: `met` is how it was then, None where it was not there."""
 
     met: _Stat | None

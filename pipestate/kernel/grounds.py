@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..pipe import layers
 from ..pipe.graph import Held
@@ -27,8 +29,7 @@ from .outlook import Direction, Outlook, Site
 from .trial import Task
 
 
-@dataclass(frozen=True, slots=True)
-class Cells:
+class Cells(Struct, frozen=True):
     """Where the notebook's cells stand, and the edition of what the plain ones have done."""
 
     row: Row = field(default_factory=Row)
@@ -40,8 +41,7 @@ _ANY: Final[Any] = object()
 name means now."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ground:
+class Ground(Struct, frozen=True):
     """What a record was found fresh by: its step's task, what steps had set in the process, and for
     each name of its inputs the binding, and what steps have left of it and were given of it.
 
@@ -58,8 +58,7 @@ class Ground:
     stood: tuple[tuple[str, Binding | None, Pile[Held | None] | None, Pile[Held] | None], ...]
 
 
-@dataclass(slots=True)
-class Grounds:
+class Grounds(Struct):
     """The grounds on which steps were fresh, for steps in these places."""
 
     order: tuple[str, ...] = ()
@@ -80,8 +79,7 @@ class Grounds:
         self.known.clear()
 
 
-@dataclass(frozen=True)
-class Glance:
+class Glance(Struct, frozen=True, dict=True):
     """Whether steps are fresh on the grounds that they were."""
 
     known: dict[str, Ground]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ..cell import names as cell_names
 from ..cell import source as cell_source
@@ -29,8 +31,7 @@ from .outlook import joint
 from .trial import Outcome, Task, Trial
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
+class Circumstances(Struct, frozen=True):
     """What was around a run, beside the names: time, files, modules, what it showed and set."""
 
     started: float

@@ -28,8 +28,9 @@ import time
 import types
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, cast
+
+from msgspec import Struct
 
 from . import modulestate
 
@@ -56,8 +57,7 @@ REFUSED = (
 """What comes of a library that is half imported, has moved its insides, or refuses a value."""
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(Struct, frozen=True):
     """A kind of state: the module it needs, how to take it, how to put one key of it.
 
     `take` gives a dict, its keys without the group's name, "" where the name is the whole key. For

@@ -8,7 +8,8 @@ component that came out equal keeps the objects it had: one version, one object.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from ..record import VALUE, Digest, Version
 from ..store import digests

@@ -20,8 +20,9 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
+
+from msgspec import Struct
 
 from . import packages
 
@@ -48,8 +49,7 @@ _SMALL: Final = 2**10
 """Bytes of an immutable value up to which it is remembered, and so kept from being freed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pickled:
+class Pickled(Struct, frozen=True):
     """A value of a module as it was at one moment."""
 
     data: bytes
@@ -97,8 +97,7 @@ class _Bounded:
         return len(part)
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
+class _Look(Struct, frozen=True):
     """What a module or a class held when all of it was looked at.
 
     While it holds the same objects under the same names, `settled` is what the immutable ones among

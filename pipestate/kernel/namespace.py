@@ -15,9 +15,11 @@ import contextlib
 import functools
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from weakref import WeakKeyDictionary
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..cell.names import is_hidden
 from ..errors import StoreError
@@ -33,8 +35,7 @@ _NOTHING: Final[Mapping[str, Any]] = types.MappingProxyType({})
 _UNBOUND: Final = object()
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(Struct, frozen=True):
     """What the job knows of definitions that mean something else by now.
 
     `find` gives a version of a name by its digest; `is_same` says whether what a record holds of a
@@ -49,8 +50,7 @@ EARLIER: Final = "@"
 """Between a name and a digest, it names a definition that the name does not mean any more."""
 
 
-@dataclass(slots=True)
-class Namespace:
+class Namespace(Struct):
     """The bindings of one kernel.
 
     load ─── _load_component ─── versions.load ─── need (definitions)
@@ -60,6 +60,7 @@ class Namespace:
     """
 
     ns: dict[str, Any]
+    visible: Visible
     fetch: Fetch
     put: Put
     bindings: Bindings = field(default_factory=Bindings)
@@ -81,10 +82,6 @@ class Namespace:
     """The names that were let go of, for a definition has come to be another object."""
     hidden: Mapping[str, Any] = field(default_factory=dict)
     """IPython's own names (`open`, `exit`), which are nobody's as long as they are its objects."""
-    visible: Visible = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.visible = Visible(self.ns)
 
     # --- asking --------------------------------------------------------------------------------
 

@@ -5,7 +5,8 @@ and when it has waited for one of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from ..errors import StoreError
 from ..record import Meaning, Version

@@ -8,8 +8,10 @@ it stands. An outlook is a view for one judgement: it is thrown away when a step
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..cell.lookers import DYNAMIC_NAMES
 from ..cell.names import Names, is_hidden
@@ -26,8 +28,7 @@ from .namespace import Namespace
 Direction = Literal["in_order", "any_order"]
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(Struct, frozen=True):
     """The job around a step, at one moment: its steps in their places, what each left, and where
     the notebook's other cells stand among them."""
 
@@ -37,8 +38,7 @@ class Site:
     row: Row
 
 
-@dataclass(slots=True)
-class Outlook:
+class Outlook(Struct):
     """What names stand for before `step`, in one kernel.
 
     `head` gives the record in force of a step, for values that are read by their step's name.

@@ -23,8 +23,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from .displays import Message, Page
 
@@ -33,8 +34,7 @@ _MISSING: Final = object()
 _SLOW: Final = 0.005  # seconds; a body slower than this has time for a look into the pipes
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Struct, frozen=True):
     """What a cell showed: the messages as the page ended up, and the object displayed last.
 
     `has_value` tells an object from none; figures that the inline backend shows by itself after

@@ -12,20 +12,19 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct, field
 
-@dataclass(frozen=True, slots=True)
-class Page:
+
+class Page(Struct, frozen=True):
     """A cell's request, and the number that the cell had."""
 
     request: Mapping[str, Any]
     count: int
 
 
-@dataclass(slots=True)
-class Pages:
+class Pages(Struct):
     """The pages of the cells that have run in this kernel, by the cell's id, and the cells that
     the front end tells are deleted."""
 

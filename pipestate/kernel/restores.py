@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from ..errors import DamageError, StoreError
 from ..record import VALUE, Digest, Record, Version
@@ -23,8 +24,7 @@ from .trial import Task
 Messages = tuple[dict[str, Any], ...]
 
 
-@dataclass(slots=True)
-class Unders:
+class Unders(Struct):
     """What `_` and `Out` will mean once somebody names them: restored results, by cell number."""
 
     waiting: dict[int, Version] = field(default_factory=dict)

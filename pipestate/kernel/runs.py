@@ -16,8 +16,10 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .. import job
 from ..errors import PackError, PipeStateError, StoreError, UsageError
@@ -53,8 +55,7 @@ from .outlook import Outlook
 from .trial import Outcome, Task, Trial
 
 
-@dataclass(frozen=True, slots=True)
-class Watchers:
+class Watchers(Struct, frozen=True):
     """Who watches a body: what it shows, which files it opens, which values it asks a job for."""
 
     capture: outputs.Capture
@@ -68,8 +69,7 @@ class Watchers:
         return self.capture.stop(), self.opened.stop()
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(Struct, frozen=True):
     """A step's body on its way: what stood before it, and who watches it."""
 
     trial: Trial

@@ -16,8 +16,10 @@ import ast
 import contextlib
 import time
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from .. import job
 from ..cell import names as cell_names
@@ -51,10 +53,10 @@ from .namespace import Namespace, Past
 from .restores import Unders
 from .runs import Running
 from .trial import Task
+from .visible import Visible
 
 
-@dataclass(frozen=True, slots=True)
-class Plain:
+class Plain(Struct, frozen=True):
     """A plain cell on its way: what its text says, the names it reaches, the text, and its id."""
 
     names: Names
@@ -63,8 +65,7 @@ class Plain:
     cell: str = ""
 
 
-@dataclass(slots=True)
-class Session:
+class Session(Struct):
     """One kernel and the job that it works on, from cell to cell."""
 
     bench: Bench
@@ -82,7 +83,7 @@ class Session:
         def put(data: bytes | View, **how: Any) -> Blob:
             return session.bench.put(data, **how)
 
-        space = Namespace(shell.user_ns, ledger.fetch, put)
+        space = Namespace(shell.user_ns, Visible(shell.user_ns), ledger.fetch, put)
         session = cls(Bench(shell, ledger, settings, doors, space))
         space.past = Past(
             lambda name, digest: session.ledger.definition(name, digest),

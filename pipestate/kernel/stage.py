@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from ..errors import DamageError, PipeStateError, StoreError
 from ..ledger import Ledger

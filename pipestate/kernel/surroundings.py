@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ..pipe.status import Reason, because
 from ..record import ABSENT, Digest, FileState, Record, Version
@@ -21,8 +22,7 @@ RANDOM = "random:"
 _ROOT = "ambient"
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(Struct, frozen=True):
     """The value that a step's record left of an ambient key."""
 
     digest: Digest

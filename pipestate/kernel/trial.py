@@ -11,8 +11,10 @@ import functools
 import io
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..cell.lookers import DYNAMIC_NAMES
 from ..cell.names import Names
@@ -30,8 +32,7 @@ from .outlook import Outlook
 from .visible import differing
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """A step's cell, about to be run or restored: its line, its text, and what the text says.
 
     `sets` is the attribute of a module for which it counts as `--setup` though its line says no
@@ -53,8 +54,7 @@ class Task:
         return self.line.name
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(Struct, frozen=True):
     """What stood before the body ran; `outcome` compares with it.
 
     `objects` is the namespace as the body found it. `placed` are the bindings that the step found,
@@ -103,8 +103,7 @@ class Trial:
         return name in self.placed and self.placed[name].maker in self.setups
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """What a body left: versions, with the component each came from, and names by their fate."""
 
     versions: tuple[tuple[Component, Version], ...]

@@ -15,12 +15,12 @@ import inspect
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Final
 
 from IPython.core.compilerop import CachingCompiler
 from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
+from msgspec import Struct, field
 
 from . import pages
 
@@ -31,8 +31,7 @@ _PARSE: Final = getattr(inspect.unwrap(CachingCompiler.ast_parse), "__code__", N
 """Others may have put something else in their place."""
 
 
-@dataclass(eq=False, slots=True)
-class Cell:
+class Cell(Struct, eq=False):
     """A cell that has begun: what IPython knows of it, the call of `run_cell` (None for a cell of
     a kernel's loop), its thread and its request; the transformers that there were, and the first of
     them; whether IPython showed what another displays when it began, and whether its body was asked

@@ -10,8 +10,9 @@ version of a component, after Kishu's co-variables (Li et al., VLDB 2024).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from ..record import VALUE, Digest, Record, Version
 
@@ -28,8 +29,7 @@ Standing = Mapping[str, Held]
 """What each name stands for at a place; a name that is missing stands for nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Touches:
+class Touches(Struct, frozen=True):
     """What a step's source says that it may do: names it reads, and names it may bind or change."""
 
     reads: frozenset[str]

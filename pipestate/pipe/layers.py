@@ -11,9 +11,11 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Any, TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..record import VALUE, Digest, Record
 from .graph import Held, Touches
@@ -26,8 +28,7 @@ Pile = tuple[tuple[int, T], ...]
 _place = itemgetter(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Layers:
+class Layers(Struct, frozen=True):
     """The records in force, by what they left.
 
     `left` are versions by name (None: the step took the name away), `givens` what steps were given
@@ -186,8 +187,7 @@ def _replace(piles: dict[str, Pile[T]], name: str, at: int, *new: T) -> None:
 # --- who is needed -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Makers:
+class Makers(Struct, frozen=True):
     """What each step does to which names, and the places of those that may make a name.
 
     `marks` are what a step's touches were told from: where they are the same, so are those.

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
 from itertools import compress
 from operator import is_not
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..cell.source import parse_line
 from ..record import Seen
 
 
-@dataclass(frozen=True, slots=True)
-class Lines:
+class Lines(Struct, frozen=True):
     """The cells of the steps by step, and the steps by cell; the steps that each `--after` names,
     and those of setup."""
 

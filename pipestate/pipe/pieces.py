@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ..cell import names as cell_names
 from ..cell import programs
 from ..record import ABSENT, Record, Seen, Text
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True):
     """A cell's text, the step that it is, and what the step's run told.
 
     `leaves` are the names that it made, changed or took away, None where no run has proved it;

@@ -8,11 +8,11 @@ an id but is not in the saved notebook yet stands above every cell that runs aft
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class Cells:
+class Cells(Struct, frozen=True):
     """What is known of the steps' cells: their ids by step, the ids in the saved notebook in order
     (empty where it is not known), and the steps that say themselves where they stand."""
 
@@ -21,8 +21,7 @@ class Cells:
     after: Mapping[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """Where cells and steps stand in the notebook: the higher the number, the further down.
 
     `cells` are those that the saved notebook has; `steps` all, beside the cells they follow where

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from ..cell import names as cell_names
 from ..cell import programs
@@ -34,8 +36,7 @@ _PROCESS: Final = frozenset(["locale", "os", "pathlib", "shutil", "subprocess", 
 # --- statements ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Statement:
+class _Statement(Struct, frozen=True):
     """A statement with what it, and the functions of the program that it reaches, do with names.
 
     `modules` are those that it reaches, `sets` those whose state it may change: it does nothing
@@ -64,8 +65,7 @@ class _Statement:
         return held | self.own.binds | self.whole.may_bind if held else frozenset()
 
 
-@dataclass(slots=True)
-class _Reader:
+class _Reader(Struct):
     """Reads statements in their order: each with the imports and the functions above it."""
 
     imports: dict[str, str] = field(default_factory=dict)
@@ -144,8 +144,7 @@ def _source(text: str, node: ast.stmt) -> str:
 # --- the slice -----------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Slice:
+class _Slice(Struct):
     """What is still wanted on the way up: names, their kin with them, modules and files."""
 
     wanted: set[str]
@@ -254,8 +253,7 @@ def _kin(
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """A step that has to do with a name, and the names by which it has."""
 
     step: str

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
+
+from msgspec import Struct
 
 from ..record import ABSENT, SET, VALUE, AccessPath, Digest, Input, Pipe, Record
 from . import graph
@@ -21,8 +22,7 @@ from .settings import in_words
 State = Literal["fresh", "stale", "failed", "new"]
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(Struct, frozen=True):
     """Why a step is not fresh: a kind from the table below and the words of its sentence."""
 
     kind: str

@@ -15,11 +15,11 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
 from blake3 import blake3
+from msgspec import Struct, field
 
 from ..errors import DamageError
 from ..record import Blob, Digest
@@ -53,8 +53,7 @@ def _nowhere(_blob: Blob) -> bool:
     return False
 
 
-@dataclass(frozen=True)
-class Blobs:
+class Blobs(Struct, frozen=True, dict=True):
     """The blobs that have files of their own, in the folder `path`.
 
     put -> digest, stands, _write
@@ -66,8 +65,8 @@ class Blobs:
     verification: Verification = "on"
     recall: Callable[[Sequence[Digest]], Mapping[Digest, bytes]] = _forget
     remember: Callable[[Digest, bytes], None] = _ignore
-    _proved: dict[Digest, bytes] = field(default_factory=dict, repr=False)
-    _samples: set[bytes] = field(default_factory=set, repr=False)
+    _proved: dict[Digest, bytes] = field(default_factory=dict)
+    _samples: set[bytes] = field(default_factory=set)
 
     @functools.cached_property
     def files(self) -> files.Files:

@@ -21,8 +21,9 @@ import os
 import struct
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Self, TypeVar
+
+from msgspec import Struct, field
 
 from ..errors import DamageError, FormatError, StoreError
 from ..record import Blob, Digest
@@ -234,8 +235,7 @@ def _nowhere(_digests: Sequence[Digest]) -> Mapping[Digest, Place]:
     return {}
 
 
-@dataclass(frozen=True)
-class Bundles:
+class Bundles(Struct, frozen=True):
     """The bundles among the files of a store.
 
     `locate` asks the index for the places of blobs, `recall` for the proofs of bundles, and
@@ -250,8 +250,8 @@ class Bundles:
     locate: Callable[[Sequence[Digest]], Mapping[Digest, Place]] = _nowhere
     recall: Callable[[Sequence[Digest]], Mapping[Digest, bytes]] = lambda _: {}
     remember: Callable[[Digest, bytes], None] = lambda _name, _proof: None
-    _places: dict[Digest, Place] = field(default_factory=dict, repr=False)
-    _proofs: dict[Digest, Proof] = field(default_factory=dict, repr=False)
+    _places: dict[Digest, Place] = field(default_factory=dict)
+    _proofs: dict[Digest, Proof] = field(default_factory=dict)
 
     def begin(self, stands: Callable[[Blob], bool]) -> Bundle:
         """A new bundle; `stands` says what is kept elsewhere."""

@@ -14,8 +14,9 @@ import pickle
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from ..errors import PackError
 from ..record import Blob
@@ -37,8 +38,7 @@ _REBUILD: Final = "pipestate.store.rebuild"
 _deep: Final = threading.Lock()
 
 
-@dataclass(frozen=True, slots=True)
-class Pack:
+class Pack(Struct, frozen=True):
     """A pickle stream, the buffers that it leaves out, and the definitions that it refers to.
 
     The buffers are the values' own memory, not copies: write them out before a value may change.

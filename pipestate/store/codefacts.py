@@ -14,10 +14,10 @@ import keyword
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from types import CodeType
 
 from blake3 import blake3
+from msgspec import Struct
 
 from ..record import IMPORTED, SEEDING, AccessPath, Key
 
@@ -60,8 +60,7 @@ LOOKS = OPERATORS | frozenset(
 """Instructions that take the value on top of the stack and keep no part of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class CodeFacts:
+class CodeFacts(Struct, frozen=True):
     """The digest of a code object, the paths it reads from globals, and the globals it assigns."""
 
     digest: str

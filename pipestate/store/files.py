@@ -19,9 +19,10 @@ import struct
 import time
 import weakref
 from collections.abc import Container, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from ..errors import DamageError
 from ..record import Digest
@@ -51,8 +52,7 @@ class Missing(DamageError):  # noqa: N818 (an answer to look elsewhere by)
     """There is no file of that name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
+class Files(Struct, frozen=True):
     """The files in the folder `path`, which is made with the first of them.
 
     temporary -> name

@@ -11,8 +11,9 @@ import sys
 import types
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from . import rebuild
 from .handlers import is_of_handler
@@ -25,8 +26,7 @@ _ATOMS: Final = frozenset((int, float, complex, bool, str, bytes, bytearray, typ
 Reduce = Callable[[Any], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Flaw:
+class Flaw(Struct, frozen=True):
     """The type that cannot be pickled, the path to it, and what pickle says."""
 
     kind: str

@@ -18,10 +18,11 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+
+from msgspec import Struct, field
 
 from ..errors import DamageError, StoreError
 from ..record import Blob, Digest, Record, Run
@@ -105,8 +106,7 @@ def _lock(path: Path) -> Any:
 _locks: dict[str, Any] = {}
 
 
-@dataclass(frozen=True)
-class Store:
+class Store(Struct, frozen=True):
     """A folder on disk: what was put there, and the log of every job."""
 
     path: Path
@@ -227,8 +227,7 @@ class _Swept(StoreError):  # noqa: N818 (never leaves this module)
         self.blobs = blobs
 
 
-@dataclass
-class Batch:
+class Batch(Struct):
     """What one run leaves: blobs and records put, and then visible by one `commit` or not at all.
 
     Files of blobs are written by `put`, and are garbage until a commit names them; small ones wait
@@ -250,7 +249,7 @@ class Batch:
     _full: list[Bundle] = field(default_factory=list)
     _places: dict[Digest, Place] = field(default_factory=dict)
     _proofs: dict[Digest, bytes] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def put(
         self,

@@ -29,9 +29,10 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
+
+from msgspec import Struct
 
 from ..errors import DamageError, FormatError, StoreError
 from ..record import NO_RECORD, Digest, Pipe, Record, Run
@@ -59,8 +60,7 @@ def _nothing() -> None:
     return None
 
 
-@dataclass(frozen=True, eq=False)
-class Index:
+class Index(Struct, frozen=True, eq=False):
     """What the rows mean. It is made at the first commit; until then it reads as empty.
 
     `prepare` is called before each commit: it makes the store's folder, or refuses a newer one.

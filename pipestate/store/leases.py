@@ -31,11 +31,11 @@ import os
 import struct
 import sys
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from blake3 import blake3
+from msgspec import Struct
 
 FILE: Final = "leases"
 
@@ -43,8 +43,7 @@ _FLOCK: Final = struct.Struct("@hhqqi4x")
 """Linux's struct flock: type, whence, start, length, process."""
 
 
-@dataclass(frozen=True)
-class Holder:
+class Holder(Struct, frozen=True):
     """Who has a lease: the number of a process, 0 where the system does not tell."""
 
     pid: int = 0
@@ -53,8 +52,7 @@ class Holder:
         return f"process {self.pid}" if self.pid > 0 else "another process"
 
 
-@dataclass(frozen=True, eq=False)
-class Lease:
+class Lease(Struct, frozen=True, eq=False):
     """A lease that this process has until `release`, or until its end. It may hold nothing."""
 
     fd: int = -1

@@ -20,8 +20,9 @@ import bisect
 import mmap
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
+
+from msgspec import Struct, field
 
 Holder = Literal["plain", "lazy", "inner"]
 """Who looks at memory: an array or tensor, a block of a series or frame, another pandas object."""
@@ -36,8 +37,7 @@ class Sight(NamedTuple):
     """What keeps the memory: views of one owner share it even where they do not overlap."""
 
 
-@dataclass(eq=False, slots=True)
-class Region:
+class Region(Struct, eq=False):
     """Memory from `low` to `high` that several arrays see; `owner` is what they all look through.
 
     `owner` is a flat array of bytes over the memory itself, a flat array of the objects in it, or
@@ -51,8 +51,7 @@ class Region:
     tensor: Any = None
 
 
-@dataclass(slots=True)
-class Census:
+class Census(Struct):
     """What a pass met."""
 
     sights: list[Sight] = field(default_factory=list)

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from ..errors import StoreError
 from ..record import Digest
@@ -21,8 +22,7 @@ from .rows import Rows, key_of
 from .trust import PROOF, Trust
 
 
-@dataclass(frozen=True, slots=True)
-class Notes:
+class Notes(Struct, frozen=True):
     """The notes in these rows.
 
     proved, remember -> stamps       files of blobs

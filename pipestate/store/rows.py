@@ -18,12 +18,12 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
 from blake3 import blake3
+from msgspec import Struct, field
 
 from ..errors import DamageError, FormatError, StoreError
 from . import database, folders
@@ -60,8 +60,7 @@ def key_of(kind: str, name: str) -> str:
     return f"{kind}/{quote(name, safe='', errors='surrogatepass')}"
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
+class Rows(Struct, frozen=True, eq=False):
     """The database in the folder `path`: absent until `make`, and then it reads as empty.
 
     Safe for threads and processes; a forked child opens the database anew. When the folder is
@@ -73,8 +72,8 @@ class Rows:
 
     path: Path
     durable: bool = False
-    _open: dict[str, Any] = field(default_factory=dict, repr=False)
-    lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    _open: dict[str, Any] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
     """Held by a thread that uses the database; a fork waits until none does."""
 
     def __post_init__(self) -> None:

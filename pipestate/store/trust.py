@@ -24,11 +24,11 @@ import hmac
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from blake3 import blake3
+from msgspec import Struct, field
 
 from ..errors import StoreError, TrustError, UsageError
 from . import folders
@@ -76,14 +76,16 @@ def short(key: str) -> str:
     return key[:12]
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
+class Secret(Struct, frozen=True):
     """A user's key: the seed that signs, the public key that belongs to it, and the key of keyed
     hashes, which tells nothing about the seed."""
 
-    seed: bytes = field(repr=False)
+    seed: bytes
     public: bytes
-    for_hashes: bytes = field(repr=False)
+    for_hashes: bytes
+
+    def __repr__(self) -> str:
+        return f"Secret(public={self.public.hex()})"
 
     @classmethod
     def of(cls, seed: bytes, public: bytes) -> Secret:
@@ -91,8 +93,7 @@ class Secret:
         return cls(seed, public, blake3(seed, derive_key_context=_CONTEXT).digest())
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(Struct, frozen=True):
     """The folder of a user's keys: `key` holds the user's own, `trusted` a line for each other.
 
     Both are short texts, written under another name first, so that no half of one is ever read.
@@ -207,8 +208,7 @@ class Keys:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
+class Trust(Struct, frozen=True):
     """Signs what is written, and says what is wrong with a head that was read.
 
     `verification` `on` says it, `strict` raises it, `off` does not look. The keys are read at the
@@ -221,8 +221,8 @@ class Trust:
 
     keys: Keys
     verification: Verification = "on"
-    _own: list[Secret] = field(default_factory=list, repr=False)
-    _others: list[Mapping[str, str]] = field(default_factory=list, repr=False)
+    _own: list[Secret] = field(default_factory=list)
+    _others: list[Mapping[str, str]] = field(default_factory=list)
 
     @property
     def public(self) -> bytes | None:

@@ -15,9 +15,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
+
+from msgspec import Struct
 
 from ..errors import DamageError, FormatError, StoreError, TrustError
 from ..record import NO_RECORD, Blob, Digest, Pipe, Run
@@ -28,8 +29,7 @@ from .index import SIGNED, Index
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Swept:
+class Swept(Struct, frozen=True):
     """What a sweep removed: records, blobs (small ones and leftovers too), bytes of blobs."""
 
     records: int = 0

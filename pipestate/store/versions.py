@@ -11,8 +11,9 @@ from __future__ import annotations
 import linecache
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from ..errors import DamageError, PackError
 from ..record import Blob, Version
@@ -26,8 +27,7 @@ PROOF_BYTES = 64 * 1024
 Fetch = Callable[[Sequence[Blob]], Sequence[memoryview]]
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """An `import`, `def` or `class` statement that makes a name's value, and what it needs."""
 
     kind: str
@@ -35,8 +35,7 @@ class Source:
     needs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Component:
+class Component(Struct, frozen=True):
     """Values that share mutable objects, by name, and how each looks."""
 
     values: Mapping[str, object]

@@ -16,11 +16,11 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple, Protocol
 
 from blake3 import blake3
+from msgspec import Struct, field
 
 from ..record import AccessPath
 from . import content
@@ -82,8 +82,7 @@ def buffer_digest(view: View, of: Original | None = None, /) -> str:
     return content.digest(view)
 
 
-@dataclass(slots=True)
-class Findings:
+class Findings(Struct):
     """What a walk and the walks inside it found beside the tokens.
 
     It `hides` something where the pickling hooks of a class of the user's do not tell all of it.
@@ -112,8 +111,7 @@ class Findings:
             raise
 
 
-@dataclass(slots=True)
-class Numbering:
+class Numbering(Struct):
     """The numbers of mutable objects, in the order they were met.
 
     `parents` gives for each number that of the mutable object it was met in. `places` tells for
@@ -129,8 +127,7 @@ class Numbering:
     lazy: dict[int, tuple[int, Place]] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Frame:
+class Frame(Struct):
     """Items still to be walked, the mutable object they lie in, and what is done at their end.
 
     `holder` is the number of the pandas object whose columns they are, or `INNER`, or `ROOT`.
@@ -376,8 +373,7 @@ class Walk:
         return made
 
 
-@dataclass(frozen=True, slots=True)
-class Sink:
+class Sink(Struct, frozen=True):
     """A walk as a file to write tokens to: what is big is hashed as it comes, and never held."""
 
     walk: Walk
