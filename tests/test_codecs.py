@@ -46,7 +46,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pipestate.errors import DamageError, PackError
 from pipestate.record import Blob
-from pipestate.store import codecs, content, digests, pickler, trees, versions
+from pipestate.store import codecs, content, digests, pickler, rebuild, trees, versions
 from pipestate.store.phases import Phase
 
 mpl.use("Agg")
@@ -1165,3 +1165,40 @@ def test_a_plugin_reduces_its_type_and_a_broken_one_is_left_out(
         "plugin 'shapes.Circle' (shapes_not_there:reduce_circle) is left out: "
         "ModuleNotFoundError: No module named 'shapes_not_there'",
     ], done.stderr
+
+
+def test_a_column_of_texts_is_a_buffer_of_its_own() -> None:
+    """So a frame that gains a column beside it leaves only the new one."""
+    texts = [f"text {at % 50}" for at in range(5000)]
+    frame = pd.DataFrame({"x": np.arange(5000.0), "s": pd.Series(texts, dtype=object)})
+    before = {bytes(one) for one in codecs.pack({"f": frame}).buffers}
+    frame["y"] = np.arange(5000.0) / 7
+    after = [bytes(one) for one in codecs.pack({"f": frame}).buffers]
+    assert [one for one in after if one not in before] == [frame["y"].to_numpy().tobytes()]
+
+
+@pytest.mark.parametrize("shape", [(6000,), (60, 100), (6000, 1, 1)])
+def test_an_array_of_plain_objects_comes_back_as_it_was(shape: tuple[int, ...]) -> None:
+    """Numbers, texts and None, of any shape."""
+    items = [None, 1, 2.5, "text", b"bytes", True, 10**30, "\ud800", -1, float("inf")] * 600
+    array = np.empty(6000, object)
+    array[:] = items
+    back = again({"a": array.reshape(shape)})["a"]
+    assert (back.shape, back.dtype) == (shape, np.dtype(object))
+    assert back.reshape(-1).tolist() == items
+    assert list(map(type, back.flat)) == list(map(type, items))
+
+
+def test_an_array_of_other_objects_is_pickled_with_what_they_lead_to() -> None:
+    """As two that hold one list."""
+    shared = [1]
+    array = np.array([shared, 1j, *map(str, range(5000))], dtype=object)
+    back = again({"a": array, "b": shared})
+    assert back["a"][0] is back["b"]
+
+
+def test_an_array_of_plain_objects_runs_no_code() -> None:
+    """Bytes that name any make an error."""
+    made = pickle.dumps([os.getcwd] * 2000)
+    with pytest.raises(DamageError):
+        rebuild.atoms(made, (2000,))

@@ -25,9 +25,7 @@ from .content import BIG
 from .gaps import Gaps
 from .garbage import gc_paused
 from .handlers import is_of_handler
-
-ATOMS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
-"""Types of which pickle alone says all."""
+from .pickler import ATOMS
 
 _STACK: Final = 512 << 20
 _DEPTH: Final = 100_000

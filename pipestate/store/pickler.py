@@ -25,8 +25,15 @@ from . import functions, memory, origins, rebuild, reductions
 from .gaps import Gaps, gaps_of
 from .memory import Census, Holder, Region
 
+ATOMS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
+"""Types of which pickle alone says all."""
+
 SMALL: Final = 4096
 """Buffers below this many bytes stay in the stream: a blob of their own would cost more."""
+
+MANY: Final = 1000
+"""An array of so many objects, all of them atoms, is a buffer of its own: of a frame that gains a
+column beside one of texts, only the new one is kept."""
 
 WIDE: Final = 64
 """Frames with more columns keep their blocks: pandas is slow, and says so, with many small ones."""
@@ -177,6 +184,8 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no t
         return self._lone_array(obj)
 
     def _lone_array(self, obj: Any) -> Any:
+        if obj.dtype.hasobject and obj.size >= MANY and obj.flags.c_contiguous:
+            return _atoms(obj) or _by_content(obj)
         gaps = gaps_of(obj.dtype) if obj.dtype.names is not None else None
         if gaps is not None and gaps.spans and obj.flags.c_contiguous:
             made = reductions.reduce(obj)
@@ -295,6 +304,21 @@ def _or_default(reducer: Callable[[Any], Any]) -> Handler:
 
 
 _by_content: Final = _or_default(reductions.reduce)
+
+
+_UNCALLED: Final = ATOMS - {complex}
+"""Those that are loaded without a call of anything."""
+
+
+def _atoms(array: Any) -> Any:
+    """An array of nothing but atoms, which lead to no other object; None for any other."""
+    if type(array) is not sys.modules["numpy"].ndarray or array.dtype != object:
+        return None
+    items = array.reshape(-1).tolist()
+    if not _UNCALLED.issuperset(map(type, items)):
+        return None
+    return rebuild.atoms, (PickleBuffer(pickle.dumps(items, 5)), array.shape)
+
 
 _OWN: Final[Mapping[type, Callable[..., Any]]] = {
     types.FunctionType: Packer._function,

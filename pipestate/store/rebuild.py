@@ -10,6 +10,8 @@ from __future__ import annotations
 import array as arrays
 import functools
 import importlib
+import io
+import pickle
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -184,6 +186,22 @@ def window(owner: Any, offset: int, shape: Any, strides: Any, dtype: Any, writab
     if not writable and view.flags.writeable:
         view.flags.writeable = False
     return view
+
+
+def atoms(memory: Any, shape: Any) -> Any:
+    """An array of objects that are all numbers, texts or None, pickled on their own."""
+    numpy = importlib.import_module("numpy")
+    items = _Atoms(io.BytesIO(memory)).load()
+    made = numpy.empty(len(items), object)
+    made[:] = items
+    return made.reshape(shape)
+
+
+class _Atoms(pickle.Unpickler):
+    """Reads what needs no code to be loaded."""
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        raise DamageError(f"an array of plain objects holds a {module}.{name}")
 
 
 # --- pandas --------------------------------------------------------------------------------------

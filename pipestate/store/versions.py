@@ -20,6 +20,7 @@ from ..record import Blob, Version
 from . import codecs, content, digests
 from .handlers import is_of_handler
 from .phases import Phase
+from .pickler import ATOMS
 
 PROOF_BYTES = 64 * 1024
 """Packs up to this size are proved by loading them: bigger ones would cost what they save."""
@@ -132,7 +133,7 @@ def keep_one(
 ) -> Version:
     """What `keep` gives of one value that goes by some names. Numbers, texts and small trees of
     such, as most are that scripts set, take a shorter way there, at a third of the cost."""
-    if type(value) in codecs.ATOMS:
+    if type(value) in ATOMS:
         return _keep_plain(names, value, digests.leaf(value), phase, (), {})
     if (flat := digests.flat(value, PROOF_BYTES)) is not None:
         held, digest, its = flat
@@ -244,7 +245,7 @@ def _is_plain(component: Component) -> bool:
     """Whether all of it is plain values, small trees of such, and numpy's numbers: pickle gives
     them again as they were."""
     return all(
-        type(value) in codecs.ATOMS
+        type(value) in ATOMS
         or (component.streams[name].is_tree and component.streams[name].nbytes < PROOF_BYTES)
         or _is_number(type(value))
         for name, value in component.values.items()
