@@ -24,6 +24,7 @@ from ..store import digests
 from ..store.phases import Phase
 from .bindings import Amendment, Binding, Origin
 from .namespace import Namespace
+from .visible import is_visible
 
 Direction = Literal["in_order", "any_order"]
 
@@ -74,8 +75,16 @@ class Outlook(Struct):
         return self.site.row
 
     def wanted(self, name: str) -> Binding | None:
-        """The binding that the step should find; None where the name stands for nothing."""
+        """The binding that the step should find; None where the name stands for nothing. Worked out
+        once while the name is bound as it is: it is asked for a dozen times."""
         now = self.space.bindings.get(name)
+        known = self._known.get(name)
+        if known is None or known[0] is not now:
+            found = self._wanted(name, now)
+            known = self._known[name] = (self.space.bindings.get(name), found)
+        return known[1]
+
+    def _wanted(self, name: str, now: Binding | None) -> Binding | None:
         held = self.held.get(name)
         if now is not None and self._stands(now):
             return self._looked_at(name, now)
@@ -92,16 +101,6 @@ class Outlook(Struct):
             if now is not None and self._is_from(now, held):
                 return self._looked_at(name, now)
         return None if held is None else Binding(held.maker, held.record, held.version)
-
-    def _meant(self, name: str) -> Binding | None:
-        """What is wanted under a name, worked out once while the name is bound as it is: a record
-        is judged by each of its inputs several times."""
-        now = self.space.bindings.get(name)
-        known = self._known.get(name)
-        if known is None or known[0] is not now:
-            found = self.wanted(name)
-            known = self._known[name] = (self.space.bindings.get(name), found)
-        return known[1]
 
     def _is_from(self, now: Binding, held: Held) -> bool:
         """Whether a name means what a record holds of it, changes in place by plain cells aside."""
@@ -210,7 +209,7 @@ class Outlook(Struct):
         """Why what plain cells gave a step is not what they would give it now."""
         for one in record.inputs:
             name = one.path.name
-            holder = self._meant(name)
+            holder = self.wanted(name)
             if name in self.unheld or (holder is not None and self._is_undone(name, holder)):
                 return because("replaced", name)
         return judge_stood(record, lambda name: self._stood(record, name), self._flaw)
@@ -228,7 +227,7 @@ class Outlook(Struct):
         )
 
     def _stood(self, record: Record, name: str) -> Mapping[str, Digest]:
-        binding = self._meant(name)
+        binding = self.wanted(name)
         if binding is None or binding.maker:
             return {}
         if binding.origin.cell or binding.origin.stood or name not in record.given_by:
@@ -259,7 +258,7 @@ class Outlook(Struct):
         if path.name.startswith(STEP_VALUE):
             step = path.name.removeprefix(STEP_VALUE)
             return value_found(step, self.head(step))
-        binding = self._meant(path.name)
+        binding = self.wanted(path.name)
         if binding is None or binding.version is None:
             return Found(ABSENT, ABSENT)
         whole = binding.version.names[path.name]
@@ -294,19 +293,38 @@ class Outlook(Struct):
 
     def joint(self, names: Iterable[str]) -> Mapping[str, Digest]:
         """The joint digest of each group of `names` that are kept as one component."""
-        return joint({name: known for name in names if (known := self._meant(name)) is not None})
+        return joint({name: known for name in names if (known := self.wanted(name)) is not None})
 
     def paths(self, names: Names) -> frozenset[AccessPath]:
         """Every path that a cell reads, through the code in the values that it reaches too."""
-        if self.is_dynamic(names):
+        reached, spare = self._reached(names), self.spare(names)
+        if self._is_dynamic(names, reached):
             known = {*self.held, *self.space.bindings, *self.space.junk}
-            return _widest({AccessPath(n) for n in known} | self._reached(names))
-        return self._reached(names)
+            return _widest({AccessPath(n) for n in known} | reached)
+        return frozenset(path for path in reached if path.name not in spare) if spare else reached
 
-    def _reached(self, names: Names) -> frozenset[AccessPath]:
+    def spare(self, names: Names) -> frozenset[str]:
+        """The names that a cell may bind and does not read, which stand for nothing, or for what
+        cannot be kept: as those that a loop binds, if it runs at all. Whether it has bound them is
+        seen, and else they are none of its business."""
+        spare = (
+            frozenset() if names.is_deleting else frozenset(filter(self._is_spare, names.may_bind))
+        )
+        if not spare or self.is_dynamic(names):
+            return frozenset()
+        return spare - {path.name for path in self._reached(names, frozenset())}
+
+    def _is_spare(self, name: str) -> bool:
+        binding = self.wanted(name)
+        return is_visible(name) and (binding is None or _is_lost(binding))
+
+    def _reached(
+        self, names: Names, may_bind: frozenset[str] | None = None
+    ) -> frozenset[AccessPath]:
         whole = names.writes | names.kept | names.may_bind
         found: set[AccessPath] = set()
-        waiting = [*names.reads, *(AccessPath(n) for n in names.may_bind | names.deletes)]
+        may_bind = names.may_bind if may_bind is None else may_bind
+        waiting = [*names.reads, *(AccessPath(n) for n in may_bind | names.deletes)]
         while waiting:
             path = waiting.pop()
             if is_hidden(path.name) and path.name not in names.binds:
@@ -347,9 +365,11 @@ class Outlook(Struct):
 
     def is_dynamic(self, names: Names) -> bool:
         """Whether the cell, or code that it reaches, may look up names that no analysis sees."""
+        return self._is_dynamic(names, self._reached(names))
+
+    def _is_dynamic(self, names: Names, reached: Iterable[AccessPath]) -> bool:
         return names.is_dynamic or any(
-            path.name in DYNAMIC_NAMES and self.wanted(path.name) is None
-            for path in self._reached(names)
+            path.name in DYNAMIC_NAMES and self.wanted(path.name) is None for path in reached
         )
 
     def mates(self, name: str) -> str:
@@ -419,6 +439,10 @@ class Outlook(Struct):
             for name in component.values
             if name in kin
         }
+
+
+def _is_lost(binding: Binding) -> bool:
+    return binding.version is not None and binding.version.kind == "lost"
 
 
 _IMMUTABLE = frozenset({int, float, complex, bool, str, bytes, type(None)})
