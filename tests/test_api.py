@@ -333,6 +333,17 @@ def test_a_set_on_a_cells_step_is_in_force_until_the_cell_runs(nb, say):
     assert say("import pipestate as pip\nprint(pip.get('j', step='a'))") == "1"
 
 
+def test_a_value_that_is_set_anew_takes_the_place_of_the_one_before(say):
+    """Also under a name that no cell could bind; only the last is kept."""
+    out = say(
+        "import pipestate as pip\n"
+        "for at in range(20):\n"
+        "    pip.set('j', 'a-b', bytes([at]) * 1000)\n"
+        "print(pip.Job('j').status()[0].nbytes < 3000, pip.get('j', 'a-b')[:1])"
+    )
+    assert out == "True b'\\x13'"
+
+
 def test_a_set_on_a_cells_step_leaves_the_names_beside_it(nb, say):
     """It binds the step's own name, whatever the value is."""
     nb.load("j")

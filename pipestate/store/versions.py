@@ -219,6 +219,8 @@ def _disprove(
     lose that by pickling: it is good if a second trip changes nothing more. What names a class of
     the notebook has no such excuse: its own pickling loses what the user put there.
     """
+    if _is_array(component):
+        return ""
     size = len(pack.stream) + sum(buffer.nbytes for buffer in pack.buffers)
     hides = any(stream.hides for stream in component.streams.values())
     if any(hasattr(namespace.get(name), "__del__") for name in pack.needs):
@@ -249,6 +251,23 @@ def _is_plain(component: Component) -> bool:
         or (component.streams[name].is_tree and component.streams[name].nbytes < PROOF_BYTES)
         or _is_number(type(value))
         for name, value in component.values.items()
+    )
+
+
+def _is_array(component: Component) -> bool:
+    """Whether all names mean one array of numpy's numbers, as most arrays are: the pack has its
+    memory, and how that lies."""
+    first, *others = component.values.values()
+    if getattr(sys.modules.get("numpy"), "ndarray", None) is not type(first):
+        return False
+    array: Any = first
+    is_plain = array.dtype.kind in "biufc" and array.dtype.char not in "gG"
+    return (
+        is_plain
+        and array.dtype.metadata is None
+        and array.flags.c_contiguous
+        and array.flags.writeable
+        and all(one is first for one in others)
     )
 
 
