@@ -195,12 +195,12 @@ signal.signal(signal.SIGALRM, stop)
 run("def cells(count):\n    for _ in range(count): get_ipython().run_cell('pass')")
 for number in range(60):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.002, 0.02))
         try:
+            signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.002, 0.02))
             run(f"%%step s{number}\nx{number} = 'begun'\ncells(60)\nx{number} = 'done'")
+            signal.setitimer(signal.ITIMER_REAL, 0)  # in here: it may strike at any moment before
         except KeyboardInterrupt:
             pass
-        signal.setitimer(signal.ITIMER_REAL, 0)
 run("%%step last\nlast = 1")
 """
 
