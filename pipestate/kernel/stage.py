@@ -44,7 +44,7 @@ def prepare(
     space.clear_junk(task.step)
     paths = outlook.paths(task.names)
     touched = outlook.touched(paths, is_changing=task.names.is_changing)
-    spare = outlook.spare(task.names)
+    spare = outlook.spare(task.names) - touched
     inputs = inputs_of(outlook, paths)
     head = ledger.head(task.step)
     mine = frozenset(head.made) if head else frozenset()
