@@ -1202,3 +1202,9 @@ def test_an_array_of_plain_objects_runs_no_code() -> None:
     made = pickle.dumps([os.getcwd] * 2000)
     with pytest.raises(DamageError):
         rebuild.atoms(made, (2000,))
+
+
+def test_what_the_dtype_of_an_array_of_plain_objects_says_besides_is_kept() -> None:
+    """As which kind of text it holds, for a library."""
+    array = np.array(["a"] * 2000, dtype=np.dtype("O", metadata={"k": 1}))
+    assert dict(again({"a": array})["a"].dtype.metadata) == {"k": 1}

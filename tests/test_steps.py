@@ -418,29 +418,6 @@ def test_a_step_is_kept_while_a_thread_binds_and_deletes_names(nb):
     assert {result.states[-1] for result in results} == {("a", "ran")}
 
 
-WRITE = "for i in range(3):\n    with open(f'{i}.txt', 'w') as fh:\n        fh.write('x')"
-READ = "t = 0\nfor i in range(3):\n    with open(f'{i}.txt') as fh:\n        t += len(fh.read())"
-
-
-def test_a_loop_that_opens_files_needs_none_that_a_plain_cell_had_opened(nb, cwd):
-    """It may run no time, but a file that nobody reads from is not wanted back."""
-    nb.load()
-    nb.run(WRITE, f"%%step r\n{READ}", READ)
-    again = [nb.run(f"%%step r\n{READ}\nt += {at}") for at in (1, 2)]
-    other = nb.run("%%step other\nfor at in range(3):\n    import json")
-    assert [one.states for one in (*again, other)] == [[("r", "ran")]] * 2 + [[("other", "ran")]]
-
-
-def test_a_loop_that_opens_files_needs_none_that_a_step_had_opened(nb, cwd):
-    """So the step that wrote them does not run again."""
-    nb.load()
-    nb.run(f"%%step w\n{WRITE}", READ)
-    assert nb.run(f"%%step r\n{READ}").states == [("r", "ran")]
-    nb.kill()
-    nb.load()
-    assert nb.run(f"%%step r\n{READ}").states == [("r", "restored")]
-
-
 @pytest.mark.parametrize("line", ["%reset -f in", "%reset -f", "%reset_selective -f ^_i"])
 def test_a_step_keeps_what_it_bound_after_ipythons_own_names_were_taken_away(nb, line):
     """By them it tells what is new."""

@@ -23,7 +23,7 @@ from pipestate.pipe.history import fold
 from pipestate.record import Pipe
 from pipestate.store import upkeep
 from pipestate.store.folder import Store, open_store
-from pipestate.store.trust import Keys, Trust, keys_folder
+from pipestate.store.trust import Keys, Secret, Trust, keys_folder
 
 
 @pytest.fixture
@@ -500,3 +500,11 @@ def test_strict_in_a_notebook_lets_nothing_of_a_stranger_in(nb, cwd):
     assert "not trusted" in nb.run("%pipe").text
     assert f"{theirs} is trusted now" in nb.run(f"%pipe trust add {theirs}").text
     assert nb.run("x + 1").value == "42"
+
+
+def test_a_key_never_shows_its_seed():
+    """Neither as text, nor to a library that prints fields."""
+    key = Secret.of(b"seed" * 8, b"public")
+    shown = repr(key) + repr(list(key.__rich_repr__()))
+    assert "seed" not in shown
+    assert b"seed".hex() not in shown

@@ -56,8 +56,7 @@ class Names(msgspec.Struct, frozen=True):
     this cell may change in place: stored into, given to a call, or called a method of. `kept` are
     those of which a part may outlive its expression, bound or held or displayed; all of `writes`
     are among them. A step that may change what it read by another name keeps it too, and
-    `is_changing`: it changes something, by whatever name. `is_deleting`: it deletes a name, be it
-    one that it has bound before.
+    `is_changing`: it changes something, by whatever name.
 
     `late_imports` are what functions of the cell that it mentions import when they run: modules, or
     names in modules.
@@ -82,7 +81,6 @@ class Names(msgspec.Struct, frozen=True):
     is_dynamic: bool = False
     is_async: bool = False
     is_changing: bool = False
-    is_deleting: bool = False
     seeds: bool = False
     late_imports: frozenset[str] = frozenset()
 
@@ -134,7 +132,6 @@ def _names(tree: ast.Module, source: str) -> Names:
         is_dynamic="dynamic" in facts.flags,
         is_async="async" in facts.flags,
         is_changing="changes" in facts.flags,
-        is_deleting="deletes" in facts.flags,
         seeds="seeds" in facts.flags,
         late_imports=frozenset(
             flag.removeprefix(IMPORTED) for flag in facts.flags if flag.startswith(IMPORTED)

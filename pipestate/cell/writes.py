@@ -115,7 +115,6 @@ class Writes(Calls):
         if isinstance(target, ast.Name):
             self.name(target.id, (), LOOK)
             self.unbind(target.id)
-            self.facts.flags.add("deletes")
         elif isinstance(target, (ast.Tuple, ast.List)):
             for element in target.elts:
                 self.delete_target(element)

@@ -24,7 +24,6 @@ from ..store import digests
 from ..store.phases import Phase
 from .bindings import Amendment, Binding, Origin
 from .namespace import Namespace
-from .visible import is_visible
 
 Direction = Literal["in_order", "any_order"]
 
@@ -297,34 +296,16 @@ class Outlook(Struct):
 
     def paths(self, names: Names) -> frozenset[AccessPath]:
         """Every path that a cell reads, through the code in the values that it reaches too."""
-        reached, spare = self._reached(names), self.spare(names)
+        reached = self._reached(names)
         if self._is_dynamic(names, reached):
             known = {*self.held, *self.space.bindings, *self.space.junk}
             return _widest({AccessPath(n) for n in known} | reached)
-        return frozenset(path for path in reached if path.name not in spare) if spare else reached
+        return reached
 
-    def spare(self, names: Names) -> frozenset[str]:
-        """The names that a cell may bind and does not read, which stand for nothing, or for what
-        cannot be kept: as those that a loop binds, if it runs at all. Whether it has bound them is
-        seen, and else they are none of its business."""
-        spare = (
-            frozenset() if names.is_deleting else frozenset(filter(self._is_spare, names.may_bind))
-        )
-        if not spare or self.is_dynamic(names):
-            return frozenset()
-        return spare - {path.name for path in self._reached(names, frozenset())}
-
-    def _is_spare(self, name: str) -> bool:
-        binding = self.wanted(name)
-        return is_visible(name) and (binding is None or _is_lost(binding))
-
-    def _reached(
-        self, names: Names, may_bind: frozenset[str] | None = None
-    ) -> frozenset[AccessPath]:
+    def _reached(self, names: Names) -> frozenset[AccessPath]:
         whole = names.writes | names.kept | names.may_bind
         found: set[AccessPath] = set()
-        may_bind = names.may_bind if may_bind is None else may_bind
-        waiting = [*names.reads, *(AccessPath(n) for n in may_bind | names.deletes)]
+        waiting = [*names.reads, *(AccessPath(n) for n in names.may_bind | names.deletes)]
         while waiting:
             path = waiting.pop()
             if is_hidden(path.name) and path.name not in names.binds:
@@ -439,10 +420,6 @@ class Outlook(Struct):
             for name in component.values
             if name in kin
         }
-
-
-def _is_lost(binding: Binding) -> bool:
-    return binding.version is not None and binding.version.kind == "lost"
 
 
 _IMMUTABLE = frozenset({int, float, complex, bool, str, bytes, type(None)})

@@ -44,12 +44,10 @@ def prepare(
     space.clear_junk(task.step)
     paths = outlook.paths(task.names)
     touched = outlook.touched(paths, is_changing=task.names.is_changing)
-    spare = outlook.spare(task.names) - touched
     inputs = inputs_of(outlook, paths)
     head = ledger.head(task.step)
     mine = frozenset(head.made) if head else frozenset()
     wanted = {name: outlook.wanted(name) for name in touched | mine}
-    wanted |= dict.fromkeys(spare)  # put aside: whether the body has bound it is seen then
     room = _make_room(task, space, ledger, wanted, mine, outlook.phase)
     try:
         _load(space, {name: want for name in touched if (want := wanted[name]) is not None})

@@ -312,7 +312,8 @@ _UNCALLED: Final = ATOMS - {complex}
 
 def _atoms(array: Any) -> Any:
     """An array of nothing but atoms, which lead to no other object; None for any other."""
-    if type(array) is not sys.modules["numpy"].ndarray or array.dtype != object:
+    is_exact = type(array) is sys.modules["numpy"].ndarray
+    if not is_exact or array.dtype != object or array.dtype.metadata is not None:
         return None
     items = array.reshape(-1).tolist()
     if not _UNCALLED.issuperset(map(type, items)):

@@ -25,7 +25,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from blake3 import blake3
 from msgspec import Struct, field
@@ -86,6 +86,9 @@ class Secret(Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Secret(public={self.public.hex()})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("public", self.public)]
 
     @classmethod
     def of(cls, seed: bytes, public: bytes) -> Secret:
