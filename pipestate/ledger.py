@@ -389,8 +389,8 @@ class Ledger(Struct):
         head = self.head(step)
         # The names that the step's cell bound stay: the value is set, not what stands beside it.
         is_whole = head is not None and not head.flaw
-        outputs_now = head.outputs if head is not None and is_whole else ()
-        beside = [v for v in outputs_now if step not in v.names and v.names.keys() != {VALUE}]
+        before = head.outputs if head is not None and is_whole else ()
+        beside = [v for v in before if step not in v.names and v.names.keys() != {VALUE}]
         kept = {n for v in beside for n in v.names if n != VALUE}
         outputs = (version, *beside)
 

@@ -259,8 +259,8 @@ class Plain(Struct):
     def begin(self, cell: str, now: float) -> None:
         """A cell has run: what it left before counts no more."""
         if cell:
+            self.edition = object()  # first: after an interrupt it is another one for nothing
             self.ran[cell] = now
-            self.edition = object()
             for name in self.left.pop(cell, ()):
                 self._leavers[name].discard(cell)
                 if not self._leavers[name]:
@@ -270,8 +270,8 @@ class Plain(Struct):
 
     def name_again(self, name: str, at: float) -> None:
         """The cell that made a name has run with it in its text, and did not make it anew."""
-        self.named[name] = at
         self.edition = object()
+        self.named[name] = at
 
     def touches(self, names: Set[str]) -> bool:
         """Whether any of these names meant what plain cells had made or changed, and means
@@ -315,7 +315,7 @@ class Plain(Struct):
 
     def cells_of(self, name: str) -> Iterable[str]:
         """The cells that left something of a name that means something else by now."""
-        return self._leavers.get(name, ())
+        return (cell for cell in self._leavers.get(name, ()) if name in self.left.get(cell, ()))
 
     def clear(self) -> None:
         """Forget all of it."""

@@ -29,10 +29,9 @@ from ..store.phases import Phase, Put
 from ..store.versions import Component, Fetch, Source
 from .bindings import DORMANT, NOWHERE, Binding, Bindings, Junk, Origin, Plain, is_light
 from .looks import is_own, is_same, look, own, without
-from .visible import Visible
+from .visible import UNBOUND, Visible
 
 _NOTHING: Final[Mapping[str, Any]] = types.MappingProxyType({})
-_UNBOUND: Final = object()
 
 
 class Past(Struct, frozen=True):
@@ -95,7 +94,7 @@ class Namespace(Struct):
         return (
             binding is not None
             and binding.is_resident
-            and self.ns.get(name, _UNBOUND) is binding.obj
+            and self.ns.get(name, UNBOUND) is binding.obj
         )
 
     def definitions(self, now: Mapping[str, Any] | None = None) -> dict[int, str]:
@@ -157,7 +156,7 @@ class Namespace(Struct):
             name, _, digest = name.partition(EARLIER)
         if self._is_meant(name, digest):
             self.load([name])
-            if (held := self.ns.get(name, _UNBOUND)) is not _UNBOUND:
+            if (held := self.ns.get(name, UNBOUND)) is not UNBOUND:
                 return held
         return self._earlier(name, digest)
 
@@ -227,9 +226,7 @@ class Namespace(Struct):
         self, names: Iterable[str], phase: Phase, *, lost: str = ""
     ) -> list[tuple[Component, Version]]:
         """What resident names hold now, as components with their versions, nothing kept."""
-        values = {
-            one: held for one in names if (held := self.ns.get(one, _UNBOUND)) is not _UNBOUND
-        }
+        values = {one: held for one in names if (held := self.ns.get(one, UNBOUND)) is not UNBOUND}
         return self._look_at(values, phase, lost)
 
     def made_from(self, name: str, kin: Collection[str], phase: Phase) -> frozenset[str]:
@@ -413,8 +410,8 @@ class Namespace(Struct):
             if is_hidden(name):
                 continue
             binding = self.bindings.get(name)
-            value = self.ns.get(name, _UNBOUND)
-            if value is not _UNBOUND:
+            value = self.ns.get(name, UNBOUND)
+            if value is not UNBOUND:
                 if name in self.junk and self.junk[name].value is value:
                     continue
                 if binding is None and name in self.hidden and self.hidden[name] is value:

@@ -7,23 +7,21 @@ import or a definition kept in this way, and its digest comes out equal when it 
 from __future__ import annotations
 
 import sys
-from typing import Final
 
 from ..cell.names import Names
 from ..store import versions
 from ..store.versions import Source
 from . import effects
 from .namespace import Namespace
-
-_NOTHING: Final = object()
+from .visible import UNBOUND
 
 
 def note(names: Names, space: Namespace, bound: frozenset[str]) -> None:
     """Remember the statements of imports and definitions, where running them makes the same."""
     _note_imports(names, space, bound)
     for definition in names.definitions:
-        name, value = definition.name, space.ns.get(definition.name, _NOTHING)
-        if definition.is_plain and name in bound and value is not _NOTHING:
+        name, value = definition.name, space.ns.get(definition.name, UNBOUND)
+        if definition.is_plain and name in bound and value is not UNBOUND:
             needs = {need for need in definition.needs if need in space.ns and need != name}
             source = Source("definition", definition.source, tuple(sorted(needs)))
             if _is_reproducible(source, name, value, space):
@@ -33,15 +31,15 @@ def note(names: Names, space: Namespace, bound: frozenset[str]) -> None:
 def _note_imports(names: Names, space: Namespace, bound: frozenset[str]) -> None:
     """Remember the import statements behind `bound`."""
     for line in names.imports:
-        value = space.ns.get(line.name, _NOTHING)
-        if value is not _NOTHING:
+        value = space.ns.get(line.name, UNBOUND)
+        if value is not UNBOUND:
             statement = _joined(space, line.name, line.statement, value)
             space.sources[line.name] = (Source("import", statement), value)
     for star in names.stars:
         module = sys.modules.get(star)
         for name in bound - {line.name for line in names.imports}:
-            value = space.ns.get(name, _NOTHING)
-            if value is not _NOTHING and getattr(module, name, _NOTHING) is value:
+            value = space.ns.get(name, UNBOUND)
+            if value is not UNBOUND and getattr(module, name, UNBOUND) is value:
                 statement = f"from {star} import {name}"
                 space.sources[name] = (Source("import", statement), value)
 

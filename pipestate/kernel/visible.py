@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from ..cell.names import is_hidden
 
-_UNBOUND: Final = object()
+UNBOUND: Final = object()
+"""What a namespace gives for a name that it has not, where one look has to say both."""
 
 
 class Visible:
@@ -30,12 +31,12 @@ class Visible:
         self._names: dict[str, None] = {}
         self._hidden = 0  # up to the mark
         self._mark: Any = None
-        self._text: object = _UNBOUND
+        self._text: object = UNBOUND
 
     def now(self) -> dict[str, Any]:
         """Each of the names with its object, in the order in which the names were first met."""
         count, new = len(self._ns), list[Any]()
-        if self._mark is None or self._ns.get(self._mark, _UNBOUND) is not self._text:
+        if self._mark is None or self._ns.get(self._mark, UNBOUND) is not self._text:
             return self._go_over()
         try:
             for name in reversed(self._ns):
@@ -57,7 +58,7 @@ class Visible:
     def _held(self, ns: Mapping[Any, Any]) -> dict[str, Any]:
         # One look at each name: a thread may take it away between two.
         get = ns.get
-        return {name: held for name in self._names if (held := get(name, _UNBOUND)) is not _UNBOUND}
+        return {name: held for name in self._names if (held := get(name, UNBOUND)) is not UNBOUND}
 
     def _judge(self, new: Sequence[Any]) -> int:
         """Take up the names behind the mark, and set it behind the last that tells what a cell
@@ -70,7 +71,7 @@ class Visible:
             if type(name) is str and name.startswith("_i") and name[2:].isdecimal():
                 rest = new[len(new) - behind :]
                 self._hidden = hidden - len(rest) + sum(map(is_visible, rest))
-                self._mark, self._text = name, self._ns.get(name, _UNBOUND)
+                self._mark, self._text = name, self._ns.get(name, UNBOUND)
                 break
         return hidden
 
@@ -83,7 +84,7 @@ def is_visible(name: object) -> bool:
 def differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """The names that have another object now than then, or had none, and those that are gone: of
     thousands, mostly one or two."""
-    others = list(compress(now, map(is_not, now.values(), map(then.get, now, repeat(_UNBOUND)))))
+    others = list(compress(now, map(is_not, now.values(), map(then.get, now, repeat(UNBOUND)))))
     count = len(now) - sum(name not in then for name in others)
     gone: Iterable[str] = filterfalse(now.__contains__, then) if count != len(then) else ()
     return others, list(gone)
