@@ -158,6 +158,23 @@ def test_a_cell_binds(cell: str, expected: dict[str, str]) -> None:
     assert said(analyse(to_cell(cell)), "binds", "may_bind", "deletes") == expected
 
 
+DELETES = [
+    ("if c: del x", "x"),
+    ("for i in xs:\n  try: f()\n  except E as e: pass\n  x = 1", "e"),
+    ("def f():\n  global x\n  del x\nfor i in xs: f()", "x"),
+    ("x = 1; del x; x = 2", "x"),
+    ("if c: x = 1", ""),
+]
+
+
+@pytest.mark.parametrize(("cell", "expected"), DELETES)
+def test_a_cell_may_delete(cell: str, expected: str) -> None:
+    """What is gone somewhere on the way, whatever is bound again."""
+    assert said(analyse(to_cell(cell)), "may_delete") == (
+        {"may_delete": expected} if expected else {}
+    )
+
+
 USES = [
     ("d[0] = 1", {"writes": "d", "kept": "d"}),
     ("d.a.b += 1", {"writes": "d", "kept": "d"}),

@@ -418,6 +418,75 @@ def test_a_step_is_kept_while_a_thread_binds_and_deletes_names(nb):
     assert {result.states[-1] for result in results} == {("a", "ran")}
 
 
+WRITE = "for i in range(3):\n    with open(f'{i}.txt', 'w') as fh:\n        fh.write('x')"
+READ = "t = 0\nfor i in range(3):\n    with open(f'{i}.txt') as fh:\n        t += len(fh.read())"
+
+
+def test_a_loop_that_opens_files_needs_none_that_a_plain_cell_had_opened(nb, cwd):
+    """It may run no time, but a file that nobody reads from is not wanted back."""
+    nb.load()
+    nb.run(WRITE, f"%%step r\n{READ}", READ)
+    again = [nb.run(f"%%step r\n{READ}\nt += {at}") for at in (1, 2)]
+    assert [one.states for one in again] == [[("r", "ran")]] * 2
+
+
+def test_a_loop_that_opens_files_needs_none_that_a_step_had_opened(nb, cwd):
+    """So the step that wrote them does not run again."""
+    nb.load()
+    nb.run(f"%%step w\n{WRITE}", READ)
+    assert nb.run(f"%%step r\n{READ}").states == [("r", "ran")]
+    nb.kill()
+    nb.load()
+    assert nb.run(f"%%step r\n{READ}").states == [("r", "restored")]
+
+
+def test_a_loop_over_nothing_leaves_a_file_what_it_was(nb, cwd):
+    """Whoever asks for it is told by whom it was made."""
+    nb.load()
+    nb.run("open('0.txt', 'w').close()", "fh = open('0.txt')", f"%%step r\n{WRITE}")
+    nb.run("%%step r\nfor i in []:\n    fh = open('0.txt')")
+    assert "run the cell that makes it" in nb.run("%%step s\nfh.closed").text
+
+
+LOOP = "%%step {}\nfor i in range({}):\n    {} = i"
+
+
+def test_what_a_loop_has_bound_was_no_input(nb):
+    """Neither what a step above left under the name of its variable, nor that nothing did."""
+    nb.load()
+    nb.run(LOOP.format("a", 3, "x"), LOOP.format("b", 5, "y"))
+    for number in (4, 2):
+        nb.run(LOOP.format("a", number, "x"))
+        assert nb.run(LOOP.format("b", 5, "y")).states == [("b", "restored")]
+    assert nb.run("print(i, x, y)").text == "4 1 4\n"
+
+
+def test_a_stale_step_does_not_run_for_the_variable_of_a_loop(nb):
+    """Though the loop may run no time: it has run when the step last did."""
+    nb.load()
+    nb.run("k = 3", LOOP.format("a", "k", "x"), LOOP.format("b", 5, "y"), "k = 4")
+    assert nb.run(LOOP.format("b", 5, "y")).states == [("b", "restored")]
+
+
+def test_what_a_loop_may_leave_as_it_is_is_an_input(nb):
+    """A body that runs no time passes on what stood there."""
+    nb.load()
+    passing = "%%step b\nfor x in []:\n    pass"
+    nb.run("%%step a\nx = 1000", passing)
+    nb.run("%%step a\nx = 2000")
+    assert nb.run(passing, "print(x)").text.endswith("2000\n")
+
+
+def test_a_handler_that_takes_its_name_away_has_what_stood_there_for_an_input(nb):
+    """With nothing there, nothing is seen of it."""
+    nb.load()
+    failing = "    try:\n        1 / 0\n    except ZeroDivisionError as e:\n        pass"
+    body = f"%%step b\nfor i in range(2):\n{failing}"
+    nb.run(body, "%%step a --after\ne = 5")
+    nb.run("e = 7", body)
+    assert "NameError" in nb.run("print(e)").text
+
+
 @pytest.mark.parametrize("line", ["%reset -f in", "%reset -f", "%reset_selective -f ^_i"])
 def test_a_step_keeps_what_it_bound_after_ipythons_own_names_were_taken_away(nb, line):
     """By them it tells what is new."""

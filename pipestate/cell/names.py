@@ -52,7 +52,8 @@ class Names(msgspec.Struct, frozen=True):
     `__call__`.
 
     `binds` are surely bound at the end, `deletes` surely gone, `may_bind` perhaps bound or gone:
-    the three share no name. `writes` are names of other cells whose objects, or parts of them,
+    the three share no name. `may_delete` are deleted somewhere on the way, be it as `except … as`
+    takes its name away again. `writes` are names of other cells whose objects, or parts of them,
     this cell may change in place: stored into, given to a call, or called a method of. `kept` are
     those of which a part may outlive its expression, bound or held or displayed; all of `writes`
     are among them. A step that may change what it read by another name keeps it too, and
@@ -70,6 +71,7 @@ class Names(msgspec.Struct, frozen=True):
     called: frozenset[AccessPath] = frozenset()
     binds: frozenset[str] = frozenset()
     may_bind: frozenset[str] = frozenset()
+    may_delete: frozenset[str] = frozenset()
     deletes: frozenset[str] = frozenset()
     writes: frozenset[str] = frozenset()
     kept: frozenset[str] = frozenset()
@@ -121,6 +123,7 @@ def _names(tree: ast.Module, source: str) -> Names:
         called=frozenset(facts.called),
         binds=binds,
         may_bind=frozenset(facts.touched) - binds - deletes,
+        may_delete=frozenset(n for n, is_bound in walker.log if not is_bound) | facts.late_deleted,
         deletes=deletes,
         writes=frozenset(facts.writes),
         kept=frozenset(facts.kept),

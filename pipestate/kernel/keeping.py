@@ -50,8 +50,8 @@ class Circumstances(Struct, frozen=True):
 
 def record_of(trial: Trial, result: Outcome, around: Circumstances) -> Record:
     """The record of a run that ended well."""
-    task = trial.task
-    inputs = (*_inputs(trial, result), *around.asked)
+    task, anew = trial.task, _bound_anew(trial, result)
+    inputs = (*_inputs(trial, result, anew), *around.asked)
     whole = status.whole_names(inputs)
     return Record(
         step=task.step,
@@ -60,7 +60,11 @@ def record_of(trial: Trial, result: Outcome, around: Circumstances) -> Record:
         options=cell_source.format_line(task.line),
         inputs=tuple(dict.fromkeys(inputs)),
         joint=joint({name: trial.stood(name) for name in whole if name in trial.placed}),
-        held={n: mates for n, mates in trial.mates.items() if mates and _holds(trial, result, n)},
+        held={
+            name: mates
+            for name, mates in trial.mates.items()
+            if mates and name not in anew and _holds(trial, result, name)
+        },
         outputs=tuple(version for _, version in result.versions),
         givens=trial.givens,
         given_by=dict(trial.given_by),
@@ -103,7 +107,15 @@ def _holds(trial: Trial, result: Outcome, name: str) -> bool:
     return any(key in one.mutables for one in looks)
 
 
-def _inputs(trial: Trial, result: Outcome) -> tuple[Input, ...]:
+def _bound_anew(trial: Trial, result: Outcome) -> frozenset[str]:
+    """The names that the body did not look at and that it has bound: what they stood for was no
+    input, unless something else shared objects with it."""
+    return frozenset(
+        name for name in trial.spare & result.bound if trial.mates.get(name, name) in ("", name)
+    )
+
+
+def _inputs(trial: Trial, result: Outcome, anew: frozenset[str]) -> tuple[Input, ...]:
     """The inputs; those that the outputs changed, hold or share with count as a whole."""
     held = result.made
     whole = [
@@ -111,8 +123,9 @@ def _inputs(trial: Trial, result: Outcome) -> tuple[Input, ...]:
         if one.path.parts and one.path.name in held
         else one
         for one in trial.inputs
+        if one.path.name not in anew
     ]
-    known = {one.path.name for one in whole}
+    known = {one.path.name for one in whole} | anew
     for name in sorted(held & trial.placed.keys() - known):
         binding = trial.stood(name)
         if binding.version is not None:

@@ -295,12 +295,34 @@ class Outlook(Struct):
         return joint({name: known for name in names if (known := self.wanted(name)) is not None})
 
     def paths(self, names: Names) -> frozenset[AccessPath]:
-        """Every path that a cell reads, through the code in the values that it reaches too."""
+        """Every path that a cell reads, through the code in the values that it reaches too; and
+        what it may bind, for it may leave that as it is: of spare names, where they stand for
+        something that is to be had."""
         reached = self._reached(names)
         if self._is_dynamic(names, reached):
             known = {*self.held, *self.space.bindings, *self.space.junk}
             return _widest({AccessPath(n) for n in known} | reached)
-        return reached
+        spare = self._spare(names)
+        return frozenset(one for one in reached if one.name not in spare or self._is_had(one.name))
+
+    def spare(self, names: Names) -> frozenset[str]:
+        """The names that a cell may bind, as a loop does, and neither looks at nor deletes. Where
+        it binds them, what they stood for was none of its business."""
+        spare = self._spare(names)
+        return spare if spare and not self.is_dynamic(names) else frozenset()
+
+    def _spare(self, names: Names) -> frozenset[str]:
+        spare = {n for n in names.may_bind - names.may_delete if not is_hidden(n)}
+        if spare:
+            spare -= {one.name for one in self._reached(replace(names, may_bind=frozenset()))}
+        return frozenset(spare)
+
+    def _is_had(self, name: str) -> bool:
+        """Whether a name stands for something, be it what can only be had from memory."""
+        want = self.wanted(name)
+        if want is None or want.version is None or want.version.kind != "lost":
+            return want is not None
+        return want.is_resident and name not in self.space.suspects
 
     def _reached(self, names: Names) -> frozenset[AccessPath]:
         whole = names.writes | names.kept | names.may_bind

@@ -44,10 +44,12 @@ def prepare(
     space.clear_junk(task.step)
     paths = outlook.paths(task.names)
     touched = outlook.touched(paths, is_changing=task.names.is_changing)
-    inputs = inputs_of(outlook, paths)
+    inputs, spare = inputs_of(outlook, paths), outlook.spare(task.names)
     head = ledger.head(task.step)
     mine = frozenset(head.made) if head else frozenset()
     wanted = {name: outlook.wanted(name) for name in touched | mine}
+    # Where nothing is to be had, nothing stands there, so that whether the body binds it is seen.
+    wanted |= dict.fromkeys(spare - {path.name for path in paths} - touched)
     room = _make_room(task, space, ledger, wanted, mine, outlook.phase)
     try:
         _load(space, {name: want for name in touched if (want := wanted[name]) is not None})
@@ -77,6 +79,7 @@ def prepare(
         setups,
         mates,
         room.carried,
+        spare=spare,
         kept=found.kept,
         unkept=found.unkept,
     )

@@ -61,7 +61,8 @@ class Trial(Struct, frozen=True):
     `aside` what these names meant in this kernel
     (None: nothing), `own` what the step's last run had made, taken away before the body. `carried`
     are those put aside that have their values from the step, and of which others only made aliases.
-    `helpers` are the steps that have just run for this one's sake. `kept` are, as the store has
+    `helpers` are the steps that have just run for this one's sake. `spare` are the names that the
+    body may bind and does not look at. `kept` are, as the store has
     them, those of `placed` that were kept with more than came back: with caches. `unkept` is what
     the disk said where it had no room for what plain cells made: then the step is not kept either.
     """
@@ -79,6 +80,7 @@ class Trial(Struct, frozen=True):
     mates: Mapping[str, str] = field(default_factory=dict)
     carried: frozenset[str] = frozenset()
     helpers: frozenset[str] = frozenset()
+    spare: frozenset[str] = frozenset()
     kept: Mapping[str, Binding] = field(default_factory=dict)
     unkept: StoreError | None = None
 
@@ -273,7 +275,8 @@ def _as_lost(version: Version, flaw: str, lost: Digest) -> Version:
 
 def lost_digest(trial: Trial, files: Iterable[FileState] = ()) -> Digest:
     """What stands for a value that cannot be kept: how it was made, from what."""
-    made = [trial.task.step, trial.task.normal, *(f"{i.path}={i.digest}" for i in trial.inputs)]
+    read = (one for one in trial.inputs if one.path.name not in trial.spare)
+    made = [trial.task.step, trial.task.normal, *(f"{i.path}={i.digest}" for i in read)]
     made += [f"{one.path}={one.digest}" for one in files]
     return content.digest("\n".join(made).encode("utf-8", "surrogatepass"))
 

@@ -85,6 +85,11 @@ if <i> > 3:\n    <int> = 7
 if <int> > 3:\n    <+list> = [0]\nelse:\n    <+list> = [1, 2]
 for i in range(2):\n    <list>.append(i)
 for i in range(3):\n    <int> += i
+for <+int> in <list>:\n    pass
+for <+int> in range(<i>):\n    <list>.append(<c>)
+for <+list> in <lists>:\n    pass
+for <+list> in <lists>:\n    <list>.append(<c>)
+if <i> > 3:\n    <+list> = <list>
 try:\n    <+int> = 6 // <int>\nexcept ZeroDivisionError:\n    <+int> = -1
 assert <int> < 6
 import math
