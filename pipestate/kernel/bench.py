@@ -354,7 +354,13 @@ class Bench(Struct):
             self.phase(),
             self.ledger.head,
             self.ledger.record,
+            self.space.bindings.edition,
         )
+
+    def still(self, task: Task, outlook: Outlook) -> Outlook:
+        """The outlook while it holds; another one where the job has moved since, or a name."""
+        is_same = outlook.edition == self.space.bindings.edition
+        return outlook if is_same and outlook.site is self.site(task) else self.outlook(task)
 
     def glance(self, site: Site) -> Glance:
         """A look at a job's steps as they are at this moment."""

@@ -147,10 +147,12 @@ class Bindings(dict[str, Binding]):
     """What names mean, and which of them stand apart: so that a cell need not look at each.
 
     `plain` are those that no step made, `flawed` those whose value is not in the store as it was.
+    `edition` is another number once any name has come to mean something else.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.edition = 0
         self.plain: set[str] = set()
         self.flawed: set[str] = set()
         self._made_beside: dict[str, set[str]] = {}
@@ -158,6 +160,7 @@ class Bindings(dict[str, Binding]):
     def __setitem__(self, name: str, binding: Binding) -> None:
         # What is set is added first, and what was there is taken away last: an interrupt in between
         # leaves a name too much.
+        self.edition += 1
         was, kin = _kin(self.get(name)), _kin(binding)
         if was is not kin:
             for one in kin:
@@ -170,12 +173,14 @@ class Bindings(dict[str, Binding]):
         _mark(self.flawed, name, version is not None and bool(version.flaw))
 
     def __delitem__(self, name: str) -> None:
+        self.edition += 1
         was = _kin(self.get(name))
         super().__delitem__(name)
         self._forget(name, was)
 
     def pop(self, name: str, *default: Any) -> Any:
         """As a dict's."""
+        self.edition += 1
         was = _kin(self.get(name))
         found = super().pop(name, *default)
         self._forget(name, was)
@@ -183,6 +188,7 @@ class Bindings(dict[str, Binding]):
 
     def clear(self) -> None:
         """As a dict's."""
+        self.edition += 1
         super().clear()
         self.plain.clear()
         self.flawed.clear()

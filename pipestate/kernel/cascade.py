@@ -106,12 +106,14 @@ def again(bench: Bench, begin: Callable[[], T]) -> T:
     return begin()
 
 
-def make_ready(bench: Bench, task: Task, lease: Lease) -> None:
-    """Make again what a task needs and is not to be had; where that fails, its turn is over."""
+def make_ready(bench: Bench, task: Task, lease: Lease, outlook: Outlook) -> Outlook:
+    """Make again what a task needs and is not to be had; where that fails, its turn is over. What
+    stands before the task then."""
     try:
         rewrite_files(bench, task)
-        remake_lost(bench, task, bench.outlook(task))
+        remake_lost(bench, task, bench.still(task, outlook))
         _remake_stdin(bench, task)
+        return bench.still(task, outlook)
     except BaseException:
         turns.give_back(bench, lease)
         raise
@@ -124,9 +126,9 @@ def run(bench: Bench, task: Task, reason: Reason) -> tuple[bool, BaseException |
     if not isinstance(verdict, Reason):
         restores.restore(bench, task, *verdict)
         return False, None
-    make_ready(bench, task, lease)
+    outlook = make_ready(bench, task, lease, bench.outlook(task))
     with bench.doors.at_home(task):
-        running = runs.start(bench, task, bench.outlook(task), verdict, lease)
+        running = runs.start(bench, task, outlook, verdict, lease)
         error: BaseException | None = None
         try:
             error = bench.doors.run_body(task)
@@ -154,16 +156,17 @@ def run_other(bench: Bench, step: str, reason: Reason, *, asked: str = "") -> No
     bench.memory.helpers.add(step)
 
 
-def bring_up(bench: Bench, task: Task) -> None:
-    """Run the stale steps above that a task needs, in order."""
+def bring_up(bench: Bench, task: Task) -> Outlook:
+    """Run the stale steps above that a task needs, in order; what stands before it then."""
     done: set[str] = set()
+    outlook = bench.outlook(task)
     if next(bench.above(task), None) is None:
-        return
+        return outlook
     for _ in range(len(bench.ledger.pipe.order) + 1):
-        steps = needs.needed_by(bench, task, bench.outlook(task))
+        steps = needs.needed_by(bench, task, outlook)
         found = next_stale(bench, steps, bench.site(task), done)
         if found is None:
-            return
+            break
         step, verdict = found
         # Once is enough, also for a step that would run at every look: those above it are done.
         done.add(step)
@@ -171,16 +174,20 @@ def bring_up(bench: Bench, task: Task) -> None:
             run_other(bench, step, verdict, asked=task.step)
         else:
             restores.restore(bench, bench.task_of(step), *verdict)
+        outlook = bench.outlook(task)
+    return bench.still(task, outlook)
 
 
-def warn(bench: Bench, task: Task) -> None:
-    """Say on what stale step a task stands that runs alone."""
-    steps = needs.needed_by(bench, task, bench.outlook(task))
+def warn(bench: Bench, task: Task) -> Outlook:
+    """Say on what stale step a task stands that runs alone; what stands before it."""
+    outlook = bench.outlook(task)
+    steps = needs.needed_by(bench, task, outlook)
     found = next_stale(bench, steps, bench.site(task))
     if found is not None:
         step, verdict = found
         why = f": {verdict}" if isinstance(verdict, Reason) else ""
         bench.tell(f"{task.step} stands on {step}, which is stale{why}")
+    return bench.still(task, outlook)
 
 
 def run_setups(bench: Bench, steps: Iterable[str], names: frozenset[str] | None = None) -> None:

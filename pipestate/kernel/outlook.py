@@ -54,9 +54,12 @@ class Outlook(Struct):
     phase: Phase
     head: Callable[[str], Record | None]
     record: Callable[[Digest], Record]
+    edition: int = -1
+    """That of the bindings when it was made."""
     unheld: set[str] = field(default_factory=set)
     _found: dict[AccessPath, Found] = field(default_factory=dict)
     _known: dict[str, tuple[Binding | None, Binding | None]] = field(default_factory=dict)
+    _reach: tuple[Names, int, frozenset[AccessPath]] | None = None
 
     @property
     def held(self) -> Standing:
@@ -302,8 +305,8 @@ class Outlook(Struct):
         if self._is_dynamic(names, reached):
             known = {*self.held, *self.space.bindings, *self.space.junk}
             return _widest({AccessPath(n) for n in known} | reached)
-        spare = self._spare(names)
-        return frozenset(one for one in reached if one.name not in spare or self._is_had(one.name))
+        lost = {name for name in self._spare(names) if not self._is_had(name)}
+        return frozenset(one for one in reached if one.name not in lost) if lost else reached
 
     def spare(self, names: Names) -> frozenset[str]:
         """The names that a cell may bind, as a loop does, and neither looks at nor deletes. Where
@@ -314,7 +317,7 @@ class Outlook(Struct):
     def _spare(self, names: Names) -> frozenset[str]:
         spare = {n for n in names.may_bind - names.may_delete if not is_hidden(n)}
         if spare:
-            spare -= {one.name for one in self._reached(replace(names, may_bind=frozenset()))}
+            spare -= {one.name for one in self._looked_for(replace(names, may_bind=frozenset()))}
         return frozenset(spare)
 
     def _is_had(self, name: str) -> bool:
@@ -325,6 +328,13 @@ class Outlook(Struct):
         return want.is_resident and name not in self.space.suspects
 
     def _reached(self, names: Names) -> frozenset[AccessPath]:
+        edition = self.space.bindings.edition
+        if self._reach is None or self._reach[0] is not names or self._reach[1] != edition:
+            found = self._looked_for(names)
+            self._reach = (names, self.space.bindings.edition, found)
+        return self._reach[2]
+
+    def _looked_for(self, names: Names) -> frozenset[AccessPath]:
         whole = names.writes | names.kept | names.may_bind
         found: set[AccessPath] = set()
         waiting = [*names.reads, *(AccessPath(n) for n in names.may_bind | names.deletes)]

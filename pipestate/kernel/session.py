@@ -278,21 +278,19 @@ class Session(Struct):
         bench = self.bench
         try:
             cascade.run_setups(bench, bench.above(task))
-            if bench.settings.mode == "manual":
-                cascade.warn(bench, task)
-            else:
-                cascade.bring_up(bench, task)
-            reason = self._restored(task, bench.verdict(task, bench.outlook(task)))
+            is_alone = bench.settings.mode == "manual"
+            outlook = (cascade.warn if is_alone else cascade.bring_up)(bench, task)
+            reason = self._restored(task, bench.verdict(task, outlook))
             if reason is not None:
                 lease, verdict = turns.take(bench, task, reason)
                 reason = self._restored(task, verdict)
             if reason is None:
                 return None
-            cascade.make_ready(bench, task, lease)
+            outlook = cascade.make_ready(bench, task, lease, outlook)
         except UsageError as refused:
             runs.note_failure(bench, task, refused)
             raise
-        return runs.start(bench, task, bench.outlook(task), reason, lease)
+        return runs.start(bench, task, outlook, reason, lease)
 
     def _restored(self, task: Task, verdict: Reason | tuple[Digest, Record]) -> Reason | None:
         """Restore what is fresh and show what it showed; or the reason why the body must run."""
