@@ -181,12 +181,13 @@ def defined_names(tree: ast.Module) -> frozenset[str]:
             if _lambdas(node.value):
                 found.update(t.id for t in node.targets if isinstance(t, ast.Name))
             continue
-        for held in _BLOCKS:
-            waiting.extend(getattr(node, held, ()))
+        for held in node._fields:
+            if held in _BLOCKS:
+                waiting.extend(getattr(node, held))
     return frozenset(found)
 
 
-_BLOCKS: Final = ("body", "orelse", "finalbody", "handlers", "cases")
+_BLOCKS: Final = frozenset(("body", "orelse", "finalbody", "handlers", "cases"))
 """Where a statement, a handler or a case has statements, handlers or cases."""
 
 

@@ -52,9 +52,10 @@ class Calls(Reads):
         if name in ("vars", "dir") and not node.args:
             self.facts.flags.add("dynamic")
         is_own = self.is_own(name)
-        if not is_own and name not in LOOKERS and name not in PASSERS:
+        is_known = name in LOOKERS or name in PASSERS
+        if not is_own and not is_known:
             self.facts.called.add(AccessPath(self.scope.mangled(name)))
-        if is_own or name not in LOOKERS | PASSERS or _writes_by_option(node):
+        if is_own or not is_known or _writes_by_option(node):
             self.facts.flags.add("changes")  # also without arguments: it may know the names
             self.given(node, WRITE)
         elif name in LOOKERS:

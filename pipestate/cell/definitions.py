@@ -16,7 +16,11 @@ from .magics import SESSION
 from .scopes import bound_name, children, type_parameters
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-_BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.With, ast.AsyncWith)
+_BLOCKS = (
+    *(ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.With, ast.AsyncWith),
+    *(ast.ExceptHandler, ast.match_case, ast.Match),
+    *([ast.TryStar] if hasattr(ast, "TryStar") else ()),
+)
 _SIMPLE = (
     *(ast.Name, ast.Constant, ast.Attribute, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Lambda),
     *(ast.Subscript, ast.Slice, ast.Starred, ast.BinOp, ast.UnaryOp),
@@ -116,9 +120,7 @@ def _imports(tree: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
         node = stack.pop()
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             yield node
-        elif isinstance(node, (*_BLOCKS, ast.ExceptHandler, ast.match_case, ast.Match)) or (
-            type(node).__name__ == "TryStar"
-        ):
+        elif isinstance(node, _BLOCKS):
             stack.extend(reversed(list(children(node))))
 
 

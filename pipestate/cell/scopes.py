@@ -15,6 +15,12 @@ from msgspec import Struct, field
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_BLOCKS = frozenset((*_FUNCTIONS, ast.ClassDef))
+_BINDING = frozenset(
+    (ast.Import, ast.ImportFrom, ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.MatchMapping)
+)
+_LEAVES = frozenset((ast.Constant, ast.Load, ast.Store, ast.Del))
+"""Kinds of nodes that have nothing below them, and that there are most of."""
 
 
 class Scope(Struct, eq=False):
@@ -115,23 +121,30 @@ def _bindings(body: Iterable[ast.AST]) -> tuple[set[str], set[str], set[str]]:
     stack: list[ast.AST] = list(body)
     while stack:
         node = stack.pop()
-        if isinstance(node, COMPREHENSIONS):
+        kind = type(node)
+        if kind is ast.Name:
+            if type(node.ctx) is not ast.Load:  # type: ignore[attr-defined]
+                bound.add(node.id)  # type: ignore[attr-defined]
+        elif kind in _LEAVES:
+            continue
+        elif kind in COMPREHENSIONS:
             bound.update(_walruses(node))
         elif isinstance(node, ast.Global):
             declared_global.update(node.names)
         elif isinstance(node, ast.Nonlocal):
             declared_nonlocal.update(node.names)
-        else:
+        elif kind in _BLOCKS:
             bound.update(_own_bindings(node))
-            is_block = isinstance(node, (*_FUNCTIONS, ast.ClassDef))
-            stack.extend(_evaluated_outside(node) if is_block else children(node))
+            stack.extend(_evaluated_outside(node))
+        else:
+            if kind in _BINDING:
+                bound.update(_own_bindings(node))
+            stack.extend(children(node))
     return bound, declared_global, declared_nonlocal
 
 
 def _own_bindings(node: ast.AST) -> Iterable[str]:
-    """The names that a node binds by itself, nodes below it left out."""
-    if isinstance(node, ast.Name):
-        return () if isinstance(node.ctx, ast.Load) else (node.id,)
+    """The names that a node which is no name binds by itself, nodes below it left out."""
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         return (node.name,)
     if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -153,7 +166,7 @@ def children(node: ast.AST) -> Iterator[ast.AST]:
     for value in [getattr(node, name, None) for name in node._fields]:
         if isinstance(value, ast.AST):
             yield value
-        elif isinstance(value, list):
+        elif type(value) is list:
             for item in value:
                 if isinstance(item, ast.AST):
                     yield item

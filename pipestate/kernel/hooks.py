@@ -25,7 +25,7 @@ from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult
 
 from ..cell import parsed
 from ..errors import PipeStateError
-from .underway import Cell, Cells
+from .underway import Cell, Cells, is_last
 
 if TYPE_CHECKING:
     from .trial import Task
@@ -42,6 +42,20 @@ class StepRefused(InputRejected):
 
     def _render_traceback_(self) -> list[str]:
         return [f"pipestate: {self}"]
+
+
+class Whole(ast.Module):
+    """A cell's tree as Python's parser made it, to be run: every line number is there.
+
+    Where there are transformers, IPython goes over the whole tree to fill in those that are
+    missing, which takes as long as to parse it. In this one it finds nothing to go over, and what
+    it runs is the list of statements. Nobody else is handed it.
+    """
+
+    _fields = ()
+
+    def __init__(self, tree: ast.Module) -> None:
+        super().__init__(body=tree.body, type_ignores=tree.type_ignores)
 
 
 class CellHooks:
@@ -91,6 +105,7 @@ class CellHooks:
         try:
             if known and cell.is_parsed(self._shell, self):
                 parsed.lend(made, tree)
+                tree = Whole(tree) if is_last(self._shell) else tree
             return self._enter(raw, made, cell.info.cell_id or "", tree, is_nested)
         except PipeStateError as error:
             raise StepRefused(str(error)) from None

@@ -61,6 +61,12 @@ class Cell(Struct, eq=False):
         )
 
 
+def is_last(shell: Any) -> bool:
+    """Whether what the one transformer gives goes to IPython itself, and to nobody else."""
+    found = getattr(shell.transform_ast, "__code__", None)
+    return len(shell.ast_transformers) == 1 and found is _TRANSFORM
+
+
 class Cells:
     """The cells of a shell that have begun and whose end was not told, the innermost last."""
 
