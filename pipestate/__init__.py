@@ -14,7 +14,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .calls import get, jobs, read, set, write
+    from .calls import get, jobs, read
+    from .changes import set, write
     from .errors import (
         DamageError,
         FormatError,
@@ -48,7 +49,8 @@ __all__ = [
 
 _HOMES = {
     "Job": "job",
-    **dict.fromkeys(("get", "jobs", "read", "set", "write"), "calls"),
+    **dict.fromkeys(("get", "jobs", "read"), "calls"),
+    **dict.fromkeys(("set", "write"), "changes"),
     **dict.fromkeys((name for name in __all__ if name.endswith("Error")), "errors"),
 }
 

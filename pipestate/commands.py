@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from . import job as jobs
-from . import space, view
+from . import space, values, view
 from .errors import TrustError, UsageError
 from .ledger import Ledger
 from .pipe import slices
@@ -123,7 +123,7 @@ def _job(desk: Desk, words: list[str]) -> View:
     if not words:
         return View(f"job {desk.ledger.job} in {desk.ledger.store.path}")
     name = _one(words, "job NAME")
-    jobs.check_job(name)
+    values.check_job(name)
     desk.use(name)
     pipe = desk.ledger.pipe
     count = len(pipe.heads)

@@ -117,7 +117,7 @@ class PipeState(Configurable):
 
     @validate("job")
     def _check_job(self, proposal: Any) -> str:
-        from .job import check_job
+        from .values import check_job
 
         name = str(proposal["value"])
         try:

@@ -1,57 +1,35 @@
-"""A job for scripts and servers: a mapping from steps to values, over the store of the notebook.
+"""A job for scripts and servers: its values, to be read and set, and what became of its steps.
 
 It joins the store and the judgement of the pipe; it needs no kernel and never meets IPython.
-Values come back as the notebook left them; functions and classes of the notebook are run from
-their source, into a module of the job.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import threading
-import types
 import warnings
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 from .cell.source import is_step_name
-from .errors import DamageError, FormatError, PackError, StoreError, TrustError, UsageError
+from .errors import DamageError, FormatError, PackError, UsageError
 from .ledger import MANY, Ledger
-from .pace import Pace
 from .pipe import graph, pieces, slices, status, told, why
 from .pipe.graph import Held
 from .pipe.status import StepStatus
 from .record import VALUE, Digest, Meaning, Pipe, Record, Run, Version
 from .space import Meter
 from .store import blobs, versions
-from .store.folder import locate, open_store
 from .store.garbage import gc_paused
 from .store.phases import Phase
-from .store.trust import is_distrust
+from .values import Values
 from .worlds import Worlds
 
-Listener = Callable[[Ledger, str], None]
-_listeners: list[Listener] = []
 
-
-@contextlib.contextmanager
-def heard_by(listener: Listener) -> Iterator[None]:
-    """Tell a listener of each step whose value is asked for: it is an input of what runs."""
-    _listeners.append(listener)
-    try:
-        yield
-    finally:
-        _listeners.remove(listener)
-
-
-class Job(MutableMapping[str, Any]):
+class Job(Values, MutableMapping[str, Any]):
     """The steps of one job and their values: `job["step_01"]`, `job["step_01"] = value`.
 
-        job[step] ──── head ──── its version of the value ──── versions.load
         job[step] = ── keep ──── commit
-        job.names ──── meanings ──── versions.load
+        job.status() ── what was told of it, or ──── Worlds ──── statuses
 
     `store` is the store's folder; by default `$PIPESTATE_STORE`, else the nearest `.pipestate/`.
     Every look sees what other processes have committed by then. Nothing is on disk before the
@@ -67,49 +45,12 @@ class Job(MutableMapping[str, Any]):
         verification: blobs.Verification = "on",
         max_bytes: int = 0,
     ) -> None:
-        check_job(name)
-        self.name, self._max_bytes, self._meter = name, max_bytes, Meter()
-        self._ledger = Ledger.open(open_store(locate(store), verification=verification), name)
-        self._module = types.ModuleType(f"pipestate job {name}")
-        self._held: dict[str, Digest] = {}
-        self._turns: dict[int, tuple[threading.RLock, set[str]]] = {}
+        super().__init__(name, store, verification=verification)
+        self._max_bytes, self._meter = max_bytes, Meter()
         self._told: tuple[Pipe, list[StepStatus]] | None = None
         self._marked: tuple[Pipe, Digest] | None = None
-        self._pace = Pace()
-
-    def __repr__(self) -> str:
-        return f"Job({self.name!r}, store={str(self._ledger.store.path)!r})"
 
     # --- the mapping ---------------------------------------------------------------------------
-
-    def __getitem__(self, step: str) -> Any:
-        while True:
-            self._refresh()
-            head = self._ledger.head_of(step)
-            try:
-                return self._value_of(step)
-            except DamageError:
-                # Where there is another one since, somebody has reclaimed the room of this one.
-                self._refresh()
-                if self._ledger.head_of(step) == head:
-                    raise
-
-    def _value_of(self, step: str) -> Any:
-        record = self._ledger.head(step)
-        for listener in _listeners:
-            listener(self._ledger, step)
-        if record is None:
-            raise KeyError(step)
-        if record.flaw:
-            raise _unusable(f"the value of {step}", record.flaw)
-        version = record.version_of(VALUE)
-        if version is not None:
-            return self._load(version)[VALUE]
-        return {
-            name: self._load(known)[name]
-            for name in record.made
-            if (known := record.version_of(name)) is not None and known.kind != "import"
-        }
 
     def __setitem__(self, step: str, value: Any) -> None:
         self._set({step: value})
@@ -148,26 +89,7 @@ class Job(MutableMapping[str, Any]):
             raise KeyError(step)
         drop(self._ledger, step)
 
-    def __iter__(self) -> Iterator[str]:
-        self._refresh()
-        pipe = self._ledger.pipe
-        return iter([step for step in pipe.order if step in pipe.heads])
-
-    def __len__(self) -> int:
-        self._refresh()
-        return self._ledger.steps
-
-    def __contains__(self, step: object) -> bool:
-        self._refresh()
-        return self._ledger.head_of(step) is not None  # type: ignore[arg-type]
-
     # --- looking -------------------------------------------------------------------------------
-
-    @property
-    def names(self) -> Mapping[str, Any]:
-        """What each name of the notebook means now, loaded when asked for."""
-        self._refresh()
-        return _Names(self, tuple(self._ledger.pipe.meanings))
 
     def status(self) -> list[StepStatus]:
         """One object a step, in order: `name`, `state`, `reason`, `seconds`, `nbytes`, `runs`."""
@@ -256,36 +178,7 @@ class Job(MutableMapping[str, Any]):
         text = lambda step: pipe.seen[step].source  # noqa: E731
         return slices.code(pieces.pieces(steps, self._ledger.head, text, pipe.seen), [name])
 
-    def load_name(self, name: str) -> Any:
-        """What a name of the notebook means now. Raises KeyError where it means nothing."""
-        known = self._ledger.pipe.meanings.get(name)
-        try:
-            return self._value_of_name(name)
-        except DamageError:
-            # As for a step: its room may have been reclaimed, or its store be gone.
-            self._refresh()
-            if self._ledger.pipe.meanings.get(name) == known:
-                raise
-            return self._value_of_name(name)
-
-    def _value_of_name(self, name: str) -> Any:
-        version = self._meant(name)
-        if version is None:
-            raise KeyError(name)
-        if version.kind in ("definition", "import"):
-            return self._need(name)
-        return self._load_meant(name, version)
-
     # --- inside --------------------------------------------------------------------------------
-
-    def _refresh(self) -> None:
-        self._pace.stop()
-        self._take_up()
-
-    def _take_up(self) -> None:
-        self._ledger.refresh()
-        self._ledger.take_news()  # who looks anew each time has no use for it
-        self._ledger.is_anew = False
 
     def _keep(self, step: str, value: object, phase: Phase) -> Version:
         names = [VALUE, *([step] if step.isidentifier() else [])]
@@ -299,91 +192,6 @@ class Job(MutableMapping[str, Any]):
                 where=where,
             )
         return version
-
-    def _load(self, version: Version) -> dict[str, Any]:
-        space = vars(self._module)
-        values = versions.load(
-            version,
-            fetch=self._ledger.fetch,
-            resolve=lambda name: self._needed(name, version.needs.get(name, "")),
-            namespace=space,
-        )
-        if version.reads:
-            with self._turn()[0]:
-                self._bring_read(version, set())
-        return values
-
-    def _load_meant(self, name: str, version: Version) -> Any:
-        """The value of the version that a name means. What was never kept is a PackError, whichever
-        way it is asked for; what cannot be read or trusted any more is not."""
-        if version.kind == "lost":
-            flaw = self._ledger.record(self._ledger.pipe.meanings[name].record).flaw
-            if flaw:
-                raise _unusable(f"`{name}`", flaw)
-        return self._load(version)[name]
-
-    def _needed(self, name: str, digest: Digest) -> Any:
-        """A definition that a value needs, as it was when the value was kept."""
-        with self._turn()[0]:
-            known = self._meant(name)
-            if digest and (known is None or known.names[name] != digest):
-                earlier = self._ledger.definition(name, digest)
-                if earlier is not None:
-                    return self._load(earlier)[name]
-            return self._need(name)
-
-    def _turn(self) -> tuple[threading.RLock, set[str]]:
-        """What to hold while a definition is run, for there is one object of a version; and the
-        names that are under way. A forked child has its own: who held it is not there."""
-        return self._turns.setdefault(os.getpid(), (threading.RLock(), set()))
-
-    def _need(self, name: str) -> Any:
-        """What a name means, one object for one version: other values refer to it by its name."""
-        with self._turn()[0]:
-            self._bring(name, set())
-            return vars(self._module)[name]
-
-    def _bring(self, name: str, seen: set[str]) -> None:
-        """Have what a name means now in the module, and all that its code reads."""
-        space, under_way = vars(self._module), self._turn()[1]
-        version = self._meant(name)
-        if version is None:
-            raise StoreError(f"`{name}`, which a kept value needs, is not in the store")
-        seen.add(name)
-        if name in under_way:
-            return
-        under_way.add(name)
-        try:
-            if self._held.get(name) != version.digest or name not in space:
-                space[name] = self._load_meant(name, version)
-                self._held[name] = version.digest
-            else:
-                self._bring_read(version, seen)
-        finally:
-            under_way.discard(name)
-
-    def _bring_read(self, version: Version, seen: set[str]) -> None:
-        for path in version.reads:
-            if path.name not in seen and self._meant(path.name) is not None:
-                self._bring(path.name, seen)
-
-    def _meant(self, name: str) -> Version | None:
-        meaning = self._ledger.pipe.meanings.get(name)
-        if meaning is None:
-            statement = self._ledger.pipe.imports.get(name)
-            return Version("import", "", {name: ""}, source=statement) if statement else None
-        return self._held_by(name, meaning)
-
-    def _held_by(self, name: str, meaning: Meaning) -> Version | None:
-        record = self._ledger.record(meaning.record)
-        return next(
-            (
-                version
-                for version in (*record.outputs, *record.givens)
-                if name in version.names and version.digest == meaning.digest
-            ),
-            None,
-        )
 
     def _givens(self, pipe: Pipe) -> dict[str, Held]:
         return {
@@ -402,26 +210,6 @@ class _Records(dict[Digest, Record]):
 
     def __missing__(self, digest: Digest) -> Record:
         return self._ledger.record(digest)
-
-
-class _Names(Mapping[str, Any]):
-    """The names of a job, each loaded when it is asked for."""
-
-    def __init__(self, job: Job, names: tuple[str, ...]) -> None:
-        self._job = job
-        self._names = names
-
-    def __repr__(self) -> str:
-        return f"<names of {self._job!r}: {', '.join(self._names)}>"
-
-    def __getitem__(self, name: str) -> Any:
-        return self._job.load_name(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 def explain(ledger: Ledger, status: StepStatus) -> str:
@@ -449,28 +237,6 @@ def drop(ledger: Ledger, step: str) -> Run:
     return ledger.commit(
         lambda _: Run(0, "", step, "dropped", heads={step: None}, meanings=meanings)
     )
-
-
-def _unusable(what: str, flaw: str) -> StoreError:
-    if is_distrust(flaw):
-        return TrustError(
-            f"{what} is not to be had: {flaw}",
-            "run the cell that makes it, or see `%pipe trust`",
-        )
-    return DamageError(f"{what} is not to be had: {flaw}", "run the cell that makes it")
-
-
-def check_job(name: object) -> None:
-    """Raise UsageError for what cannot be the name of a job.
-
-    Any text can that is seen as it is, and that no shell takes for an option.
-    """
-    is_text = isinstance(name, str) and name != "" and name.isprintable()
-    if not is_text or str(name).strip() != name or str(name).startswith("-"):
-        raise UsageError(
-            f"{name!r} is no name for a job",
-            "printable text that begins with no - and neither begins nor ends with a blank is one",
-        )
 
 
 def check_name(step: object) -> None:

@@ -26,6 +26,19 @@ def test_importing_does_nothing(say, cwd):
     assert out == "[] 1 False"
 
 
+def test_reading_a_value_imports_nothing_that_takes_values_apart(say):
+    """Nor what reads cells, nor what judges steps: that would take longer than all the rest."""
+    say("import pipestate as pip\npip.set('j', 'a', [1])")
+    out = say(
+        "import sys, pipestate as pip\n"
+        "value = pip.get('j', 'a')\n"
+        "names = {name.removeprefix('pipestate.') for name in sys.modules if 'pipestate' in name}\n"
+        "print(value, sorted(name for name in names if name.startswith(('cell', 'kernel'))),"
+        " sorted(names & {'store.pickler', 'store.walk', 'pipe.status', 'store.versions', 'job'}))"
+    )
+    assert out == "[1] [] []"
+
+
 def test_both_ways_to_import(say):
     """`from pipestate import pip` and `import pipestate as pip` are the same module."""
     assert say("from pipestate import pip\nimport pipestate\nprint(pip is pipestate)") == "True"

@@ -46,7 +46,16 @@ from sklearn.preprocessing import StandardScaler
 
 from pipestate.errors import DamageError, PackError
 from pipestate.record import Blob
-from pipestate.store import codecs, content, digests, pickler, rebuild, trees, versions
+from pipestate.store import (
+    codecs,
+    content,
+    digests,
+    loading,
+    pickler,
+    rebuild,
+    trees,
+    versions,
+)
 from pipestate.store.phases import Phase
 
 mpl.use("Agg")
@@ -70,7 +79,7 @@ def load(
     """The values of a pack, from writable copies of its buffers, as mapped files are."""
     buffers = [memoryview(bytearray(buffer)) for buffer in pack.buffers]
     space = {} if namespace is None else namespace
-    return codecs.unpack(pack.stream, buffers, resolve=resolve, namespace=space)
+    return loading.unpack(pack.stream, buffers, resolve=resolve, namespace=space)
 
 
 def pack_tree(value: object) -> codecs.Pack | None:
@@ -400,10 +409,10 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path.write_bytes(pickle.dumps(packs))
     script = (
         "import pickle, sys\n"
-        "from pipestate.store import codecs, digests\n"
+        "from pipestate.store import digests, loading\n"
         "for name, (stream, buffers) in pickle.load(open(sys.argv[1], 'rb')).items():\n"
         "    views = [memoryview(bytearray(b)) for b in buffers]\n"
-        "    x = codecs.unpack(stream, views, resolve=None, namespace={})['x']\n"
+        "    x = loading.unpack(stream, views, resolve=None, namespace={})['x']\n"
         "    print(name, digests.stream(x).digest, sep='\\t')\n"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "77", "MPLBACKEND": "Agg"}
@@ -691,7 +700,7 @@ def test_a_dict_that_a_thread_goes_on_in_is_kept_as_it_was_at_one_moment() -> No
         assert one.stream is not None
         stream = blobs[one.stream.digest]
         fetch = lambda _, stream=stream: [memoryview(bytearray(stream))]  # noqa: E731
-        again = versions.load(one, fetch=fetch, resolve=no_definitions, namespace={})["n"]
+        again = loading.load(one, fetch=fetch, resolve=no_definitions, namespace={})["n"]
         assert digests.stream(again).digest == one.digest
         assert digests.parts(again, name="n") == one.parts
 
@@ -708,7 +717,7 @@ def test_a_number_of_numpys_comes_back_as_it_was(code: str) -> None:
 
     kept = versions.keep_one(["n"], number, namespace={}, phase=Phase(put))
     fetch = lambda _: [memoryview(bytearray(blobs[0]))]  # noqa: E731
-    again = versions.load(kept, fetch=fetch, resolve=no_definitions, namespace={})["n"]
+    again = loading.load(kept, fetch=fetch, resolve=no_definitions, namespace={})["n"]
     assert (again.dtype, again) == (number.dtype, number)
     assert digests.stream(again).digest == kept.digest
 
@@ -787,7 +796,7 @@ def test_buffers_are_used_without_a_copy(value: Any, inside: Callable[[Any], Any
     """What is mapped stays mapped."""
     made = codecs.pack({"x": value})
     buffers = [memoryview(bytearray(buffer)) for buffer in made.buffers]
-    found = codecs.unpack(made.stream, buffers, resolve=no_definitions, namespace={})["x"]
+    found = loading.unpack(made.stream, buffers, resolve=no_definitions, namespace={})["x"]
     assert any(np.shares_memory(inside(found), np.frombuffer(b, "u1")) for b in buffers)
 
 
@@ -796,7 +805,7 @@ def test_a_tensor_uses_its_buffer_without_a_copy() -> None:
     torch = pytest.importorskip("torch")
     made = codecs.pack({"x": torch.ones(100, 100).T})
     (buffer,) = (bytearray(b) for b in made.buffers)
-    found = codecs.unpack(made.stream, [buffer], resolve=no_definitions, namespace={})["x"]
+    found = loading.unpack(made.stream, [buffer], resolve=no_definitions, namespace={})["x"]
     found.zero_()
     assert buffer == bytearray(len(buffer))
     assert found.stride() == (1, 100)
@@ -1142,10 +1151,10 @@ def test_a_plugin_reduces_its_type_and_a_broken_one_is_left_out(
     )
     script = (
         "import warnings, shapes\n"
-        "from pipestate.store import codecs\n"
+        "from pipestate.store import codecs, loading\n"
         "from pipestate.errors import DamageError, PackError\n"
         "pack = codecs.pack({'x': shapes.Square(3)})\n"
-        "print(codecs.unpack(pack.stream, [], resolve=None, namespace={})['x'].side)\n"
+        "print(loading.unpack(pack.stream, [], resolve=None, namespace={})['x'].side)\n"
         "with warnings.catch_warnings(record=True) as caught:\n"
         "    warnings.simplefilter('always')\n"
         "    try:\n"

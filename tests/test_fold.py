@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipestate.pipe.deltas import differing
 from pipestate.pipe.folding import Folding
 from pipestate.pipe.history import Draft, after, fold
-from pipestate.pipe.lines import differing
 from pipestate.record import Meaning, Pipe, Run, Seen
 
 EMPTY = Pipe("j")

@@ -16,12 +16,12 @@ from typing import Any, Protocol
 
 from .. import view
 from ..errors import StoreError, UsageError
-from ..job import check_job
 from ..ledger import Ledger
 from ..pipe.status import StepStatus
 from ..record import VALUE
 from ..store import upkeep
 from ..store.folder import locate, open_store
+from ..values import check_job
 from . import answers, badges, notebooks, pages
 from .bench import Doors, Settings, Told
 from .cascade import Planned

@@ -24,9 +24,10 @@ from msgspec.structs import replace
 from ..cell.names import is_hidden
 from ..errors import StoreError
 from ..record import Digest, Text, Version
-from ..store import digests, versions
+from ..store import digests, loading
+from ..store.loading import Fetch
 from ..store.phases import Phase, Put
-from ..store.versions import Component, Fetch, Source
+from ..store.versions import Component, Source
 from .bindings import DORMANT, NOWHERE, Binding, Bindings, Junk, Origin, Plain, is_light
 from .looks import is_own, is_same, look, own, without
 from .visible import UNBOUND, Visible
@@ -52,7 +53,7 @@ EARLIER: Final = "@"
 class Namespace(Struct):
     """The bindings of one kernel.
 
-    load ─── _load_component ─── versions.load ─── need (definitions)
+    load ─── _load_component ─── loading.load ─── need (definitions)
     look ─── _streams ─── describe             what a component is now
     bind, declare, hide, restore               the verbs that change a meaning
     notice, suspect, verify                    what plain cells did
@@ -213,7 +214,7 @@ class Namespace(Struct):
 
     def values(self, version: Version) -> dict[str, Any]:
         """The objects of a version, bound nowhere."""
-        return versions.load(
+        return loading.load(
             version,
             fetch=self.fetch,
             resolve=lambda name: self.need(name, version.needs.get(name, "")),

@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 
 from ..cell.names import Names
 from ..pipe import graph, layers
+from ..pipe.deltas import differing
 from ..pipe.graph import Touches
 from ..pipe.layers import Layers, Makers
-from ..pipe.lines import differing
 from ..pipe.status import STEP_VALUE
 from ..record import ABSENT, SEEDING, Digest, Pipe, Record, Seen
 from .bench import Bench

@@ -21,14 +21,14 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .. import job
+from .. import values
 from ..errors import PackError, PipeStateError, StoreError, UsageError
 from ..ledger import Ledger
 from ..pipe import layers
 from ..pipe.layers import Layers
 from ..pipe.status import STEP_VALUE, Reason, value_found
 from ..record import VALUE, AccessPath, Blob, FileState, Input, Record
-from ..store import versions
+from ..store import loading
 from ..store.folder import Batch
 from ..store.leases import Lease
 from ..store.phases import Phase
@@ -129,7 +129,7 @@ def _import_anew(bench: Bench, reloaded: frozenset[str]) -> None:
     for name, (source, value) in list(space.sources.items()):
         is_ours = source.kind == "import" and space.ns.get(name) is value
         if is_ours and modules.imported_by(source.text) & reloaded:
-            new = versions.execute(source.text, name, space.ns)
+            new = loading.execute(source.text, name, space.ns)
             space.ns[name] = new
             space.sources[name] = (source, new)
             if name in space.bindings:
@@ -246,7 +246,7 @@ def _watch(bench: Bench) -> Watchers:
             asked[step] = Input(path, found.whole, found.whole, found.maker)
 
     hearing = contextlib.ExitStack()
-    hearing.enter_context(job.heard_by(hear))
+    hearing.enter_context(values.heard_by(hear))
     capture, watch = outputs.Capture(), files.Watch(bench.ledger.store.path)
     watch.start()
     capture.start(bench.shell)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from ..record import Meaning, Pipe, Run, no_record
-from . import lines
+from . import deltas
 
 _EXECUTED = ("ran", "failed", "set")
 
@@ -54,7 +54,7 @@ class Draft:
         """The next pipe, which has the parts from then on: the draft is at its end."""
         self._order()
         for name in LOOKED_AT & self._moved.keys():
-            lines.note(getattr(self._pipe, name), self._changed[name], self._moved[name])
+            deltas.note(getattr(self._pipe, name), self._changed[name], self._moved[name])
         return self._pipe.replace(**self._changed)
 
     @property

@@ -18,8 +18,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ..record import VALUE, Digest, Record
+from .deltas import differing
 from .graph import Held, Touches
-from .lines import differing
 
 T = TypeVar("T")
 Pile = tuple[tuple[int, T], ...]

@@ -5,17 +5,14 @@ Pure, as `layers` is, and for the same reason: a cell must not cost a look at ea
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection, Mapping
-from itertools import compress
-from operator import is_not
-from typing import Any
+from collections.abc import Mapping
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from ..cell.source import parse_line
 from ..record import Seen
+from .deltas import differing
 
 
 class Lines(Struct, frozen=True):
@@ -65,27 +62,3 @@ def moved(known: Lines, seen: Mapping[str, Seen]) -> Lines:
 def _line_of(seen: Mapping[str, Seen], step: str) -> tuple[str, str] | None:
     one = seen.get(step)
     return None if one is None else (one.options, one.cell_id)
-
-
-def differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The keys that have another value now, or are new, or gone."""
-    if then is now:
-        return []
-    for one, other, keys in tuple(_noted):  # another thread may note one meanwhile
-        if one is then and other is now:
-            return [key for key in keys if then.get(key) != now.get(key)]
-    # Nearly all are the very objects that they were, and none is None.
-    others = compress(now, map(is_not, now.values(), map(then.get, now)))
-    found = [key for key in others if then.get(key) != now[key]]
-    if len(then) + sum(key not in then for key in found) != len(now):
-        found.extend(key for key in then if key not in now)
-    return found
-
-
-def note(then: Mapping[str, Any], now: Mapping[str, Any], keys: Collection[str]) -> None:
-    """Remember that of two mappings, which nobody changes any more, at most `keys` differ: whoever
-    made one of the other knows, and need not be asked to find out."""
-    _noted.appendleft((then, now, keys))
-
-
-_noted: deque[tuple[Mapping[str, Any], Mapping[str, Any], Collection[str]]] = deque(maxlen=4)

@@ -23,7 +23,6 @@ from ..record import Blob
 from . import flaws, memory, pickler, rebuild, trees
 from .content import BIG
 from .gaps import Gaps
-from .garbage import gc_paused
 from .handlers import is_of_handler
 from .pickler import ATOMS
 
@@ -32,7 +31,6 @@ _DEPTH: Final = 100_000
 """Deeply nested values are pickled in a thread with a stack for this many levels."""
 
 _NO_DEFINITIONS: Final[Mapping[int, str]] = {}
-_REBUILD: Final = "pipestate.store.rebuild"
 _deep: Final = threading.Lock()
 
 
@@ -248,40 +246,3 @@ def _pack_error(
         kind=flaw.kind,
         where=flaw.where,
     )
-
-
-class _Unpacker(pickle.Unpickler):
-    """Puts the given namespace and definitions where the stream only names them."""
-
-    def __init__(
-        self,
-        stream: bytes | memoryview,
-        buffers: Sequence[Any],
-        resolve: Callable[[str], object],
-        namespace: dict[str, Any],
-    ) -> None:
-        super().__init__(io.BytesIO(stream), buffers=buffers)
-        self._given = {"definition": resolve, "NAMESPACE": namespace}
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module == _REBUILD and name in self._given:
-            return self._given[name]
-        return super().find_class(module, name)
-
-
-def unpack(
-    stream: bytes | memoryview,
-    buffers: Sequence[Any],
-    *,
-    resolve: Callable[[str], object],
-    namespace: dict[str, Any],
-) -> dict[str, object]:
-    """The values of a pack; runs code that the stream names, so the bytes must be trusted.
-
-    `buffers` are used as they are, without a copy: writable where the value is to be. `resolve`
-    gives the notebook's definition of a name. Whatever the stream's code raises comes through.
-    """
-    # Loading makes many objects and no garbage: looking for it took three times the loading.
-    with gc_paused():
-        loaded: dict[str, object] = _Unpacker(stream, buffers, resolve, namespace).load()
-        return loaded

@@ -81,7 +81,7 @@ NAMESPACE: Final = Namespace()
 
 def definition(name: str) -> Any:
     """Stands in a pack for a definition of the notebook; `unpack` puts its own in its place."""
-    raise LookupError(f"{name} is a definition of the notebook: load this with `codecs.unpack`")
+    raise LookupError(f"{name} is a definition of the notebook: load this with `loading.unpack`")
 
 
 class ModuleGlobals:

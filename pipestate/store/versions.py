@@ -1,31 +1,28 @@
-"""Values to versions and back: where digests, pickles and blobs meet.
+"""Values to versions: where digests, pickles and blobs meet.
 
 `describe` says what a component is (its digest, what its code reads) without keeping it, `keep`
-packs it as well, `load` gives the objects again.
+packs it as well; `loading` gives the objects again.
 
 It does not know what a step or a kernel is; a script keeps and loads values by the same verbs.
 """
 
 from __future__ import annotations
 
-import linecache
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct, field
 
-from ..errors import DamageError, PackError
-from ..record import Blob, Version
-from . import codecs, content, digests
+from ..errors import PackError
+from ..record import Version
+from . import codecs, digests, loading
 from .handlers import is_of_handler
 from .phases import Phase
 from .pickler import ATOMS
 
 PROOF_BYTES = 64 * 1024
 """Packs up to this size are proved by loading them: bigger ones would cost what they save."""
-
-Fetch = Callable[[Sequence[Blob]], Sequence[memoryview]]
 
 
 class Source(Struct, frozen=True):
@@ -289,7 +286,7 @@ def _round_trip(
     component: Component, pack: codecs.Pack, namespace: dict[str, Any]
 ) -> tuple[dict[str, Any], str]:
     """The values of a pack, and their joint digest."""
-    again = codecs.unpack(
+    again = loading.unpack(
         pack.stream,
         [memoryview(bytearray(buffer)) for buffer in pack.buffers],
         resolve=component.resolve or namespace.__getitem__,
@@ -313,62 +310,11 @@ def _own_definitions(component: Component, again: Mapping[str, object]) -> dict[
     return {id(again[name]): name for name in named & again.keys()}
 
 
-def load(
-    version: Version,
-    *,
-    fetch: Fetch,
-    resolve: Callable[[str], object],
-    namespace: dict[str, Any],
-) -> dict[str, Any]:
-    """The values of a version by name. `resolve` gives the notebook's definitions that they need.
-
-    Raises DamageError for bytes that are missing or altered, PackError for what was never kept,
-    and what the values' own loading raises.
-    """
-    if version.kind == "lost":
-        raise PackError(
-            f"`{', '.join(version.names)}` could not be kept: {version.flaw}",
-            "run the step that makes it again",
-            kind=", ".join(version.types.values()),
-        )
-    if version.kind in ("import", "definition"):
-        for name in version.needs:
-            resolve(name)
-        (name,) = version.names
-        return {name: execute(version.source, name, namespace)}
-    if version.stream is None:
-        raise DamageError("a version without bytes", "run its step again")
-    view, *buffers = fetch([version.stream, *version.buffers])
-    # What is unpickled is hashed in the very copy that is: a mapped file could change meanwhile.
-    stream = bytes(view)
-    if content.digest(stream) != version.stream.digest:
-        raise DamageError(f"blob {version.stream.digest[:12]} does not hold the bytes put there")
-    return codecs.unpack(
-        stream,
-        buffers,
-        resolve=resolve,
-        namespace=namespace,
-    )
-
-
-def execute(source: str, name: str, namespace: dict[str, Any]) -> Any:
-    """What a statement binds to `name`, with `namespace` as its globals; it binds nothing there.
-
-    The source is put where tracebacks and `inspect.getsource` look for it.
-    """
-    filename = f"<pipestate {name} {content.digest(source.encode())[:8]}>"
-    lines = source.splitlines(keepends=True)
-    linecache.cache[filename] = (len(source), None, lines, filename)
-    bound: dict[str, Any] = {}
-    exec(compile(source, filename, "exec", dont_inherit=True), namespace, bound)
-    return bound[name]
-
-
 def same_after(sources: Iterable[Source], name: str, value: object, space: dict[str, Any]) -> bool:
     """Whether running a definition's statement makes an object with the digest of `value`."""
     for source in sources:
         try:
-            again = execute(source.text, name, space)
+            again = loading.execute(source.text, name, space)
         except Exception as error:  # what the statement raises: it is kept by value then
             if is_of_handler(error):
                 raise
