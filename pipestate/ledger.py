@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Final
 
 from msgspec import Struct, field
@@ -17,8 +17,9 @@ from msgspec import Struct, field
 from .errors import DamageError, StoreError
 from .pipe import history
 from .pipe.folding import Folding
-from .record import SET, VALUE, Blob, Digest, Meaning, Pipe, Record, Run, Version, Waiting
-from .store import clerk, content, salvage
+from .record import Blob, Digest, Pipe, Record, Run, Version, Waiting
+from .setting import Make, setting
+from .store import clerk, salvage
 from .store.faults import busy_here
 from .store.folder import Batch, Store
 from .store.frames import Frame, Standing
@@ -33,9 +34,6 @@ SMALL: Final = 16 << 10
 
 FULL: Final = 1 << 20
 """The bytes that wait there at most, or it is not put off any longer."""
-
-Make = Callable[[Digest | None], Run]
-"""Gives a run, once the digest of its record is known."""
 
 
 class Ledger(Struct):
@@ -384,30 +382,7 @@ class Ledger(Struct):
 
     def setting(self, step: str, version: Version, started: float = 0.0) -> tuple[Make, Record]:
         """The record that a value leaves, and the run that puts it in force."""
-        normal = content.digest(f"set {version.digest}".encode())
-        made = tuple(name for name in version.names if name != VALUE)
-        head = self.head(step)
-        # The names that the step's cell bound stay: the value is set, not what stands beside it.
-        is_whole = head is not None and not head.flaw
-        before = head.outputs if head is not None and is_whole else ()
-        beside = [v for v in before if step not in v.names and v.names.keys() != {VALUE}]
-        kept = {n for v in beside for n in v.names if n != VALUE}
-        outputs = (version, *beside)
-
-        def make(digest: Digest | None) -> Run:
-            meanings: dict[str, Meaning | None] = {
-                name: Meaning(step, digest or "", one.digest)
-                for one in outputs
-                for name in one.names
-                if name != VALUE
-            }
-            heads = {step: digest}
-            return Run(
-                0, "", step, "set", "", started, record=digest, heads=heads, meanings=meanings
-            )
-
-        made = (*made, *sorted(kept))
-        return make, Record(step, "", normal, SET, outputs=outputs, made=made)
+        return setting(step, version, self.head(step), started)
 
     # --- looking back ----------------------------------------------------------------------------
 

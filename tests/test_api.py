@@ -39,6 +39,19 @@ def test_reading_a_value_imports_nothing_that_takes_values_apart(say):
     assert out == "[1] [] []"
 
 
+def test_a_value_that_is_set_leaves_what_shared_an_object_with_the_one_before(nb, say):
+    """The step's own name means the new value; its other names what they meant, and share still."""
+    nb.load("j")
+    nb.run("%%step s\ns = [1]\nq = s\nr = [q]\ns")
+    nb.kill()
+    say("import pipestate as pip\npip.set('j', 's', [2])")
+    assert say("import pipestate as pip\njob = pip.Job('j')\nprint(dict(job.names))") == (
+        "{'q': [1], 'r': [[1]], 's': [2]}"
+    )
+    nb.load("j")
+    assert nb.run("print(s, q, r, r[0] is q)").text == "[2] [1] [[1]] True\n"
+
+
 def test_both_ways_to_import(say):
     """`from pipestate import pip` and `import pipestate as pip` are the same module."""
     assert say("from pipestate import pip\nimport pipestate\nprint(pip is pipestate)") == "True"
