@@ -594,3 +594,13 @@ def test_names_that_mean_equal_versions_of_two_steps_share_what_those_share(play
     shown = play("e: qs[0].append(0)", "xs, qs, xs is ws is qs[0] is qs[2]")
     assert shown == "([4, 0], [[4, 0], [1], [4, 0]], True)"
     assert "fresh" in play("%pipe why e")
+
+
+def test_what_cannot_be_kept_is_made_again_though_its_name_has_come_to_mean_something_else(
+    play: Player,
+) -> None:
+    """A step above was run again, and left another value under the name."""
+    made = ("s0: it = 0", "s1: it = (x for x in range(4, 9))", "s0: it = 0", "print(it)")
+    assert play(*made, "s3: xs = list(it)", "xs") == "[4, 5, 6, 7, 8]"
+    again = ("s0: k = 0", "s1: it = (x for x in range(2, 9))", "s0: it = 0")
+    assert play(*again, "s3: n = next(it)", "n, next(it)") == "(2, 3)"

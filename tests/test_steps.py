@@ -461,11 +461,30 @@ def test_what_a_loop_has_bound_was_no_input(nb):
     assert nb.run("print(i, x, y)").text == "4 1 4\n"
 
 
-def test_a_stale_step_does_not_run_for_the_variable_of_a_loop(nb):
-    """Though the loop may run no time: it has run when the step last did."""
+def test_a_generator_that_a_branch_may_replace_and_does_not_is_still_its_makers(nb):
+    """It cannot be kept: what stands for it is how it was made."""
     nb.load()
-    nb.run("k = 3", LOOP.format("a", "k", "x"), LOOP.format("b", 5, "y"), "k = 4")
-    assert nb.run(LOOP.format("b", 5, "y")).states == [("b", "restored")]
+    first, branch = "%%step a\nx = (i for i in range({}))", "%%step b\nif 0:\n    x = None"
+    read = "%%step c\nr = list(x)"
+    nb.run(first.format(3), branch, read)
+    nb.run(first.format(5), branch, read)
+    assert nb.run("print(r)").text == "[0, 1, 2, 3, 4]\n"
+
+
+def test_a_lock_that_a_branch_may_replace_and_that_was_used_since_stays(nb):
+    """Also for the step that may replace it, which runs again to give it to the next."""
+    nb.load()
+    nb.run("import threading; l = k = threading.Lock()", "%%step b\nif 0:\n    l = None")
+    nb.run("l.locked()", "%%step c\nr = l.locked()")
+    assert nb.run("print(r, l is k)").text == "False True\n"
+
+
+def test_a_stale_step_runs_first_for_what_a_loop_may_pass_on(nb):
+    """Whether the loop runs at all is only known when it has."""
+    nb.load()
+    first, loop = "%%step a\nx = src", "%%step b\nfor x in range(k):\n    pass"
+    nb.run("src = 1000; k = 3", first, loop, "src = 2000; k = 0", loop)
+    assert nb.run("print(x)").text == "2000\n"
 
 
 def test_what_a_loop_may_leave_as_it_is_is_an_input(nb):

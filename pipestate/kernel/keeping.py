@@ -50,7 +50,7 @@ class Circumstances(Struct, frozen=True):
 
 def record_of(trial: Trial, result: Outcome, around: Circumstances) -> Record:
     """The record of a run that ended well."""
-    task, anew = trial.task, _bound_anew(trial, result)
+    task, anew = trial.task, trial.bound_anew(result.bound)
     inputs = (*_inputs(trial, result, anew), *around.asked)
     whole = status.whole_names(inputs)
     return Record(
@@ -105,14 +105,6 @@ def _holds(trial: Trial, result: Outcome, name: str) -> bool:
     key = id(trial.objects.get(name))
     looks = (one for component, _ in result.versions for one in component.streams.values())
     return any(key in one.mutables for one in looks)
-
-
-def _bound_anew(trial: Trial, result: Outcome) -> frozenset[str]:
-    """The names that the body did not look at and that it has bound: what they stood for was no
-    input, unless something else shared objects with it."""
-    return frozenset(
-        name for name in trial.spare & result.bound if trial.mates.get(name, name) in ("", name)
-    )
 
 
 def _inputs(trial: Trial, result: Outcome, anew: frozenset[str]) -> tuple[Input, ...]:

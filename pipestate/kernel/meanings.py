@@ -140,6 +140,8 @@ def _takes(trial: Trial, result: Outcome, name: str, version: Version | None = N
     """
     if name in trial.own:
         return True
+    if trial.is_remaking and version is not None and version.kind == "lost":
+        return True  # whoever had it made again can only have it from memory, under its name
     if name not in trial.aside:
         now = trial.outlook.space.bindings.get(name)
         return trial.task.is_asked or _is_lost(now) or _was_free(trial, name)

@@ -40,21 +40,12 @@ def needed_by(bench: Bench, task: Task, outlook: Outlook) -> tuple[str, ...]:
     known = now.touches.get(task.step)
     own = known.reads if known is not None else touches(bench, task.step).reads
     names = {path.name for path in outlook.paths(task.names)}
-    names -= _proved_spare(bench, task, outlook)
     names |= {name for name in own if name.startswith((FILE, AMBIENT))}
     names |= {FILE + path for path in task.line.reads}
     names.add(_SURROUNDINGS)
     if bench.ledger.head(task.step) is None:  # whether it draws is not known yet
         names |= _RANDOM_STATES
     return now.needed(outlook.site.layers.place_of(task.step), names)
-
-
-def _proved_spare(bench: Bench, task: Task, outlook: Outlook) -> frozenset[str]:
-    """The names that a step may bind without a look at them, and that its last run has bound."""
-    head = bench.ledger.head(task.step)
-    if head is None or head.normal != task.normal:
-        return frozenset()
-    return outlook.spare(task.names).difference(one.path.name for one in head.inputs)
 
 
 def _makers(bench: Bench, site: Layers) -> Makers:

@@ -321,11 +321,15 @@ class Outlook(Struct):
         return frozenset(spare)
 
     def _is_had(self, name: str) -> bool:
-        """Whether a name stands for something, be it what can only be had from memory."""
-        want = self.wanted(name)
-        if want is None or want.version is None or want.version.kind != "lost":
+        """Whether a name stands for something, be it for what can only be had from memory and is
+        there; not where this step itself has bound the name to something else."""
+        want, now = self.wanted(name), self.space.bindings.get(name)
+        if want is None or want.version is None or want.version.kind != "lost" or want.is_resident:
             return want is not None
-        return want.is_resident and name not in self.space.suspects
+        if now is None or not now.is_resident:
+            return False
+        own = self.head(self.step) if now.maker == self.step else None
+        return own is None or name not in own.bound
 
     def _reached(self, names: Names) -> frozenset[AccessPath]:
         edition = self.space.bindings.edition

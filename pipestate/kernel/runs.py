@@ -109,7 +109,12 @@ def _start(bench: Bench, task: Task, outlook: Outlook, reason: Reason, lease: Le
         batch.discard()
         raise
     news.tell_outgrown(bench, prepared.named & prepared.placed.keys() - prepared.aside.keys())
-    prepared = replace(prepared, helpers=frozenset(bench.memory.helpers))
+    memory = bench.memory
+    prepared = replace(
+        prepared,
+        helpers=frozenset(memory.helpers),
+        is_remaking=task.step in memory.remaking,
+    )
     caches.forget(bench.space, prepared, bench.reads_of)
     try:
         _bind_stdin(bench, task)

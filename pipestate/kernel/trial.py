@@ -62,7 +62,8 @@ class Trial(Struct, frozen=True):
     (None: nothing), `own` what the step's last run had made, taken away before the body. `carried`
     are those put aside that have their values from the step, and of which others only made aliases.
     `helpers` are the steps that have just run for this one's sake. `spare` are the names that the
-    body may bind and does not look at. `kept` are, as the store has
+    body may bind and does not look at; `is_remaking`: it runs to make again what cannot be kept.
+    `kept` are, as the store has
     them, those of `placed` that were kept with more than came back: with caches. `unkept` is what
     the disk said where it had no room for what plain cells made: then the step is not kept either.
     """
@@ -81,6 +82,7 @@ class Trial(Struct, frozen=True):
     carried: frozenset[str] = frozenset()
     helpers: frozenset[str] = frozenset()
     spare: frozenset[str] = frozenset()
+    is_remaking: bool = False
     kept: Mapping[str, Binding] = field(default_factory=dict)
     unkept: StoreError | None = None
 
@@ -99,6 +101,11 @@ class Trial(Struct, frozen=True):
     def stood(self, name: str) -> Binding:
         """What the step found under a name, as its record tells of it."""
         return self.kept.get(name) or self.placed[name]
+
+    def bound_anew(self, bound: frozenset[str]) -> frozenset[str]:
+        """Those of the names that a body has bound which it did not look at: what they stood for
+        was no input, unless something else shared objects with it."""
+        return frozenset(n for n in self.spare & bound if self.mates.get(n, n) in ("", n))
 
     def is_set_up(self, name: str) -> bool:
         """Whether a setup step made it: its values do not count as changed by use."""
@@ -137,7 +144,7 @@ def outcome(
     bound, gone = _bound_and_gone(trial, now)
     statements.note(task.names, space, bound)
     touched = {name for name in trial.placed if name in now and _is_changeable(trial, name)}
-    lost = lost_digest(trial, files)
+    lost = _lost_digest(trial, bound, files)
     definitions = space.definitions(now)
     values = {name: now[name] for name in bound | touched}
     needed = functools.cache(space.digest_of)
@@ -273,9 +280,10 @@ def _as_lost(version: Version, flaw: str, lost: Digest) -> Version:
     )
 
 
-def lost_digest(trial: Trial, files: Iterable[FileState] = ()) -> Digest:
+def _lost_digest(trial: Trial, bound: frozenset[str], files: Iterable[FileState]) -> Digest:
     """What stands for a value that cannot be kept: how it was made, from what."""
-    read = (one for one in trial.inputs if one.path.name not in trial.spare)
+    anew = trial.bound_anew(bound)
+    read = (one for one in trial.inputs if one.path.name not in anew)
     made = [trial.task.step, trial.task.normal, *(f"{i.path}={i.digest}" for i in read)]
     made += [f"{one.path}={one.digest}" for one in files]
     return content.digest("\n".join(made).encode("utf-8", "surrogatepass"))
