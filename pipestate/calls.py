@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .store.folder import locate, open_store, state
-from .values import Values, check_job
+from .values import Values, check_job, check_name
 
 V = TypeVar("V", bound=Values)
 
@@ -23,12 +23,13 @@ def get(job: str, step: str, default: Any = None, *, store: str | Path | None = 
     Raises TrustError for one that no key has signed which the user trusts, DamageError for one that
     is missing or altered, PackError for one that could not be kept.
     """
+    check_name(step)
     return at_hand(job, store, Values).get(step, default)
 
 
 def read(job: str, *, store: str | Path | None = None) -> dict[str, Any]:
-    """The values of all steps of a job, by step, in their places."""
-    return dict(at_hand(job, store, Values))
+    """The values of all steps of a job, by step, in their places, as they stood at one moment."""
+    return at_hand(job, store, Values).together()
 
 
 def jobs(*, store: str | Path | None = None) -> list[str]:

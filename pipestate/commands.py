@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from . import job as jobs
 from . import space, values, view
-from .errors import TrustError, UsageError
+from .errors import TrustError, UsageError, in_short
 from .ledger import Ledger
 from .pipe import slices
 from .pipe.status import StepStatus
@@ -330,7 +330,7 @@ def _no_step(desk: Desk, step: str) -> UsageError:
     order = desk.ledger.pipe.order
     close = difflib.get_close_matches(step, order, 1)
     hint = (
-        f"did you mean {close[0]}?" if close else f"its steps are: {', '.join(order) or 'none yet'}"
+        f"did you mean {close[0]}?" if close else f"its steps are: {in_short(order) or 'none yet'}"
     )
     return UsageError(f"job {desk.ledger.job} has no step `{step}`", hint)
 

@@ -14,6 +14,9 @@ right; both are one line. The doors print `str(error)`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
 
 class PipeStateError(Exception):
     """The root of every error that pipestate raises on purpose."""
@@ -54,3 +57,13 @@ class PackError(PipeStateError):
         super().__init__(message, hint)
         self.kind = kind
         self.where = where
+
+
+def in_short(names: Iterable[str]) -> str:
+    """Names for a hint, the first of them where there are many."""
+    found = list(names)
+    more = len(found) - _MANY
+    return ", ".join(found[:_MANY]) + (f" and {more} more" if more > 0 else "")
+
+
+_MANY: Final = 20

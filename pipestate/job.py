@@ -10,8 +10,7 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from .cell.source import is_step_name
-from .errors import DamageError, FormatError, PackError, UsageError
+from .errors import DamageError, FormatError, PackError, UsageError, in_short
 from .ledger import MANY, Ledger
 from .pipe import graph, pieces, slices, status, told, why
 from .pipe.graph import Held
@@ -21,7 +20,7 @@ from .space import Meter
 from .store import blobs, versions
 from .store.garbage import gc_paused
 from .store.phases import Phase
-from .values import Values
+from .values import Values, check_name
 from .worlds import Worlds
 
 
@@ -46,6 +45,9 @@ class Job(Values, MutableMapping[str, Any]):
         max_bytes: int = 0,
     ) -> None:
         super().__init__(name, store, verification=verification)
+        if type(max_bytes) is not int or max_bytes < 0:
+            raise UsageError(f"{max_bytes!r} is no bound", "a number of bytes is, and 0 for none")
+        self._options |= {"max_bytes": max_bytes}
         self._max_bytes, self._meter = max_bytes, Meter()
         self._told: tuple[Pipe, list[StepStatus]] | None = None
         self._marked: tuple[Pipe, Digest] | None = None
@@ -161,7 +163,7 @@ class Job(Values, MutableMapping[str, Any]):
             if one.name == step:
                 return explain(self._ledger, one)
         raise UsageError(
-            f"job {self.name!r} has no step {step!r}", f"its steps are: {', '.join(self) or 'none'}"
+            f"job {self.name!r} has no step {step!r}", f"its steps are: {in_short(self) or 'none'}"
         )
 
     def code(self, name: str) -> str:
@@ -172,7 +174,7 @@ class Job(Values, MutableMapping[str, Any]):
         self._refresh()
         pipe = self._ledger.pipe
         if name not in pipe.meanings:
-            known = ", ".join(sorted(pipe.meanings)) or "none"
+            known = in_short(sorted(pipe.meanings)) or "none"
             raise UsageError(f"job {self.name!r} has no name {name!r}", f"its names are: {known}")
         steps = [step for step in pipe.order if step in pipe.seen]
         text = lambda step: pipe.seen[step].source  # noqa: E731
@@ -237,11 +239,3 @@ def drop(ledger: Ledger, step: str) -> Run:
     return ledger.commit(
         lambda _: Run(0, "", step, "dropped", heads={step: None}, meanings=meanings)
     )
-
-
-def check_name(step: object) -> None:
-    """Raise UsageError for what cannot be the name of a step."""
-    if not isinstance(step, str) or not is_step_name(step):
-        raise UsageError(
-            f"{step!r} is no name for a step", "letters, digits, `_`, `-` and `.` make one"
-        )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import unicodedata
 from typing import Any, Final, Literal, final
 
 from msgspec import field
@@ -45,6 +46,17 @@ NO_RECORD: Final = "!"
 def no_record(step: str, reason: str) -> Digest:
     """What stands in the place of the digest of a step's record that is not to be had."""
     return f"{NO_RECORD}{step}: {reason}"
+
+
+def is_step_name(name: str) -> bool:
+    """Letters of any alphabet, digits, `_`, `-`, `.`; no leading `-`, which is an option's."""
+    return (
+        bool(name)
+        and name[0] != "-"
+        and all(
+            char.isalnum() or char in "_-." or unicodedata.category(char)[0] == "M" for char in name
+        )
+    )
 
 
 @final

@@ -7,17 +7,18 @@ is needed here of what takes values apart, or tells why: who only reads does not
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 import types
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from .errors import DamageError, StoreError, TrustError, UsageError
+from .errors import DamageError, PackError, StoreError, TrustError, UsageError
 from .ledger import Ledger
 from .pace import Pace
-from .record import VALUE, Digest, Meaning, Version
+from .record import VALUE, Digest, Meaning, Record, Version, is_step_name
 from .store import blobs, loading
 from .store.folder import locate, open_store
 from .store.trust import is_distrust
@@ -55,7 +56,11 @@ class Values(Mapping[str, Any]):
         verification: blobs.Verification = "on",
     ) -> None:
         check_job(name)
+        if verification not in get_args(blobs.Verification):
+            kinds = ", ".join(get_args(blobs.Verification))
+            raise UsageError(f"{verification!r} is no verification", f"one of {kinds} is")
         self.name = name
+        self._options: dict[str, Any] = {"verification": verification}
         self._ledger = Ledger.open(open_store(locate(store), verification=verification), name)
         self._module = types.ModuleType(f"pipestate job {name}")
         self._held: dict[str, Digest] = {}
@@ -65,34 +70,60 @@ class Values(Mapping[str, Any]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, store={str(self._ledger.store.path)!r})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The same job of the same store, opened anew: another process may be handed it."""
+        path = str(self._ledger.store.path)
+        return functools.partial(type(self), self.name, path, **self._options), ()
+
     def __getitem__(self, step: str) -> Any:
         while True:
             self._refresh()
             head = self._ledger.head_of(step)
             try:
-                return self._value_of(step)
+                record = self._ledger.head(step)
+                self._heard(step)
+                if record is None:
+                    raise KeyError(step)
+                return self._value_of(step, record)
             except DamageError:
                 # Where there is another one since, somebody has reclaimed the room of this one.
                 self._refresh()
                 if self._ledger.head_of(step) == head:
                     raise
 
-    def _value_of(self, step: str) -> Any:
-        record = self._ledger.head(step)
+    def together(self) -> dict[str, Any]:
+        """The values of all steps, in their places, as they stood at one moment."""
+        while True:
+            self._refresh()
+            pipe = self._ledger.pipe
+            heads = {step: pipe.heads[step] for step in pipe.order if step in pipe.heads}
+            for step in heads:
+                self._heard(step)
+            self._ledger.read(heads)
+            record = self._ledger.record
+            try:
+                return {step: self._value_of(step, record(head)) for step, head in heads.items()}
+            except DamageError:
+                self._refresh()
+                if self._ledger.pipe is pipe:
+                    raise
+
+    def _heard(self, step: str) -> None:
         for listener in _listeners:
             listener(self._ledger, step)
-        if record is None:
-            raise KeyError(step)
+
+    def _value_of(self, step: str, record: Record) -> Any:
+        what = f"the value of {step}"
         if record.flaw:
-            raise _unusable(f"the value of {step}", record.flaw)
+            raise _unusable(what, record.flaw)
         version = record.version_of(VALUE)
         if version is not None:
-            return self._load(version)[VALUE]
-        return {
-            name: self._load(known)[name]
-            for name in record.made
-            if (known := record.version_of(name)) is not None and known.kind != "import"
-        }
+            return self._load(version, what)[VALUE]
+        found: dict[str, Any] = {}
+        for version in record.outputs:  # one for all that shares objects
+            if version.kind != "import":
+                found |= self._load(version, what)
+        return {name: found[name] for name in record.made if name in found}
 
     def __iter__(self) -> Iterator[str]:
         self._refresh()
@@ -144,14 +175,24 @@ class Values(Mapping[str, Any]):
         self._ledger.take_news()  # who looks anew each time has no use for it
         self._ledger.is_anew = False
 
-    def _load(self, version: Version) -> dict[str, Any]:
-        space = vars(self._module)
-        values = loading.load(
-            version,
-            fetch=self._ledger.fetch,
-            resolve=lambda name: self._needed(name, version.needs.get(name, "")),
-            namespace=space,
-        )
+    def _load(self, version: Version, what: str) -> dict[str, Any]:
+        if version.kind == "lost":
+            raise PackError(
+                f"{what} could not be kept: {version.flaw.replace(f' at {VALUE}', ' at it')}",
+                "let its step leave what can be",
+                kind=", ".join(version.types.values()),
+            )
+        try:
+            values = loading.load(
+                version,
+                fetch=self._ledger.fetch,
+                resolve=lambda name: self._needed(name, version.needs.get(name, "")),
+                namespace=vars(self._module),
+            )
+        except (ImportError, AttributeError) as error:  # a library is gone, or is another one
+            raise StoreError(
+                f"{what} does not load here: {error}", "install what it needs"
+            ) from error
         if version.reads:
             with self._turn()[0]:
                 self._bring_read(version, set())
@@ -164,7 +205,7 @@ class Values(Mapping[str, Any]):
             flaw = self._ledger.record(self._ledger.pipe.meanings[name].record).flaw
             if flaw:
                 raise _unusable(f"`{name}`", flaw)
-        return self._load(version)[name]
+        return self._load(version, f"`{name}`")[name]
 
     def _needed(self, name: str, digest: Digest) -> Any:
         """A definition that a value needs, as it was when the value was kept."""
@@ -173,7 +214,7 @@ class Values(Mapping[str, Any]):
             if digest and (known is None or known.names[name] != digest):
                 earlier = self._ledger.definition(name, digest)
                 if earlier is not None:
-                    return self._load(earlier)[name]
+                    return self._load(earlier, f"`{name}`")[name]
             return self._need(name)
 
     def _turn(self) -> tuple[threading.RLock, set[str]]:
@@ -269,4 +310,12 @@ def check_job(name: object) -> None:
         raise UsageError(
             f"{name!r} is no name for a job",
             "printable text that begins with no - and neither begins nor ends with a blank is one",
+        )
+
+
+def check_name(step: object) -> None:
+    """Raise UsageError for what cannot be the name of a step."""
+    if not isinstance(step, str) or not is_step_name(step):
+        raise UsageError(
+            f"{step!r} is no name for a step", "letters, digits, `_`, `-` and `.` make one"
         )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import threading
+
 import pytest
 
 import pipestate
@@ -455,3 +459,65 @@ def test_a_status_that_is_asked_for_again_is_of_that_moment(say):
         "print(told(), len(first))"
     )
     assert out == "True\n[('a', 'fresh', 2), ('b', 'fresh', 1), ('c', 'fresh', 1)] 2"
+
+
+def test_read_tells_all_values_as_they_stood_at_one_moment(cwd):
+    """Whoever writes several together is never seen half way."""
+    pipestate.write("j", {"a": 0, "b": 0})
+    stop = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            pipestate.write("j", {"a": number, "b": number})
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        seen = [pipestate.read("j") for _ in range(100)]
+    finally:
+        stop.set()
+        writer.join()
+    assert all(one["a"] == one["b"] for one in seen)
+
+
+def test_the_names_of_a_step_share_what_they_shared(nb, say):
+    """`get` loads what shares objects as one."""
+    nb.load("j")
+    nb.run("%%step s\na = [1]\nb = a\nc = {'l': a}")
+    out = say(
+        "import pipestate as pip\ng = pip.get('j', 's')\nprint(g, g['b'] is g['c']['l'] is g['a'])"
+    )
+    assert out == "{'a': [1], 'b': [1], 'c': {'l': [1]}} True"
+
+
+def test_a_job_can_be_handed_to_another_process(cwd):
+    """Pickled, it is opened there anew."""
+    job = pipestate.Job("j", max_bytes=10**9)
+    job["a"] = 1
+    for again in (pickle.loads(pickle.dumps(job)), copy.deepcopy(job)):
+        assert (again["a"], repr(again)) == (1, repr(job))
+
+
+def test_what_cannot_be_given_names_the_step_and_what_would_help(nb, say):
+    """What was never kept, and what needs a library that is not here."""
+    nb.load("j")
+    nb.run("%%step s\nx = (i for i in range(3))\n{'a': x}")
+    ask = "import pipestate as pip\ntry: pip.{}\nexcept pip.PipeStateError as error: print(error)"
+    assert say(ask.format("read('j')")).startswith("the value of s could not be kept: generator at")
+    nb.run("open('gone.py', 'w').write('class Gone: pass')\nimport gone")
+    nb.run("%%step t\ngone.Gone()")
+    nb.run("import os\nos.remove('gone.py')")
+    assert say(ask.format("get('j', 't')")) == (
+        "the value of t does not load here: No module named 'gone'; install what it needs"
+    )
+
+
+def test_a_job_is_opened_with_words_that_there_are(cwd):
+    """As a setting of the same name says."""
+    for wrong in ({"verification": "Strict"}, {"max_bytes": "a"}, {"max_bytes": -1}):
+        with pytest.raises(pipestate.UsageError):
+            pipestate.Job("j", **wrong)
+    with pytest.raises(pipestate.UsageError):
+        pipestate.get("j", "a b")

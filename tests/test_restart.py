@@ -232,3 +232,28 @@ def test_steps_that_use_a_frame_and_its_groups_are_restored_after_each_restart(j
         for cell in (*above, *below):
             assert [state for _, state in job.run(cell).states] == ["restored"], cell
     assert job.run("g.obj is df, 'z' in total.columns").value == "(True, True)"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("k = 1", "k = 2"),
+        ("k = [1]\nj = k", "k = [2]\nj = k"),
+        ("def k(): return 1", "def k(): return 2"),
+        ("import math as k", "import cmath as k"),
+    ],
+)
+def test_a_plain_cell_that_was_edited_and_is_as_it_was_means_that_after_a_restart(
+    nb, first, second
+):
+    """The step that was restored for it was given that, and not what the edit had made."""
+    nb.load()
+    step = "%%step a\nx = repr(k() if callable(k) else k)\nx"
+    before = nb.run(first, step).value
+    nb.run(second, step)
+    assert nb.run(first, step).states == [("a", "restored")]
+    nb.kill()
+    nb.load()
+    assert nb.run(step).states == [("a", "restored")]
+    assert nb.run("x").value == before
+    assert nb.run("repr(k() if callable(k) else k)").value == before

@@ -18,6 +18,7 @@ from blake3 import blake3
 from msgspec import Struct
 
 from ..errors import UsageError
+from ..record import is_step_name
 from . import parsed
 from .magics import RUNNERS, to_python
 
@@ -76,17 +77,6 @@ def without_mark(transformed: str) -> str:
     """A body with a line that is empty, and no comment, where its `%%step` line stood: so the text
     is the same whether a cell has it or a record, and is read once."""
     return transformed[1:] if transformed.startswith("#\n") else transformed
-
-
-def is_step_name(name: str) -> bool:
-    """Letters of any alphabet, digits, `_`, `-`, `.`; no leading `-`, which is an option's."""
-    return (
-        bool(name)
-        and name[0] != "-"
-        and all(
-            char.isalnum() or char in "_-." or unicodedata.category(char)[0] == "M" for char in name
-        )
-    )
 
 
 @functools.lru_cache(maxsize=256)

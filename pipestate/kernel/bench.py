@@ -21,7 +21,7 @@ from ..cell import names as cell_names
 from ..cell import source as cell_source
 from ..cell.names import Names
 from ..cell.source import StepLine
-from ..errors import UsageError
+from ..errors import UsageError, in_short
 from ..ledger import Ledger
 from ..pipe import graph, layers, places
 from ..pipe import lines as pipe_lines
@@ -323,7 +323,7 @@ class Bench(Struct):
         if after is not None and (after not in pipe.order or after == task.step):
             raise UsageError(
                 f"there is no step `{after}` for {task.step} to stand after",
-                f"the steps are: {', '.join(pipe.order) or 'none yet'}",
+                f"the steps are: {in_short(pipe.order) or 'none yet'}",
             )
         cells = self._cells()
         own = {step: name for step, name in (cells.after or {}).items() if step != task.step}

@@ -14,7 +14,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from ..errors import DamageError, StoreError
-from ..record import VALUE, Digest, Record, Version
+from ..record import VALUE, Digest, Meaning, Record, Version
 from . import displays, keeping, meanings, outputs, surroundings, together
 from .bench import Bench, Told
 from .bindings import Binding
@@ -66,7 +66,7 @@ def restore(bench: Bench, task: Task, digest: Digest, record: Record) -> None:
     started = time.time()
     _make_session(bench, record)
     changes = _changes(bench, task, digest, record)
-    new = keeping.meanings_of(changes, digest)
+    new = _given(bench, record, digest) | keeping.meanings_of(changes, digest)
     pipe = bench.ledger.pipe
     heads = {task.step: digest} if pipe.heads.get(task.step) != digest else {}
     try:
@@ -98,6 +98,18 @@ def restore(bench: Bench, task: Task, digest: Digest, record: Record) -> None:
         surroundings.standing([record]), bench.space, bench.memory.origins
     ):
         bench.tell(line)
+
+
+def _given(bench: Bench, record: Record, digest: Digest) -> dict[str, Meaning | None]:
+    """What names of plain cells mean that the record was given, and that the job may know as
+    another run was given it: a cell that was edited, and is again as it was."""
+    found: dict[str, Meaning | None] = {}
+    for version in record.givens:
+        for name in version.names:
+            now = bench.space.bindings.get(name)
+            if now is not None and not now.amended and now.means("", version):
+                found[name] = Meaning("", digest, version.digest)
+    return found
 
 
 def _changes(bench: Bench, task: Task, digest: Digest, record: Record) -> dict[str, Binding | None]:

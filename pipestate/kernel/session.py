@@ -26,7 +26,7 @@ from ..cell import names as cell_names
 from ..cell import source as cell_source
 from ..cell.names import Names
 from ..cell.source import StepLine
-from ..errors import DamageError, StoreError, UsageError
+from ..errors import DamageError, StoreError, UsageError, in_short
 from ..ledger import Ledger
 from ..pipe import graph
 from ..pipe.status import Reason, because
@@ -260,7 +260,7 @@ class Session(Struct):
         self.bench.place(task)
         step = task.line.stdin
         if step is not None and step not in self.ledger.pipe.heads:
-            known = ", ".join(self.ledger.pipe.heads) or "none yet"
+            known = in_short(self.ledger.pipe.heads) or "none yet"
             raise UsageError(f"there is no step `{step}` to read from", f"the steps are: {known}")
 
     def _enter_step(self, task: Task, tree: ast.Module) -> ast.Module:
