@@ -67,3 +67,11 @@ def in_short(names: Iterable[str]) -> str:
 
 
 _MANY: Final = 20
+
+
+def kind_of(error: BaseException) -> str:
+    """An error in a line; what pipestate itself says needs no name."""
+    if isinstance(error, PipeStateError):
+        return error.message[:200]
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}{': ' if lines else ''}{lines[0] if lines else ''}"[:200]

@@ -478,3 +478,15 @@ class TestPackages:
     def test_a_module_made_by_hand_is_no_project_module(self) -> None:
         """There is no file to follow."""
         assert not packages.is_project_module(types.ModuleType("by_hand"))
+
+
+def test_a_plain_cell_below_a_restored_step_calls_what_its_module_says_now(nb, cwd):
+    """The module was edited, and is as it was when the step ran."""
+    nb.load()
+    cells = ("%%step a\nfrom helping import f\ny = f(1)", "f(1)")
+    shown = []
+    for number in (1, 2, 1):
+        (cwd / "helping.py").write_text(f"def f(x):\n    return x + {number} * 10\n")
+        os.utime(cwd / "helping.py", (number * 10, number * 10))
+        shown.append(nb.run(*cells).value)
+    assert shown == ["11", "21", "11"]

@@ -487,6 +487,32 @@ def test_a_stale_step_runs_first_for_what_a_loop_may_pass_on(nb):
     assert nb.run("print(x)").text == "2000\n"
 
 
+POOL = "with ThreadPoolExecutor(2) as pool:\n    squares = list(pool.map(abs, [1, -2]))"
+
+
+def test_what_leads_to_the_session_has_no_part_in_what_else_there_is(nb):
+    """A thread holds the shell's hook for errors, and the shell holds all of the notebook."""
+    nb.load()
+    nb.run("import logging, sys, threading\nfrom concurrent.futures import ThreadPoolExecutor")
+    made = ["out = sys.stdout", "log = logging.StreamHandler()", POOL]
+    made += ["thread = threading.Thread(target=print)", "thread.start(); thread.join()"]
+    shown = nb.run("%%step a\n{}\ndone = [1]".format("\n".join(made)))
+    assert "`done`" not in shown.text
+    assert "`squares`" not in shown.text
+    nb.kill()
+    nb.load()
+    assert nb.run("print(done, squares)").text == "[1] [1, 2]\n"
+
+
+def test_what_shares_objects_with_what_cannot_be_kept_is_made_again_by_all_who_made_it(nb):
+    """Each of them takes up what the one before has left."""
+    nb.load()
+    first = "%%step a\nbox = {'l': threading.Lock(), 'v': [1]}"
+    cells = ("import threading", first, "%%step b\nby = [box['v']]", "print(len(by))")
+    nb.run(*cells)
+    assert [nb.run(*cells).text.splitlines()[-1] for _ in range(2)] == ["1", "1"]
+
+
 def test_what_a_loop_may_leave_as_it_is_is_an_input(nb):
     """A body that runs no time passes on what stood there."""
     nb.load()

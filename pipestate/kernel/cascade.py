@@ -342,7 +342,7 @@ def _is_at_hand(bench: Bench, name: str, version: Version, maker: str) -> bool:
 def make_again(bench: Bench, name: str, binding: Binding, version: Version) -> None:
     """Run the steps that made a value that is not to be had, and those that used it since."""
     # What a plain cell made is its own, whatever steps have given the name before it.
-    steps = makers_of(bench, name, binding.maker) if binding.maker else ()
+    steps = makers_of(bench, {name, *version.names}, binding.maker) if binding.maker else ()
     if not steps or any(step not in bench.ledger.pipe.seen for step in steps):
         kind = version.types.get(name, "value")
         raise UsageError(
@@ -366,17 +366,26 @@ def make_again(bench: Bench, name: str, binding: Binding, version: Version) -> N
         bench.memory.remaking = outer
 
 
-def makers_of(bench: Bench, name: str, upto: str) -> tuple[str, ...]:
-    """The steps that made a value and those that used it since, down to `upto`."""
+def makers_of(bench: Bench, names: Iterable[str], upto: str) -> tuple[str, ...]:
+    """The steps that made the values of names, which share objects, and those that used them since,
+    down to `upto`."""
+    steps = (*graph.above(bench.ledger.pipe.order, upto), upto)
+    found: set[str] = set()
+    for name in names:
+        found.update(_makers_of(bench, name, steps))
+    return tuple(step for step in steps if step in found)
+
+
+def _makers_of(bench: Bench, name: str, steps: Iterable[str]) -> list[str]:
     found: list[str] = []
-    for step in (*graph.above(bench.ledger.pipe.order, upto), upto):
+    for step in steps:
         record = bench.ledger.head(step)
         if record is None or record.version_of(name) is None:
             continue
         if not any(one.path.name == name and one.whole != ABSENT for one in record.inputs):
             found = []
         found.append(step)
-    return tuple(found)
+    return found
 
 
 # --- ranges --------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from ..record import VALUE, Digest, Meaning, Record, Version
 from . import displays, keeping, meanings, outputs, surroundings, together
 from .bench import Bench, Told
 from .bindings import Binding
+from .reloading import reload_edited
 from .runs import set_under
 from .trial import Task
 
@@ -64,6 +65,7 @@ def restore(bench: Bench, task: Task, digest: Digest, record: Record) -> None:
     Raises DamageError, and changes nothing, where the record is not in the store any more.
     """
     started = time.time()
+    reload_edited(bench, task)  # a plain cell may call what is imported from them
     _make_session(bench, record)
     changes = _changes(bench, task, digest, record)
     new = _given(bench, record, digest) | keeping.meanings_of(changes, digest)

@@ -22,13 +22,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .. import values
-from ..errors import PackError, PipeStateError, StoreError, UsageError
+from ..errors import PackError, StoreError, UsageError, kind_of
 from ..ledger import Ledger
 from ..pipe import layers
 from ..pipe.layers import Layers
 from ..pipe.status import STEP_VALUE, Reason, value_found
 from ..record import VALUE, AccessPath, Blob, FileState, Input, Record
-from ..store import loading
 from ..store.folder import Batch
 from ..store.leases import Lease
 from ..store.phases import Phase
@@ -52,6 +51,7 @@ from . import (
 from .bench import Bench, Told
 from .keeping import Circumstances
 from .outlook import Outlook
+from .reloading import reload_edited
 from .trial import Outcome, Task, Trial
 
 
@@ -92,13 +92,7 @@ def start(bench: Bench, task: Task, outlook: Outlook, reason: Reason, lease: Lea
 
 
 def _start(bench: Bench, task: Task, outlook: Outlook, reason: Reason, lease: Lease) -> Running:
-    try:
-        reloaded = modules.reload_edited(bench.modules_of(task))
-    except Exception as error:
-        raise UsageError(
-            f"an edited module cannot be loaded ({kind_of(error)})", "mend it"
-        ) from error
-    _import_anew(bench, reloaded)
+    reload_edited(bench, task)
     _put_files_back(bench, task)
     batch = bench.ledger.batch()
     try:
@@ -126,19 +120,6 @@ def _start(bench: Bench, task: Task, outlook: Outlook, reason: Reason, lease: Le
     watchers = _watch(bench)
     before = ambient.snapshot()
     return Running(prepared, reason, batch, watchers, before, settings, lease, time.time())
-
-
-def _import_anew(bench: Bench, reloaded: frozenset[str]) -> None:
-    """Names imported from modules that were edited mean what the new source makes of them."""
-    space = bench.space
-    for name, (source, value) in list(space.sources.items()):
-        is_ours = source.kind == "import" and space.ns.get(name) is value
-        if is_ours and modules.imported_by(source.text) & reloaded:
-            new = loading.execute(source.text, name, space.ns)
-            space.ns[name] = new
-            space.sources[name] = (source, new)
-            if name in space.bindings:
-                space.bindings[name] = replace(space.bindings[name], obj=new)
 
 
 def _put_files_back(bench: Bench, task: Task) -> None:
@@ -352,14 +333,6 @@ def note_failure(
         ),
         batch=batch,
     )
-
-
-def kind_of(error: BaseException) -> str:
-    """An error in a line; what pipestate itself says needs no name."""
-    if isinstance(error, PipeStateError):
-        return error.message[:200]
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}{': ' if lines else ''}{lines[0] if lines else ''}"[:200]
 
 
 def _keep(

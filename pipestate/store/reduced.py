@@ -51,6 +51,13 @@ IMMUTABLE_NAMES = {
 EXTENSIONS = {"pandas": ("api.extensions.ExtensionArray",)}
 HOLDERS = {"pandas", "numpy", "pyarrow"}
 """Whose objects, inside a pandas object, are no more than its content."""
+SESSION_NAMES = {
+    "IPython.core.interactiveshell": ("InteractiveShell",),
+    "ipykernel.iostream": ("OutStream",),
+    "ipykernel.kernelbase": ("Kernel",),
+}
+"""What a session consists of. A thread, a handler of logging and `sys.stdout` lead to it, and it to
+all that the notebook holds, none of which is a part of them."""
 LAZY_NAMES = {"pandas": ("DataFrame", "Series", "Index")}
 """Copy-on-write: who holds one never sees what is done to another that shares its memory."""
 
@@ -71,6 +78,8 @@ def select(kind: type) -> Handler:
         return walk_lazy
     if _is_one(kind, {"torch": ("Tensor",)}):
         return walk_tensor
+    if _is_one(kind, SESSION_NAMES):
+        return walk_session
     if _is_plain(kind):
         return walk_plain
     return walk_hooked if _has_own_hooks(kind) else walk_object
@@ -142,6 +151,11 @@ def walk_object(walk: Walk, obj: object) -> None:
         return
     number = walk.number(obj)
     walk.push(_parts(walk, obj, reduced), parent=number)
+
+
+def walk_session(walk: Walk, obj: object) -> None:
+    """A part of the session: it cannot be kept, and nothing in it is looked at."""
+    walk.fail(obj, "it is a part of the session")
 
 
 _OWN_HOOKS = {"__reduce_ex__", "__reduce__", "__getstate__"}
