@@ -108,6 +108,17 @@ def test_after_a_restart_a_name_says_if_a_plain_cell_had_made_more_of_it(job):
     assert "as it was last kept" not in job.run("xs, k, same").text
 
 
+def test_after_a_restart_nothing_is_told_of_what_plain_cells_only_looked_at(job):
+    """By calls of which nobody knows what they do."""
+    job.run("import json\ndef look(*given): return len(given)\nclass P: pass")
+    job.run("%%step a\nxs, d, k, p, m = [1], {'a': 1}, 1.5, P(), json\nlook(P)")
+    job.run("look(xs, d, k, p, m, P, look), json.dumps(d), max(d, key=d.get), P()")
+    job.kill()
+    job.load("job")
+    shown = job.run("print(xs, d, k, m.dumps(d), type(p) is P, look(P))").text
+    assert shown == "[1] {'a': 1} 1.5 {\"a\": 1} True 1\n"
+
+
 def test_a_step_that_reads_what_a_plain_cell_had_made_more_of_is_told_too(job):
     """Once; a step that is restored needs none of it."""
     job.run("%%step a\nxs = [1]", "%%step r\nm = len(xs)", "xs.append(2)")

@@ -16,7 +16,7 @@ import ast
 import contextlib
 import time
 from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -54,6 +54,10 @@ from .restores import Unders
 from .runs import Running
 from .trial import Task
 from .visible import Visible
+
+LOOKED_AT: Final = 64 << 10
+"""The bytes up to which it is found out at once whether a plain cell has worked on a value, or only
+looked at it."""
 
 
 class Plain(Struct, frozen=True):
@@ -418,10 +422,19 @@ class Session(Struct):
         """Whether a name may mean something else; a plain cell that ran again often means the
         same."""
         now = self.space.bindings.get(name)
-        if now is None or now.version is not None or not bindings.is_light(now.obj):
+        if now is None or not now.is_resident:
             return True
+        known = now.version
+        if known is None and not bindings.is_light(now.obj):
+            return True
+        if known is not None and known.digest != meaning.digest:
+            return True
+        if known is not None and (not known.mutable or known.kind == "import"):
+            return False
+        if known is not None and (known.kind == "lost" or known.nbytes > LOOKED_AT):
+            return True  # to look would take longer than the cell may
         version = self.space.version_at(name, now.obj, self.bench.phase())
-        return version.digest != meaning.digest
+        return version.names[name] != (known.names[name] if known else meaning.digest)
 
     def _remember_imports(self) -> None:
         """Keep new imports, in a job that has begun; else they go along with its first step."""
