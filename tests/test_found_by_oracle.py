@@ -604,3 +604,12 @@ def test_what_cannot_be_kept_is_made_again_though_its_name_has_come_to_mean_some
     assert play(*made, "s3: xs = list(it)", "xs") == "[4, 5, 6, 7, 8]"
     again = ("s0: k = 0", "s1: it = (x for x in range(2, 9))", "s0: it = 0")
     assert play(*again, "s3: n = next(it)", "n, next(it)") == "(2, 3)"
+
+
+def test_a_step_restored_for_anothers_sake_leaves_together_what_a_step_below_holds(
+    play: Player,
+) -> None:
+    """It left one of two names that share an object as the step below has carried it along."""
+    steps = ("a: m = {'p': [1]}\no = [m['p']]", "b: o[0].append(2)\nprint(fmt)", "c: m['t'] = 1")
+    play("fmt = 'x'", *steps, "d: ck = m['t']", "fmt = 'y'", "d: ck = m['t']", "fmt = 'x'")
+    assert play("d: ck = m['t']", "o[0] is m['p'], o") == "(True, [[1, 2]])"

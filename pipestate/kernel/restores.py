@@ -133,8 +133,7 @@ def _changes(bench: Bench, task: Task, digest: Digest, record: Record) -> dict[s
     kept -= together.joined(bench.space.bindings, staying)
     changes |= {n: known for n, known in found.items() if known is not None and n not in kept}
     if not task.is_asked:
-        free = {n for n in changes if _is_free(bench, n, task.step)}
-        return {n: b for n, b in changes.items() if n in free}
+        return {n: b for n, b in changes.items() if _is_free(bench, n, b, task.step)}
     named = {path.name for path in outlook.paths(task.names)}
     return {n: b for n, b in changes.items() if b is None or _moves(bench, n, b, record, named)}
 
@@ -183,9 +182,15 @@ def _index(order: tuple[str, ...], step: str) -> int:
     return order.index(step) if step in order else -1
 
 
-def _is_free(bench: Bench, name: str, step: str) -> bool:
+def _is_free(bench: Bench, name: str, known: Binding | None, step: str) -> bool:
+    """Whether a name means nothing, or what the step gave it; where a step below carries that along
+    as it is, in what it made, it stays with that."""
     now = bench.space.bindings.get(name)
-    return now is None or bench.ledger.giver(name, now.maker, now.record) == step
+    if now is None or bench.ledger.giver(name, now.maker, now.record) != step:
+        return now is None
+    if now.maker == step or now.amended or not (now.version and known and known.version):
+        return True
+    return now.version.names.get(name) != known.version.names[name]
 
 
 def _make_session(bench: Bench, record: Record) -> None:
