@@ -215,3 +215,13 @@ def test_a_failed_attempt_at_what_a_plain_cell_made_leaves_it_one_with_its_parts
     job.run("%%step a\nxs = [1]", "zs = [xs]", "%%step b\nzs.append(2); 1/0")
     job.run("%%step b\nxs.append(2)")
     assert job.run("xs, zs, zs[0] is xs").value == "([1, 2], [[1, 2]], True)"
+
+
+def test_a_class_that_is_run_again_goes_on_with_the_base_that_it_was_made_with(job):
+    """A base that its subclasses write into is made anew, so they are, too."""
+    base = "class Base:\n    known = {}\n    def __init_subclass__(cls):"
+    base += "\n        Base.known['x'] = cls"
+    cells = (f"{base}\nclass Door(Base): pass", "%%step a\nm = Door()")
+    for _ in range(3):
+        job.run(*cells)
+        assert job.run("isinstance(m, Base), Door is type(m)").value == "(True, True)"

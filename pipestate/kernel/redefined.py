@@ -9,7 +9,7 @@ one that is bound.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any
 
 from ..cell import names as cell_names
@@ -28,11 +28,21 @@ def kept(bench: Bench, text: str, names: Names) -> Mapping[str, Any]:
     if not found:
         return {}
     equal = found.keys() - _reached_by_others(bench, text, names)
-    while used := equal & {
-        need for line in names.definitions if line.name not in equal for need in line.needs
-    }:
-        equal -= used
+    while mixed := _mixed(names, equal):
+        equal -= mixed
     return {name: found[name] for name in equal}
+
+
+def _mixed(names: Names, equal: Set[str]) -> set[str]:
+    """Those of the earlier objects that new ones were made with, or that were made with others than
+    are bound now: a class and its base."""
+    new = {line.name for line in names.definitions} - equal
+    used = {need for line in names.definitions if line.name in new for need in line.needs}
+    return {
+        line.name
+        for line in names.definitions
+        if line.name in equal and (line.name in used or not new.isdisjoint(line.needs))
+    }
 
 
 def _earlier(bench: Bench, name: str) -> Any:
