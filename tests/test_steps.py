@@ -513,6 +513,16 @@ def test_what_shares_objects_with_what_cannot_be_kept_is_made_again_by_all_who_m
     assert [nb.run(*cells).text.splitlines()[-1] for _ in range(2)] == ["1", "1"]
 
 
+def test_a_stale_step_does_not_run_for_one_that_calls_the_same_library(nb):
+    """A call of a function in a module is no change to it: the record says what it set there."""
+    nb.load()
+    save, other = "%%step save\ntime.sleep(0 * k)\nprint(k)", "%%step z\nt = time.time() + {}"
+    nb.run("import time", "%%step a\nk = 1", save, "%%step a\nk = 2")
+    assert nb.run(other.format(1)).states == [("z", "ran")]
+    (stale,) = (row for row in nb.run("%pipe status").text.splitlines() if row[:4] == "save")
+    assert "stale" in stale
+
+
 def test_what_a_loop_may_leave_as_it_is_is_an_input(nb):
     """A body that runs no time passes on what stood there."""
     nb.load()

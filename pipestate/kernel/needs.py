@@ -10,6 +10,7 @@ that a cell costs what lies above it, however many steps a job has.
 from __future__ import annotations
 
 import re
+import types
 from collections import Counter
 from collections.abc import Iterable
 from typing import Final, NamedTuple
@@ -21,6 +22,7 @@ from ..pipe.graph import Touches
 from ..pipe.layers import Layers, Makers
 from ..pipe.status import STEP_VALUE
 from ..record import ABSENT, SEEDING, Digest, Pipe, Record, Seen
+from . import packages
 from .bench import Bench
 from .outlook import Outlook, Site
 from .surroundings import RANDOM
@@ -145,6 +147,8 @@ def touches(bench: Bench, step: str) -> Touches:
         reads |= named if is_proved else _reached(bench, step, named)
         binds |= names.binds - imported
         touched = names.may_bind | names.writes | _changed(bench, step, names)
+        if is_proved:  # what it sets in the process by a library's functions, its record says
+            touched -= _libraries(bench, touched)
         changes |= touched | names.deletes
         if not is_proved:
             again = names.binds & named  # `xs += [1]` works in place
@@ -154,6 +158,17 @@ def touches(bench: Bench, step: str) -> Touches:
         may_draw = step in bench.ledger.pipe.failed and _mentions_random(names)
         changes |= _RANDOM_STATES if names.seeds or SEEDING in reads or may_draw else frozenset()
     return Touches(frozenset(reads), frozenset(binds), frozenset(changes))
+
+
+def _libraries(bench: Bench, names: Iterable[str]) -> frozenset[str]:
+    """The names that mean modules which are not the project's: a call of a function there is no
+    change to what others call there."""
+    values = ((name, bench.space.ns.get(name)) for name in names)
+    return frozenset(
+        name
+        for name, value in values
+        if type(value) is types.ModuleType and not packages.is_project_module(value)
+    )
 
 
 def _is_proved(bench: Bench, step: str) -> bool:
