@@ -19,7 +19,7 @@ from typing import Final, Literal, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ..errors import DamageError, PipeStateError, UsageError
+from ..errors import DamageError, UsageError, kind_of
 from ..pipe import graph, layers
 from ..pipe.status import Reason, StepStatus, because
 from ..record import ABSENT, VALUE, Digest, Record, Version
@@ -102,7 +102,7 @@ def again(bench: Bench, begin: Callable[[], T]) -> T:
             bench.ledger.reread()
             news.follow(bench)
         except UnloadableError as error:
-            bench.memory.unloadable[error.key] = error.message
+            bench.memory.unloadable[error.key] = error.flaw
     return begin()
 
 
@@ -249,8 +249,7 @@ def _load(bench: Bench, names: Iterable[str]) -> None:
             if isinstance(error, DamageError) and _has_moved_on(bench, name, binding):
                 _load(bench, [name])
                 continue
-            flaw = str(error) if isinstance(error, PipeStateError) else repr(error)
-            make_again(bench, name, binding, binding.version.replace(flaw=flaw))
+            make_again(bench, name, binding, binding.version.replace(flaw=kind_of(error)))
 
 
 def _has_moved_on(bench: Bench, name: str, known: Binding) -> bool:

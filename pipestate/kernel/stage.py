@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from ..errors import DamageError, PipeStateError, StoreError
+from ..errors import DamageError, StoreError, kind_of
 from ..ledger import Ledger
 from ..pipe.places import Row
 from ..record import AccessPath, Digest, Given, Input, Version
@@ -31,9 +31,9 @@ from .visible import is_visible
 class UnloadableError(StoreError):
     """A value that is there and does not load: a library is gone, or it is another Python's."""
 
-    def __init__(self, key: tuple[str, Digest], flaw: str) -> None:
-        super().__init__(flaw)
-        self.key = key
+    def __init__(self, name: str, key: tuple[str, Digest], flaw: str) -> None:
+        super().__init__(f"`{name}` does not load here ({flaw})", "run the cell that makes it")
+        self.key, self.flaw = key, flaw
 
 
 def prepare(
@@ -104,7 +104,7 @@ def _load(space: Namespace, wanted: Mapping[str, Binding]) -> None:
             if want.version is not None and space.is_dormant(name):
                 flaw = _flaw_of(space, name)
                 if flaw:
-                    raise UnloadableError((want.maker, want.version.digest), flaw) from error
+                    raise UnloadableError(name, (want.maker, want.version.digest), flaw) from error
         raise
 
 
@@ -114,7 +114,7 @@ def _flaw_of(space: Namespace, name: str) -> str:
         space.load([name])
     except Exception as error:  # noqa: BLE001 - a library gone, a user's __setstate__
         if space.is_dormant(name):
-            return str(error) if isinstance(error, PipeStateError) else repr(error)
+            return kind_of(error)
     return ""
 
 

@@ -8,6 +8,7 @@ closure is an object of its own, so two closures over one variable go on sharing
 
 from __future__ import annotations
 
+import builtins
 import sys
 import types
 from typing import Any
@@ -31,8 +32,12 @@ def globals_token(function: types.FunctionType, namespace: dict[str, Any] | None
     """What stands for the globals of a function in a pack; None if they have to be copied."""
     held = function.__globals__
     main = vars(sys.modules["__main__"]) if "__main__" in sys.modules else None
-    if held is namespace or held is main:
+    if held is namespace:
         return rebuild.NAMESPACE
+    if held is main:
+        # Nobody who loads what a script has set has that script's globals.
+        is_scripts = namespace is not None and not hasattr(builtins, "__IPYTHON__")
+        return None if is_scripts else rebuild.NAMESPACE
     name = held.get("__name__")
     if namespace is None and name == "__main__":
         return rebuild.NAMESPACE
