@@ -219,6 +219,45 @@ def test_threads_may_fork_while_others_write(say):
     assert out == "[149, 149]"
 
 
+def test_a_process_may_fork_while_its_threads_come_to_their_end(say):
+    """The last of them closes the store, which no child may have open then."""
+    out = say(
+        "import os, threading, pipestate\n"
+        "ends = []\n"
+        "for number in range(25):\n"
+        "    job = pipestate.Job('j', store=f's{number}')\n"
+        "    thread = threading.Thread(target=job.update, args=({'a': 1, 'b': 2},))\n"
+        "    thread.start()\n"
+        "    for _ in range(6):\n"
+        "        if not (child := os.fork()):\n"
+        "            try: len(job)\n"
+        "            except BaseException: os._exit(1)\n"
+        "            os._exit(0)\n"
+        "        ends.append(os.waitpid(child, 0)[1])\n"
+        "    thread.join()\n"
+        "    ends.append(job['b'] - 2)\n"
+        "print(set(ends))"
+    )
+    assert out == "{0}"
+
+
+def test_what_a_function_of_a_script_reads_comes_along(script, cwd):
+    """Whoever loads it has none of the script's globals."""
+    (cwd / "setting.py").write_text(
+        "import functools, pipestate\n"
+        "RATE = 3\n"
+        "def half(n): return n / 2\n"
+        "def use(n): return half(n) * RATE\n"
+        "class P:\n"
+        "    def twice(self): return use(4) * 2\n"
+        "pipestate.write('j', {'use': use, 'p': P(), 'part': functools.partial(use, 2)})\n"
+    )
+    script("import runpy\nrunpy.run_path('setting.py', run_name='__main__')")
+    ask = "import pipestate as pip\nget = lambda step: pip.get('j', step)\n"
+    out = script(ask + "print(get('use')(4), get('p').twice(), get('part')())")
+    assert out.strip() == "6.0 12.0 3.0"
+
+
 def test_a_child_loads_what_a_thread_of_its_parent_was_loading(nb, cwd, say):
     """The thread, and what it held, are not there."""
     (cwd / "slow.py").write_text("import time\ntime.sleep(1)\n")

@@ -11,8 +11,9 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import diskcache
@@ -31,6 +32,12 @@ ON CONFLICT (key, raw) DO UPDATE SET
 WHERE (value, mode, filename, expire_time) IS NOT (excluded.value, excluded.mode, NULL, NULL)
 """
 
+_PATIENCE = 1.0
+"""Seconds for which the end of a thread waits for the lock: a process that ends has threads which
+never let go of theirs."""
+
+_LOOKS = 5
+
 _numbers = itertools.count()
 
 _SETTINGS: Mapping[str, Any] = {
@@ -45,6 +52,16 @@ _SETTINGS: Mapping[str, Any] = {
     # after the other writes anew are put there once. SQLite's own 1,000 are one commit of many.
     "sqlite_wal_autocheckpoint": 4000,
 }
+
+
+class Lock(Protocol):
+    """A lock of whatever kind."""
+
+    def acquire(self, blocking: bool = ..., timeout: float = ...) -> bool:
+        """Whether it is held now."""
+
+    def release(self) -> None:
+        """Let others have it."""
 
 
 class BytesDisk(diskcache.Disk):  # type: ignore[misc]
@@ -92,10 +109,12 @@ class Database(diskcache.Cache):  # type: ignore[misc]
     log and wait for the disk: milliseconds, and a full disk could not even be read from.
     """
 
-    def __init__(self, folder: str, wait: float) -> None:
+    def __init__(self, folder: str, wait: float, lock: Lock) -> None:
         self._directory = folder
         self._timeout = wait
         self._local = threading.local()
+        self._lock = lock
+        self._everywhere: weakref.WeakSet[_Held] = weakref.WeakSet()
         self._txn_id = None
         self._disk = BytesDisk(folder)
         try:
@@ -105,6 +124,39 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         except BaseException:
             self.close()
             raise
+
+    @property
+    def _con(self) -> Any:
+        """This thread's connection. Cache's own could be closed by no other thread."""
+        local = self._local
+        held: _Held | None = getattr(local, "held", None)
+        if held is None or held.con is None:
+            file = f"{self._directory}/{diskcache.core.DBNAME}"
+            local.con = con = sqlite3.connect(
+                file, timeout=self._timeout, isolation_level=None, check_same_thread=False
+            )
+            local.held = held = _Held(con, self._lock)
+            self._everywhere.add(held)
+            _open.add(self)
+            with contextlib.suppress(sqlite3.OperationalError):  # there are no settings yet
+                for key, value in con.execute("SELECT key, value FROM Settings").fetchall():
+                    if key.startswith("sqlite_"):
+                        self.reset(key, value, update=False)
+        return held.con
+
+    def close(self) -> None:
+        """Close this thread's connection; whoever calls holds the lock."""
+        held: _Held | None = getattr(self._local, "held", None)
+        if held is not None:
+            held.close()
+            self._local.con = None
+
+    def close_everywhere(self) -> None:
+        """Close the connections of all threads, none of which uses it now, but for one that is in a
+        transaction: this thread's own, which forks in the midst of it."""
+        for held in list(self._everywhere):
+            if held.con is not None and not held.con.in_transaction:
+                held.close()
 
     def _make(self, folder: str, wait: float) -> None:
         with contextlib.closing(sqlite3.connect(f"{folder}/{diskcache.core.DBNAME}")) as other:
@@ -212,6 +264,47 @@ class Database(diskcache.Cache):  # type: ignore[misc]
         return found
 
 
+class _Held:
+    """A thread's connection. It is closed when the thread ends, which nobody tells of, under the
+    lock: what SQLite does then no fork may come across."""
+
+    __slots__ = ("__weakref__", "_lock", "con")
+
+    def __init__(self, con: sqlite3.Connection, lock: Lock) -> None:
+        self.con: sqlite3.Connection | None = con
+        self._lock = lock
+
+    def close(self) -> None:
+        con, self.con = self.con, None
+        if con is not None:
+            con.close()
+
+    def __del__(self) -> None:
+        if self.con is None:
+            return
+        is_held = self._lock.acquire(timeout=_PATIENCE)
+        try:
+            with contextlib.suppress(sqlite3.Error):
+                self.close()
+        finally:
+            if is_held:
+                self._lock.release()
+
+
+_open: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def close_all() -> None:
+    """Close all connections of this process, before it forks. A child must not have any: it would
+    find locks that it does not have, and to close one it would put what the parent's log held into
+    a database that has moved on. Whoever forks holds the locks of all databases."""
+    for _ in range(_LOOKS):
+        with contextlib.suppress(RuntimeError):  # one is opened for the first time meanwhile
+            for one in list(_open):
+                one.close_everywhere()
+            return
+
+
 class Frozen(Database):
     """A database in a folder that cannot be written to, read as it is: without locks.
 
@@ -222,11 +315,17 @@ class Frozen(Database):
     relied on.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, lock: Lock) -> None:
         # Before anything is read: what changes meanwhile is seen.
         self._state = _state_of(folder)
         self._has_log = self._state is not None and len(self._state) > _ALONE
-        super().__init__(folder, 0.0)
+        super().__init__(folder, 0.0, lock)
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        con, self._local.con = getattr(self._local, "con", None), None
+        if con is not None:
+            con.close()
 
     @property
     def _con(self) -> Any:
@@ -258,17 +357,17 @@ class Frozen(Database):
         return self._state is not None and _state_of(self._directory) == self._state
 
 
-def connect(folder: str, wait: float) -> Database:
+def connect(folder: str, wait: float, lock: Lock) -> Database:
     """The database in a folder, made where it is not there; frozen where it can only be read.
 
-    It waits for others so many seconds at a stretch.
+    It waits for others so many seconds at a stretch. `lock` is held by whoever uses it.
     """
     try:
-        return Database(folder, wait)
+        return Database(folder, wait, lock)
     except sqlite3.OperationalError:
         if _state_of(folder) is None:
             raise
-        return Frozen(folder)
+        return Frozen(folder, lock)
 
 
 def _state_of(folder: str) -> tuple[int, ...] | None:

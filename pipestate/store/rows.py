@@ -306,7 +306,7 @@ class Rows(Struct, frozen=True, eq=False):
                 )
             folders.make(folder, durable=self.durable)
             try:
-                cache = database.connect(folder, WAIT_SECONDS)
+                cache = database.connect(folder, WAIT_SECONDS, self.lock)
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 # What diskcache stumbles over when its table of settings holds something else.
                 raise damaged(error, self.path) from error
@@ -319,8 +319,8 @@ class Rows(Struct, frozen=True, eq=False):
 # --- forks
 # A child forked while another thread is inside SQLite inherits mutexes that nobody will release,
 # and a transaction whose closing writes to memory that both processes share. So a fork waits until
-# no thread is inside. Hooks at fork cannot be taken out again: there is one for all stores, set by
-# the first that is looked at.
+# no thread is inside, and closes all connections. Hooks at fork cannot be taken out again: there is
+# one for all stores, set by the first that is looked at.
 
 _locks: weakref.WeakSet[Any] = weakref.WeakSet()
 _fork = threading.Lock()  # one at a time: each takes all locks, and gives back its own
@@ -342,6 +342,8 @@ def _acquire_all() -> None:
     for lock in list(_locks):
         lock.acquire()
         _held.append(lock)
+    with contextlib.suppress(sqlite3.Error):
+        database.close_all()
 
 
 def _release_all() -> None:
