@@ -106,11 +106,14 @@ def _given(bench: Bench, record: Record, digest: Digest) -> dict[str, Meaning | 
     """What names of plain cells mean that the record was given, and that the job may know as
     another run was given it: a cell that was edited, and is again as it was."""
     found: dict[str, Meaning | None] = {}
+    known = bench.ledger.pipe.meanings
     for version in record.givens:
+        new = Meaning("", digest, version.digest)
         for name in version.names:
-            now = bench.space.bindings.get(name)
-            if now is not None and not now.amended and now.means("", version):
-                found[name] = Meaning("", digest, version.digest)
+            now, then = bench.space.bindings.get(name), known.get(name)
+            is_known = then is not None and then.replace(record=digest) == new
+            if now is not None and now.means("", version) and not is_known:
+                found[name] = new
     return found
 
 
