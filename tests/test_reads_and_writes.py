@@ -158,6 +158,23 @@ def test_a_cell_binds(cell: str, expected: dict[str, str]) -> None:
     assert said(analyse(to_cell(cell)), "binds", "may_bind", "deletes") == expected
 
 
+QUERIES = [
+    ("df.query(text)", True),
+    ("df.query(expr=text, inplace=True)", True),
+    ("con.query(text, alias='t')", True),
+    ("df.query(text, **options)", True),
+    ("df.query('a > 1')", False),
+    ("tree.query(points, k=2)", False),
+    ("tree.query(points, 2)", False),
+]
+
+
+@pytest.mark.parametrize(("cell", "expected"), QUERIES)
+def test_a_query_may_read_any_name_where_its_text_is_not_there(cell: str, expected: bool) -> None:
+    """Not where it is given what no frame takes: a tree is asked for neighbours."""
+    assert analyse(cell).is_dynamic is expected
+
+
 DELETES = [
     ("if c: del x", "x"),
     ("for i in xs:\n  try: f()\n  except E as e: pass\n  x = 1", "e"),

@@ -20,6 +20,7 @@ from .lookers import (
     LOOKING_METHODS,
     PASSERS,
     PASSING_METHODS,
+    QUERY_OPTIONS,
 )
 from .magics import MagicText, read_magic, words
 from .reads import Reads
@@ -90,7 +91,7 @@ class Calls(Reads):
         else:
             self.path(func.value, receiver)
             self.chain(func)  # for what its last attribute says
-        if method in FRAME_READERS:
+        if method in FRAME_READERS and not (method == "query" and _is_no_text(node)):
             self.frame_text(node)
         self.given(node, given)
 
@@ -123,6 +124,12 @@ class Calls(Reads):
     def magic(self, text: MagicText) -> None:
         """Read what a magic runs."""
         raise NotImplementedError
+
+
+def _is_no_text(node: ast.Call) -> bool:
+    """Whether `query` is asked for something else: `tree.query(points, k=2)`."""
+    options = {option.arg for option in node.keywords if option.arg is not None}
+    return len(node.args) > 1 or not options <= QUERY_OPTIONS
 
 
 def _is_seed(name: str) -> bool:

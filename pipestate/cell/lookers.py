@@ -51,6 +51,12 @@ ARITHMETIC: Final = frozenset(
 FRAME_READERS: Final = frozenset(["eval", "evaluate", "query", "sql"])
 """Methods that look names up in their caller's frame: `df.query("price > @limit")`."""
 
+QUERY_OPTIONS: Final = frozenset(
+    "alias connection engine expr global_dict inplace level local_dict params parser resolvers"
+    " target".split()
+)
+"""What pandas and DuckDB take beside the text of a `query`, by name only."""
+
 DYNAMIC_NAMES: Final = frozenset(
     "__builtins__ __import__ _getframe currentframe eval exec get_ipython globals locals".split()
 )
