@@ -21,9 +21,9 @@ from typing import Any
 
 from . import trees
 from .content import PIECE, Pieces, View
-from .gaps import filled, gaps_of
+from .gaps import filled, gaps_of, may_have
 from .reductions import flat_bytes
-from .walk import INNER, ROOT, Original, Place, Token, Walk, text
+from .walk import INNER, ROOT, Original, Place, Token, Walk, side_by_side, text
 
 
 def memory(array: Any) -> int:
@@ -150,7 +150,7 @@ def walk_content(
     numpy = sys.modules["numpy"]
     dtype = array.dtype
     walk.emit(text(repr((dtype_text(dtype), array.shape))))
-    gaps = gaps_of(dtype) if dtype.names is not None else None
+    gaps = gaps_of(dtype) if may_have(dtype) else None
     if gaps is not None and gaps.spans and array.size:
         memory = flat_bytes(numpy.ascontiguousarray(array))
         if not is_passing and array.flags.c_contiguous and _is_whole(array):
@@ -166,7 +166,7 @@ def walk_content(
         if set(map(type, items)) <= trees.SCALARS:
             walk.adopt(functools.partial(trees.dump, items), (), is_rooted=False)
         else:
-            walk.push([Token(b"O"), *items], parent=parent, holder=ROOT)
+            walk.push(side_by_side([Token(b"O"), *items]), parent=parent, holder=ROOT)
     elif dtype.itemsize and array.size:
         # What is not in C order is kept as it is, or as the copy that a pickle makes of it.
         walk.content(in_c_order(array), is_passing=is_passing or not array.flags.c_contiguous)

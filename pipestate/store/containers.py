@@ -15,8 +15,10 @@ from collections.abc import Collection, Iterable
 from itertools import chain
 
 from . import trees
-from .walk import LEAVES, Handler, Token, Walk, text
+from .walk import LEAVES, MANY, Handler, Sink, Token, Walk, side_by_side, text
 
+SORTABLE = frozenset(map(frozenset, [(int,), (str,), (bytes,)]))
+"""Of each of these types any objects have one order."""
 COLOUR_NODES = 256
 """How many mutable objects below a set's element are looked at to put it in order."""
 
@@ -28,7 +30,7 @@ def walk_list(walk: Walk, obj: object) -> None:
         number = walk.number(obj)
         if number is not None:
             walk.emit(b"[%d:" % len(obj))
-            walk.push(list(obj), parent=number)
+            walk.push(side_by_side(list(obj)), parent=number)
 
 
 def walk_dict(walk: Walk, obj: object) -> None:
@@ -38,7 +40,7 @@ def walk_dict(walk: Walk, obj: object) -> None:
         number = walk.number(obj)
         if number is not None:
             walk.emit(b"{%d:" % len(obj))
-            walk.push(list(chain.from_iterable(obj.items())), parent=number)
+            walk.push(side_by_side(list(chain.from_iterable(obj.items()))), parent=number)
 
 
 def walk_tuple(walk: Walk, obj: object) -> None:
@@ -52,7 +54,7 @@ def walk_tuple(walk: Walk, obj: object) -> None:
     if kinds <= trees.SCALARS:  # a tree of one level, and most are
         walk.adopt(functools.partial(trees.dump, obj), (), is_rooted=False)
     elif not (kinds <= trees.KINDS and _walk_tree(walk, obj)):
-        walk.seal(obj, [Token(b"(%d:" % len(obj)), *obj])
+        walk.seal(obj, side_by_side([Token(b"(%d:" % len(obj)), *obj]))
 
 
 def _walk_tree(walk: Walk, obj: object) -> bool:
@@ -84,6 +86,9 @@ def walk_frozenset(walk: Walk, obj: object) -> None:
 def _walk_elements(walk: Walk, tag: bytes, elements: Collection[object], number: int) -> None:
     walk.emit(tag % len(elements))
     kinds = set(map(type, elements))
+    if len(elements) >= MANY and kinds in SORTABLE:
+        trees.dump(sorted(elements), Sink(walk))  # type: ignore[type-var]
+        return
     if kinds <= LEAVES.keys():
         walk.emit(b"".join(sorted(LEAVES[type(element)](element) for element in elements)))
         return

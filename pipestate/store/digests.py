@@ -7,7 +7,7 @@ objects that cannot change never count as shared.
 
 from __future__ import annotations
 
-from .joints import Shares, components, joined, joint, joint_of, of_one, shares
+from .joints import Shares, components, joined, joint, joint_of, of_one, outermost, shares
 from .parts import MISSING, OPAQUE, at, flat, parts
 from .streams import Stream, leaf, stream
 
@@ -24,6 +24,7 @@ __all__ = [
     "joint_of",
     "leaf",
     "of_one",
+    "outermost",
     "parts",
     "shares",
     "stream",

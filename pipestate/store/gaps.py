@@ -1,7 +1,8 @@
-"""What lies between the fields of numpy's structures: whatever the memory held, and no content.
+"""What lies between the fields of numpy's structures, and behind the ten bytes of its long floats:
+whatever the memory held, and no content.
 
-What is digested and kept of a structure that has such gaps has zeros there, so that equal ones are
-kept once, and nothing of what the memory was used for before comes along.
+What is digested and kept of what has such gaps has zeros there, so that equal ones are kept once,
+and nothing of what the memory was used for before comes along.
 """
 
 from __future__ import annotations
@@ -14,21 +15,33 @@ from .content import Pieces, View
 
 
 class Gaps(NamedTuple):
-    """Where the gaps of a structure of `itemsize` bytes are: the first byte of each, and the one
+    """Where the gaps of an element of `itemsize` bytes are: the first byte of each, and the one
     after it."""
 
     itemsize: int
     spans: tuple[tuple[int, int], ...]
 
 
+LONG = "gG"
+"""The long floats, and the complex numbers of them, by numpy's characters."""
+
+
+def may_have(dtype: Any) -> bool:
+    """Whether to ask for the gaps of a type at all."""
+    return dtype.names is not None or dtype.char in LONG
+
+
 @functools.lru_cache(maxsize=64)
 def gaps_of(dtype: Any) -> Gaps | None:
-    """The gaps of a structure; None for one whose fields are no plain numbers or bytes.
+    """The gaps of a structure, or of a number; None for one whose fields are no plain numbers or
+    bytes.
 
     Two equal structures have the same, also if one of them is aligned.
     """
     if dtype.hasobject:
         return None
+    if dtype.names is None:
+        return Gaps(dtype.itemsize, _behind(dtype, 0))
     fields = sorted(
         ((dtype.fields[name][1], dtype[name]) for name in dtype.names), key=lambda field: field[0]
     )
@@ -40,8 +53,21 @@ def gaps_of(dtype: Any) -> Gaps | None:
     for start, one in [*fields, (dtype.itemsize, None)]:
         if start > at:
             spans.append((at, start))
+        spans += _behind(one, start) if one is not None else ()
         at = max(at, start + (one.itemsize if one is not None else 0))
     return Gaps(dtype.itemsize, tuple(spans))
+
+
+def _behind(dtype: Any, start: int) -> tuple[tuple[int, int], ...]:
+    """The gaps of a number that begins there: x86 has some of 80 bits, in 12 or 16 bytes."""
+    if dtype.char not in LONG or sys.modules["numpy"].finfo(dtype).nmant != EXTENDED:
+        return ()
+    size = dtype.itemsize // (1 + (dtype.kind == "c"))
+    return tuple((at + 10, at + size) for at in range(start, start + dtype.itemsize, size))
+
+
+EXTENDED = 63
+"""The bits of the fraction of such a float."""
 
 
 def filled(memory: Any, gaps: Gaps) -> View:
@@ -55,6 +81,14 @@ def filled(memory: Any, gaps: Gaps) -> View:
         return _copy(memory[first:last], gaps)[start - first : end - first]
 
     return Pieces(memory.nbytes, some)
+
+
+def without(data: bytes, gaps: Gaps | None) -> bytes:
+    """The bytes of one element with zeros in the gaps."""
+    found = bytearray(data)
+    for start, end in gaps.spans if gaps is not None else ():
+        found[start:end] = bytes(end - start)
+    return bytes(found)
 
 
 def _copy(memory: memoryview, gaps: Gaps) -> memoryview:

@@ -13,7 +13,7 @@ from the lower of both and shifted by 64 bits, and the digest of its shape and s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations, product
+from itertools import combinations, compress, product
 
 from blake3 import blake3
 
@@ -207,7 +207,7 @@ def _links(one: Stream, other: Stream) -> list[Link]:
     """The entry points of two names, as the side sees them from which there are fewer."""
     if one.root is other.root and one.digest == other.digest and not one.lazy:
         # Below one object there may be millions.
-        outer = [number for number, parent in enumerate(one.parents) if parent < 0]
+        outer = outermost(one.parents)
         return [(n, n, *_layouts(one.places.get(n), one.places.get(n))) for n in outer]
     if not (one.mutables and other.mutables) and not one.lazy and not other.lazy:
         return []
@@ -232,6 +232,11 @@ def _links(one: Stream, other: Stream) -> list[Link]:
         number = other.mutables[key]
         links.append((holder, number, *_layouts(place, other.places.get(number))))
     return sorted(links)
+
+
+def outermost(parents: Sequence[int]) -> list[int]:
+    """The numbers of the mutable objects that lie in no other one, from those they lie in."""
+    return list(compress(range(len(parents)), map((0).__gt__, parents)))
 
 
 def _link(one: Stream, other: Stream, key: int) -> Link:

@@ -22,7 +22,7 @@ from typing import Any, Final
 import cloudpickle
 
 from . import functions, memory, origins, rebuild, reductions
-from .gaps import Gaps, gaps_of
+from .gaps import Gaps, gaps_of, may_have
 from .memory import Census, Holder, Region
 
 ATOMS: Final = frozenset({type(None), bool, int, float, complex, str, bytes})
@@ -186,7 +186,7 @@ class Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no t
     def _lone_array(self, obj: Any) -> Any:
         if obj.dtype.hasobject and obj.size >= MANY and obj.flags.c_contiguous:
             return _atoms(obj) or _by_content(obj)
-        gaps = gaps_of(obj.dtype) if obj.dtype.names is not None else None
+        gaps = gaps_of(obj.dtype) if may_have(obj.dtype) else None
         if gaps is not None and gaps.spans and obj.flags.c_contiguous:
             made = reductions.reduce(obj)
             if made is not None:

@@ -30,7 +30,7 @@ from typing import Any
 from . import arrays, containers, definitions, origins
 from .handlers import is_of_handler
 from .reductions import leaf_bits, leaf_memory, reduce, reducer_of, tensor_kind, tensor_state
-from .walk import INNER, ROOT, Handler, Token, Walk, text
+from .walk import INNER, ROOT, Handler, Token, Walk, side_by_side, text
 
 IMMUTABLE = (
     *(datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, zoneinfo.ZoneInfo),
@@ -145,12 +145,12 @@ def walk_object(walk: Walk, obj: object) -> None:
     if walk.is_numbered(id(obj)):
         walk.number(obj)
         return
-    reduced = _reduction(walk, obj)
+    reduced = reduction(walk, obj)
     if isinstance(reduced, str):  # found by its name, like any function
-        walk.push(_global(obj, reduced))
+        walk.push(by_name(obj, reduced))
         return
     number = walk.number(obj)
-    walk.push(_parts(walk, obj, reduced), parent=number)
+    walk.push(side_by_side(parts(walk, obj, reduced)), parent=number)
 
 
 def walk_session(walk: Walk, obj: object) -> None:
@@ -205,7 +205,7 @@ def _hidden(walk: Walk, obj: object) -> dict[str, object]:
     for name in copyreg._slotnames(type(obj)):  # type: ignore[attr-defined]  # noqa: SLF001
         with contextlib.suppress(AttributeError):
             state.setdefault(name, object.__getattribute__(obj, name))
-    reduced = _reduction(walk, obj)
+    reduced = reduction(walk, obj)
     if not state or isinstance(reduced, str) or not reduced:
         return {}
     told = [*reduced[1], *(reduced[2:3])]
@@ -264,11 +264,11 @@ def _walk_leaf(walk: Walk, obj: Any) -> bool:
 
 def items(walk: Walk, obj: object) -> list[object]:
     """Tokens and parts of a reduced object, in the order in which pickle would write them."""
-    reduced = _reduction(walk, obj)
-    return _global(obj, reduced) if isinstance(reduced, str) else _parts(walk, obj, reduced)
+    reduced = reduction(walk, obj)
+    return by_name(obj, reduced) if isinstance(reduced, str) else parts(walk, obj, reduced)
 
 
-def _reduction(walk: Walk, obj: object) -> str | tuple[Any, ...]:
+def reduction(walk: Walk, obj: object) -> str | tuple[Any, ...]:
     """What pickle would make of an object; nothing, and a flaw noted, where it cannot."""
     try:
         found: Any = reduce(obj)
@@ -287,7 +287,7 @@ def _reduction(walk: Walk, obj: object) -> str | tuple[Any, ...]:
     return ()
 
 
-def _global(obj: Any, name: str) -> list[object]:
+def by_name(obj: Any, name: str) -> list[object]:
     """An object that pickle finds by name; what it wraps is the user's where it is his."""
     wrapped = getattr(obj, "__wrapped__", None)
     module = getattr(obj, "__module__", None)
@@ -300,7 +300,8 @@ def _global(obj: Any, name: str) -> list[object]:
     return [kind, Token(text(f"{module}.{name}"))]
 
 
-def _parts(walk: Walk, obj: object, reduced: tuple[Any, ...]) -> list[object]:
+def parts(walk: Walk, obj: object, reduced: tuple[Any, ...]) -> list[object]:
+    """Tokens and parts of an object, from what `reduction` gave, in the order pickle has them."""
     if not reduced:
         return []
     function, args, state, listed, pairs, setter = [*reduced, None, None, None, None][:6]

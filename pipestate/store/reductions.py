@@ -26,7 +26,7 @@ from pickle import PickleBuffer
 from typing import Any, Final
 
 from .. import plugins
-from . import foreign, functions, instances, rebuild
+from . import foreign, functions, gaps, instances, rebuild
 
 Reduction = tuple[Any, ...]
 Reducer = Callable[[Any], Reduction | None]
@@ -159,6 +159,14 @@ def _array(obj: Any) -> Reduction | None:
     if not flags.writeable and flat.flags.writeable:
         flat.flags.writeable = False
     return numpy.ndarray, (obj.shape, token, PickleBuffer(flat))
+
+
+def _with_gaps(obj: Any) -> Reduction | None:
+    its = gaps.gaps_of(obj.dtype) if gaps.may_have(obj.dtype) else None
+    if its is None:
+        return None
+    made, (dtype, data) = obj.__reduce__()
+    return made, (dtype, gaps.without(data, its))
 
 
 def _array_subclass(obj: Any) -> Reduction:
@@ -313,6 +321,10 @@ _EXACT: Final[Mapping[str, Reducer]] = {
     "functools._lru_cache_wrapper": _cached_function,
     "functools.cached_property": _cached_property,
     "numpy.ndarray": _array,
+    "numpy.longdouble": _with_gaps,
+    "numpy.clongdouble": _with_gaps,
+    "numpy.void": _with_gaps,
+    "numpy.record": _with_gaps,
     "numpy.matrix": _array_subclass,
     "numpy.recarray": _array_subclass,
     "numpy.rec.recarray": _array_subclass,

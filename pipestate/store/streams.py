@@ -19,7 +19,7 @@ from ..record import AccessPath
 from . import trees, where
 from .garbage import gc_paused
 from .handlers import is_of_handler
-from .reduced import select
+from .siblings import select
 from .walk import (
     LEAVES,
     ROOT,

@@ -140,7 +140,7 @@ def keep_one(
     component = Component(dict.fromkeys(names, value), dict.fromkeys(names, one))
     if not _is_plain(component):
         return keep(component, describe(component), namespace=namespace, phase=phase)
-    outer = [number for number, parent in enumerate(one.parents) if parent < 0]
+    outer = digests.outermost(one.parents)
     return _keep_plain(names, value, one.digest, phase, outer, _parts(component, phase))
 
 

@@ -16,14 +16,14 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
-from typing import NamedTuple, Protocol
+from itertools import chain, count, islice
+from typing import Any, NamedTuple, Protocol
 
 from blake3 import blake3
 from msgspec import Struct, field
 
 from ..record import AccessPath
-from . import content
+from . import content, trees
 from .content import View
 from .gaps import Gaps, filled
 
@@ -39,6 +39,10 @@ SMALL = 4096
 TREE = b"T"
 """Before the bytes of a tree."""
 PENDING = 4096
+MANY = 64
+"""So many objects side by side are told together (see `siblings`)."""
+ROW = 1 << 13
+"""So many of them at once: what is worked out about them is thrown away before the next."""
 DEEPEST = 100_000
 """Beyond this depth nothing can be packed (`codecs`); an object may make new ones for ever."""
 
@@ -139,6 +143,29 @@ class Frame(Struct):
     end: Callable[[], None] | None = None
 
 
+class Siblings(NamedTuple):
+    """Objects that lie side by side, the numbers of the mutable objects they lie in (None: all in
+    the one that is walked), and how many tuples they are below that were opened for them."""
+
+    items: list[object]
+    parents: list[int] | None = None
+    opened: int = 0
+
+
+def side_by_side(items: list[object]) -> Iterable[object]:
+    """The items as they are walked best, of a list that nobody else changes."""
+    if len(items) < MANY:
+        return items
+    return (Siblings(items[at : at + ROW]) for at in range(0, len(items), ROW))
+
+
+def in_rows(items: Iterable[object], parents: Iterable[int], opened: int) -> Iterator[Siblings]:
+    """Items that lie in several objects, as they come."""
+    left, rest = iter(items), iter(parents)
+    while row := list(islice(left, ROW)):
+        yield Siblings(row, list(islice(rest, ROW)), opened)
+
+
 class Walk:
     """A walk over one value.
 
@@ -161,6 +188,7 @@ class Walk:
         self.numbering = Numbering()
         self.outer = outer
         self.is_inside = is_inside
+        self.is_look = False
         self.flaws: list[tuple[object, str]] = []
         self.nbytes = 0
         self._out: list[bytes | Waiting] = []
@@ -176,6 +204,7 @@ class Walk:
 
     def run(self, limit: int | None = None) -> bytes:
         """Walk it all and give the digest; stop after `limit` nodes once a mutable was met."""
+        self.is_look = limit is not None
         self.visit(self.root)
         while self._stack or self._later:
             if len(self._stack) > DEEPEST:
@@ -262,6 +291,30 @@ class Walk:
         self.findings.alive.append(obj)
         return new
 
+    def number_all(
+        self, objects: list[Any], parents: Sequence[int]
+    ) -> tuple[list[Any], Sequence[int]]:
+        """Those of the objects that are met for the first time, and their numbers; the numbers of
+        all are written out where some are met again. `parents` are those of what they lie in."""
+        numbers, known = self.numbering.numbers, self.numbering.parents
+        ids, first = list(map(id, objects)), len(known)
+        fresh = dict(zip(ids, objects, strict=True))
+        if len(fresh) == len(ids) and numbers.keys().isdisjoint(fresh):
+            self._out.append(b"*")
+            numbers.update(zip(ids, count(first)))
+            known.extend(parents)
+        else:
+            self._out.append(b"/")
+            held = dict(zip(reversed(ids), reversed(parents), strict=True))
+            for key in [key for key in fresh if key in numbers]:
+                del fresh[key]
+            numbers.update(zip(fresh, count(first)))
+            known.extend(map(held.__getitem__, fresh))
+            trees.dump(list(map(numbers.__getitem__, ids)), Sink(self))
+            objects = list(fresh.values())
+        self.findings.alive.append(objects)
+        return objects, range(first, len(known))
+
     def is_numbered(self, key: int) -> bool:
         """Whether the object was met before."""
         return key in self.numbering.numbers or (self.outer is not None and key in self.outer)
@@ -278,6 +331,18 @@ class Walk:
         parent = self.parent if parent is None else parent
         holder = self.holder if holder is None else holder
         self._stack.append(Frame(iter(items), parent, holder, end))
+
+    def push_each(self, items: Iterable[object], parents: Iterable[int]) -> None:
+        """Leave items on the stack to be walked one by one, each as lying in its parent."""
+        frame = Frame(iter(()), ROOT, self.holder)
+
+        def each() -> Iterator[object]:
+            for item, parent in zip(items, parents, strict=True):
+                frame.parent = parent
+                yield item
+
+        frame.items = each()
+        self._stack.append(frame)
 
     def seal(self, obj: object, items: Iterable[object], *, holder: int | None = None) -> None:
         """Walk an immutable object: what is in it is written out as one digest.

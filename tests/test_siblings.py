@@ -1,0 +1,392 @@
+"""Many objects side by side have the digest of their content and sharing, as few have."""
+
+from __future__ import annotations
+
+import collections
+import copy
+import dataclasses
+import datetime
+import enum
+import fractions
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+import types
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipestate.store import digests
+
+ROOT = Path(__file__).resolve().parent.parent
+MANY = 200
+
+
+def digest(value: object) -> str:
+    """The digest of a value that can be kept."""
+    stream = digests.stream(value)
+    assert stream.flaw == ""
+    return stream.digest
+
+
+# --- any graph -----------------------------------------------------------------------------------
+
+
+class Node:
+    """An instance of an ordinary class."""
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    """An instance that pickle takes apart."""
+
+    parts: Any = None
+
+
+class Pair(NamedTuple):
+    """A tuple with names."""
+
+    parts: Any
+    more: int = 0
+
+
+MAKERS: dict[str, Callable[[], Any]] = {
+    "list": list,
+    "dict": dict,
+    "deque": collections.deque,
+    "default": lambda: collections.defaultdict(list),
+    "node": Node,
+    "space": types.SimpleNamespace,
+    "slotted": Slotted,
+}
+LEAVES = st.sampled_from(
+    [None, True, 1, 1.0, "a", b"a", (), (1, "b"), frozenset("xyz"), np.float64(1), uuid.UUID(int=1)]
+)
+ITEMS = st.lists(st.one_of(LEAVES, st.integers(0, 7).map(lambda n: [n])), max_size=3)
+GRAPHS = st.lists(st.tuples(st.sampled_from([*MAKERS, "tuple"]), ITEMS), min_size=1, max_size=8)
+"""What kind each container is, and its items: leaves, or others by number."""
+ROWS = st.lists(st.one_of(LEAVES, st.tuples(st.integers(0, 2), st.integers(0, 7)).map(list)),
+                min_size=1, max_size=5)  # fmt: skip
+"""Which of three times the same graph, and which container of it, stands side by side."""
+
+
+def build(graph: list[tuple[str, list[Any]]], row: list[Any]) -> list[Any]:
+    """Many objects side by side: some of them twice, some equal, some that lead to each other."""
+    made: dict[tuple[int, int], Any] = {}
+
+    def item(copy: int, found: Any) -> Any:
+        return get(copy, found[0] % len(graph)) if type(found) is list else found
+
+    def get(copy: int, number: int) -> Any:
+        if (copy, number) in made:
+            return made[copy, number]
+        kind, items = graph[number]
+        if kind == "tuple":  # no cycle through tuples alone
+            made[copy, number] = []
+            made[copy, number] = tuple(item(copy, found) for found in items)
+            return made[copy, number]
+        made[copy, number] = new = MAKERS[kind]()
+        parts = [item(copy, found) for found in items]
+        if kind in ("list", "deque"):
+            new.extend(parts)
+        elif kind in ("dict", "default"):
+            new.update(enumerate(parts))
+        else:
+            new.parts = tuple(parts)
+        return new
+
+    wide = [get(found[0], found[1] % len(graph)) if type(found) is list else found for found in row]
+    return [wide[n % len(wide)] for n in range(70)]
+
+
+def is_same(a: Any, b: Any) -> bool:
+    """Whether two values have the same shape, leaf by leaf and object by object."""
+    there: dict[int, int] = {}
+    back: dict[int, int] = {}
+    met = set()
+    waiting = [(a, b)]
+    while waiting:
+        a, b = waiting.pop()
+        if type(a) is not type(b):
+            return False
+        inside = items_of(a), items_of(b)
+        if inside[0] is None or inside[1] is None:
+            if a != b:
+                return False
+            continue
+        if (id(a), id(b)) in met:
+            continue
+        met.add((id(a), id(b)))
+        if type(a) is not tuple and not (
+            there.setdefault(id(a), id(b)) == id(b) and back.setdefault(id(b), id(a)) == id(a)
+        ):
+            return False
+        if len(inside[0]) != len(inside[1]):
+            return False
+        waiting += zip(*inside, strict=True)
+    return True
+
+
+def items_of(value: Any) -> list[Any] | None:
+    """What is in a container of a graph; None for a leaf."""
+    if isinstance(value, (Node, types.SimpleNamespace, Slotted)):
+        return list(value.parts)
+    if isinstance(value, dict):
+        return list(value.values())
+    return list(value) if type(value) in (list, tuple, collections.deque) else None
+
+
+@given(GRAPHS, ROWS)
+def test_any_row_keeps_its_digest_through_pickle(graph: Any, row: Any) -> None:
+    """Content and sharing are what pickle brings back."""
+    value = build(graph, row)
+    assert digest(value) == digest(build(graph, row))
+    assert digest(value) == digest(copy.deepcopy(value))
+    assert digest(value) == digest(pickle.loads(pickle.dumps(value, 5)))
+
+
+@given(GRAPHS, ROWS, GRAPHS, ROWS)
+def test_equal_digests_mean_equal_content_and_sharing(
+    graph: Any, row: Any, other: Any, others: Any
+) -> None:
+    """An independent comparison, pair by pair, agrees."""
+    for a, b in [
+        (build(graph, row), build(other, others)),
+        (build(graph, row), build(graph, others)),
+        (build(graph, row), build(other, row)),
+    ]:
+        assert (digest(a) == digest(b)) == is_same(a, b)
+
+
+@given(GRAPHS, ROWS)
+def test_what_names_share_of_a_row_is_told_whoever_holds_the_row(graph: Any, row: Any) -> None:
+    """A name of one object of a row, of the row, and of another object."""
+    value = build(graph, row)
+
+    def joint(value: list[Any]) -> str:
+        found = {"all": value, "one": value[0], "two": value[-1]}
+        return digests.joint({name: digests.stream(one) for name, one in found.items()}, found)
+
+    assert joint(value) == joint(copy.deepcopy(value))
+
+
+# --- kind by kind --------------------------------------------------------------------------------
+
+
+class Color(enum.Enum):
+    """Of which there is one object each."""
+
+    RED = 1
+    BLUE = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """An instance with equal ones."""
+
+    x: float
+    y: float = 0.0
+
+
+START = datetime.datetime(2020, 1, 1)
+HOUR = datetime.timezone(datetime.timedelta(hours=1))
+KINDS: dict[str, Callable[[int], Any]] = {
+    "ints": lambda n: n,
+    "bools": lambda n: n % 3 == 0,
+    "floats": float,
+    "texts": str,
+    "bytes": lambda n: b"%d" % n,
+    "lists": lambda n: [n],
+    "tuples": lambda n: (n,),
+    "tuples of lists": lambda n: ([n],),
+    "sets": lambda n: {n},
+    "sets of texts": lambda n: {str(n), "a", "b"},
+    "sets of several kinds": lambda n: {n, str(n), None},
+    "sets of points": lambda n: {Point(n)},
+    "frozensets": lambda n: frozenset((n,)),
+    "dicts": lambda n: {"a": n},
+    "dicts with other keys": lambda n: {str(n): 0},
+    "dicts with numbers for keys": lambda n: {n: 0},
+    "dicts with points for keys": lambda n: {Point(n): 0},
+    "points": Point,
+    "slotted": Slotted,
+    "pairs": Pair,
+    "members": lambda n: Color(1 + (n % 5 == 0)),
+    "times": lambda n: START + datetime.timedelta(seconds=n),
+    "times with a zone": lambda n: (START + datetime.timedelta(seconds=n)).replace(tzinfo=HOUR),
+    "hours": lambda n: datetime.time(n % 24, n // 24),
+    "dates": lambda n: START.date() + datetime.timedelta(days=n),
+    "ids": lambda n: uuid.UUID(int=n),
+    "paths": lambda n: pathlib.PurePosixPath(str(n)),
+    "windows paths": lambda n: pathlib.PureWindowsPath(str(n)),
+    "fractions": lambda n: fractions.Fraction(n, 7),
+    "slices": slice,
+    "ranges": range,
+    "small floats": np.float32,
+    "big floats": np.float64,
+    "long floats": np.longdouble,
+    "numpy's ints": np.int64,
+    "numpy's days": lambda n: np.datetime64("2020-01-01") + n,
+    "arrays": lambda n: np.arange(n, n + 3),
+    "stamps": lambda n: pd.Timestamp("2020") + pd.Timedelta(seconds=n),
+    "frames": lambda n: pd.DataFrame({"a": [n]}),
+    "functions": lambda n: [len, sorted, sum, min][n % 4],
+    "classes": lambda n: [int, str, Point, Color][n % 4],
+    "counters": lambda n: collections.Counter(str(n)),
+    "ordered": lambda n: collections.OrderedDict(a=n),
+    "several": lambda n: [n, str(n), [n], {"a": n}, Point(n), None, Color.RED][n % 7],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("within", ["list", "tuple", "dict", "deque", "array"])
+def test_a_row_is_told_by_each_of_its_objects(kind: str, within: str) -> None:
+    """A copy has the same digest, and every row in which one of them is another one another."""
+    wrap: dict[str, Callable[[list[Any]], Any]] = {
+        "list": list,
+        "tuple": tuple,
+        "dict": lambda row: dict(enumerate(row)),
+        "deque": collections.deque,
+        "array": lambda row: np.fromiter(row, dtype=object, count=len(row)),
+    }
+    make = KINDS[kind]
+
+    def row(*changes: tuple[int, Any]) -> Any:
+        found = [make(n) for n in range(MANY)]
+        for at, other in changes:
+            found[at] = other
+        return wrap[within](found)
+
+    same = {digest(row()), digest(pickle.loads(pickle.dumps(row(), 5)))}
+    assert len(same) == 1
+    others = [
+        row((0, make(MANY + 2))),
+        row((MANY - 1, make(0))),
+        row((5, "x")),
+        row((5, (5,) * 9)),
+    ]
+    assert len({*same, *map(digest, others)}) == 5
+    swapped = row((0, make(3)), (3, make(0)))
+    assert (digest(swapped) in same) == (kind == "bools")
+
+
+def test_rows_of_different_kinds_have_different_digests() -> None:
+    """Though what is told of each object may be the same."""
+    found = {kind: digest([make(n) for n in range(MANY)]) for kind, make in KINDS.items()}
+    assert len(set(found.values())) == len(found)
+
+
+def test_where_equal_immutables_of_a_row_are_one_object_does_not_count() -> None:
+    """A tuple is its content, and so are a date and what is in them."""
+    for make in (
+        lambda: (1, "a"),
+        lambda: (START, (1, (2.5, "a"))),
+        lambda: fractions.Fraction(1, 3),
+        lambda: START.replace(tzinfo=HOUR),
+        lambda: uuid.UUID(int=5),
+        lambda: np.float64(5),
+        lambda: frozenset("abc"),
+    ):
+        one = make()
+        assert digest([one] * MANY) == digest([make() for _ in range(MANY)])
+
+
+def test_which_objects_of_a_row_are_one_counts() -> None:
+    """As it does of two."""
+    for make in (list, dict, set, Node, Slotted, collections.deque, lambda: np.zeros(2)):
+        one, other = make(), make()
+        rows = [[one] * MANY, [one, other] * (MANY // 2), [make() for _ in range(MANY)]]
+        assert len(set(map(digest, rows))) == 3
+        assert digest([one, other] * (MANY // 2)) == digest([other, one] * (MANY // 2))
+
+
+def test_tuples_that_share_tuples_do_not_explode_in_a_row() -> None:
+    """However deep they are, and however wide."""
+    deep: Any = (1, [])
+    for _ in range(60):
+        deep = (deep, deep)
+    wide: Any = ([],)
+    for _ in range(6):
+        wide = (wide,) * 1000
+    assert digest([deep] * MANY)
+    assert digest([wide] * MANY)
+
+
+def test_a_long_chain_in_a_row_is_no_matter() -> None:
+    """Each link is a level."""
+    first: Any = None
+    for _ in range(10_000):
+        node = Node()
+        node.next, first = first, node  # type: ignore[attr-defined]
+    row = [Node() for _ in range(MANY)]
+    for one in row:
+        one.next = first  # type: ignore[attr-defined]
+    assert digest(row)
+
+
+def test_an_object_that_changes_what_holds_it_when_it_is_pickled_can_be_told() -> None:
+    """Its holder may be one of many that are told together."""
+
+    class Shy:
+        def __init__(self, holder: Any) -> None:
+            self.holder = holder
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            self.holder.seen = True
+            return str, ("shy",)
+
+    row = [Node() for _ in range(MANY)]
+    for one in row:
+        one.shy = Shy(one)  # type: ignore[attr-defined]
+    assert digests.stream(row).flaw == ""
+
+
+def test_what_cannot_be_kept_in_a_row_is_named_with_its_place() -> None:
+    """Whatever stands beside it."""
+    row: list[Any] = [Node() for _ in range(MANY)]
+    row[150].inner = {"a": [1, (x for x in "abc")]}
+    assert digests.stream(row, name="row").flaw == "generator at row[150].inner['a'][1]"
+
+
+def test_a_component_is_found_through_a_row() -> None:
+    """A name of one of many objects shares it with them."""
+    row = [Node() for _ in range(MANY)]
+    names = {"row": row, "one": row[100].__dict__, "other": Node()}
+    found = digests.components({name: digests.stream(one) for name, one in names.items()})
+    assert set(found) == {frozenset({"row", "one"}), frozenset({"other"})}
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from tests.test_siblings import KINDS, MANY, digest
+for kind, make in KINDS.items():
+    print(kind, digest([make(n) for n in range(MANY)]))
+print(digest({str(n) for n in range(MANY)}))
+"""
+
+
+def test_every_process_and_hash_seed_gives_a_row_the_same_digest(tmp_path: Path) -> None:
+    """Nothing of an address, a set's order or a seed is in a digest."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    told = {
+        subprocess.run(
+            [sys.executable, str(script), str(ROOT)],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(told) == 1
