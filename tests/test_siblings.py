@@ -309,6 +309,22 @@ def test_which_objects_of_a_row_are_one_counts() -> None:
         assert digest([one, other] * (MANY // 2)) == digest([other, one] * (MANY // 2))
 
 
+def test_which_memory_the_arrays_of_a_row_see_counts() -> None:
+    """Views of one memory are no arrays of their own, nor are two of the same."""
+    base = np.arange(2.0 * MANY)
+    views = [base[n : n + 2] for n in range(MANY)]
+    alone = [one.copy() for one in views]
+    twice = [alone[0], *alone[:-1]]
+    assert digest(views) != digest(alone)
+    assert digest(views) == digest([base[n : n + 2] for n in range(MANY)])
+    assert digest([alone, alone[7]]) != digest([alone, alone[7].copy()])
+    assert digest([alone, alone[7][1:]]) != digest([alone, alone[7][:1]])
+    assert digest(twice) != digest([alone[0].copy(), *alone[:-1]])
+    turned = [np.asfortranarray(np.ones((2, n % 5 + 1))) for n in range(MANY)]
+    assert digest(turned) != digest([np.ascontiguousarray(one) for one in turned])
+    assert digest(turned) == digest(pickle.loads(pickle.dumps(turned)))
+
+
 def test_tuples_that_share_tuples_do_not_explode_in_a_row() -> None:
     """However deep they are, and however wide."""
     deep: Any = (1, [])

@@ -17,13 +17,18 @@ import ctypes
 import functools
 import mmap
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from . import trees
 from .content import PIECE, Pieces, View
-from .gaps import filled, gaps_of, may_have
+from .gaps import LONG, filled, gaps_of, may_have
 from .reductions import flat_bytes
-from .walk import INNER, ROOT, Original, Place, Token, Walk, side_by_side, text
+from .walk import INNER, ROOT, SMALL, Original, Place, Sink, Token, Walk, side_by_side, text
+
+PLAIN = frozenset("biufcmMSU")
+"""The kinds of types of which the bytes of an element are all there is."""
+ROW = 1 << 8
 
 
 def memory(array: Any) -> int:
@@ -140,6 +145,46 @@ def _note_lazy(walk: Walk, array: Any) -> None:
     # The columns of a block, of which there may be thousands, share it.
     if key not in numbering.lazy:
         numbering.lazy[key] = walk.holder, _place(array)
+
+
+def walk_many(walk: Walk, arrays: list[Any], parents: Sequence[int]) -> bool:
+    """Many arrays side by side: which types and shapes there are, which array has which, and then
+    all their elements. Does nothing, and says so, where not all are small ones of plain numbers,
+    each with memory that was not met before."""
+    if walk.holder != ROOT or not all(map(_is_small, arrays)):
+        return False
+    starts = list(map(address, arrays))
+    pairs = zip(arrays, starts, strict=True)
+    keys = [memory(one) if one.base is not None else start for one, start in pairs]
+    numbering = walk.numbering
+    known = (numbering.numbers.keys(), numbering.lazy.keys())
+    distinct = set(map(id, arrays)).union(keys)
+    if len(distinct) < 2 * len(arrays) or not all(one.isdisjoint(distinct) for one in known):
+        return False
+    walk.number_all(arrays, parents)
+    numbers = range(len(numbering.parents), len(numbering.parents) + len(arrays))
+    numbering.numbers.update(zip(keys, numbers, strict=True))
+    numbering.parents.extend(parents)
+    shapes: dict[Any, tuple[int, Any]] = {}
+    told, row = [], []
+    for one, start, number in zip(arrays, starts, numbers, strict=True):
+        shape = (one.shape, one.strides, one.dtype, one.flags.writeable)
+        if shape not in shapes:
+            shapes[shape] = len(shapes), _place(one)[1]
+            told.append((dtype_text(one.dtype), one.shape, shape[-1], one.flags.fnc))
+        place, lie = shapes[shape]
+        row.append(place)
+        numbering.places[number] = start, lie
+    trees.dump([told, row], Sink(walk))
+    for at in range(0, len(arrays), ROW):
+        walk.emit(b"".join(one.tobytes() for one in arrays[at : at + ROW]))
+        walk.flush()
+    return True
+
+
+def _is_small(array: Any) -> bool:
+    dtype = array.dtype
+    return dtype.kind in PLAIN and dtype.char not in LONG and 0 < array.nbytes <= SMALL
 
 
 def walk_content(

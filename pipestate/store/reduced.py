@@ -21,8 +21,8 @@ import sys
 import types
 import typing
 import uuid
+import weakref
 import zoneinfo
-from collections.abc import Mapping
 from itertools import chain
 from pickle import PickleBuffer
 from typing import Any
@@ -42,23 +42,29 @@ IMMUTABLE = (
 )
 """Types, with their subclasses that add no state of their own, whose identity never counts."""
 
-IMMUTABLE_NAMES = {
-    "numpy": ("generic", "dtype", "ufunc"),
-    "pandas": ("Timedelta", "Period", "Interval", "api.extensions.ExtensionDtype"),
-    "pyarrow": ("DataType", "Scalar", "Buffer", "Schema", "Field"),
-    "torch": ("dtype", "device", "Size"),
-}
-EXTENSIONS = {"pandas": ("api.extensions.ExtensionArray",)}
+IMMUTABLE_NAMES = (
+    *("numpy:generic", "numpy:dtype", "numpy:ufunc"),
+    *(
+        "pandas:Timedelta",
+        "pandas:Period",
+        "pandas:Interval",
+        "pandas:api.extensions.ExtensionDtype",
+    ),
+    *("pyarrow:DataType", "pyarrow:Scalar", "pyarrow:Buffer", "pyarrow:Schema", "pyarrow:Field"),
+    *("torch:dtype", "torch:device", "torch:Size"),
+)
+EXTENSIONS = ("pandas:api.extensions.ExtensionArray",)
+TENSORS = ("torch:Tensor",)
 HOLDERS = {"pandas", "numpy", "pyarrow"}
 """Whose objects, inside a pandas object, are no more than its content."""
-SESSION_NAMES = {
-    "IPython.core.interactiveshell": ("InteractiveShell",),
-    "ipykernel.iostream": ("OutStream",),
-    "ipykernel.kernelbase": ("Kernel",),
-}
+SESSION_NAMES = (
+    "IPython.core.interactiveshell:InteractiveShell",
+    "ipykernel.iostream:OutStream",
+    "ipykernel.kernelbase:Kernel",
+)
 """What a session consists of. A thread, a handler of logging and `sys.stdout` lead to it, and it to
 all that the notebook holds, none of which is a part of them."""
-LAZY_NAMES = {"pandas": ("DataFrame", "Series", "Index")}
+LAZY_NAMES = ("pandas:DataFrame", "pandas:Series", "pandas:Index")
 """Copy-on-write: who holds one never sees what is done to another that shares its memory."""
 
 
@@ -76,7 +82,7 @@ def select(kind: type) -> Handler:
         return walk_immutable
     if _is_one(kind, LAZY_NAMES):
         return walk_lazy
-    if _is_one(kind, {"torch": ("Tensor",)}):
+    if _is_one(kind, TENSORS):
         return walk_tensor
     if _is_one(kind, SESSION_NAMES):
         return walk_session
@@ -119,19 +125,31 @@ def walk_plain(walk: Walk, obj: object) -> None:
         walk.push((obj.__dict__,), parent=number)
 
 
-def _is_one(kind: type, names: Mapping[str, tuple[str, ...]]) -> bool:
-    for package, attributes in names.items():
-        module = sys.modules.get(package)
-        if module is None:
-            continue
-        for attribute in attributes:
+def _is_one(kind: type, names: tuple[str, ...]) -> bool:
+    """Whether a type is one of those of libraries, or derived from it: that stays as it is."""
+    known = _known.setdefault(kind, {})
+    if names not in known:
+        types, are_all = _types(names)
+        if not are_all:
+            return issubclass(kind, types)
+        known[names] = issubclass(kind, types)
+    return known[names]
+
+
+_known: weakref.WeakKeyDictionary[type, dict[tuple[str, ...], bool]] = weakref.WeakKeyDictionary()
+
+
+def _types(names: tuple[str, ...]) -> tuple[tuple[type, ...], bool]:
+    """The types of the libraries that are imported, and whether these have all of them."""
+    found, are_all = [], True
+    for name in names:
+        package, attribute = name.split(":")
+        if package in sys.modules:
             try:
-                found = operator.attrgetter(attribute)(module)
+                found.append(operator.attrgetter(attribute)(sys.modules[package]))
             except AttributeError:  # a library that is half imported, or of another version
-                continue
-            if isinstance(found, type) and issubclass(kind, found):
-                return True
-    return False
+                are_all = False
+    return tuple(one for one in found if isinstance(one, type)), are_all
 
 
 def walk_object(walk: Walk, obj: object) -> None:

@@ -21,7 +21,7 @@ from itertools import chain, compress, repeat
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from . import containers, definitions, reduced, trees
+from . import arrays, containers, definitions, reduced, trees
 from .walk import ROOT, Handler, Siblings, Sink, Token, Walk, in_rows, text
 
 
@@ -280,6 +280,10 @@ def _values(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int)
     return True
 
 
+def _arrays(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
+    return arrays.walk_many(walk, objects, parents)
+
+
 def _are_named(walk: Walk, objects: list[Any]) -> bool:
     return not walk.findings.definitions.keys().isdisjoint(map(id, objects))
 
@@ -325,6 +329,7 @@ KINDS: Final[dict[type, Column]] = {
     types.FunctionType: DEFINITIONS,
 }
 HANDLED: Final[dict[Handler, Column]] = {
+    arrays.walk_array: Column(b"a", _arrays),
     definitions.walk_definition: DEFINITIONS,
     reduced.walk_plain: Column(b"i", _instances),
     reduced.walk_object: Column(b"r", _objects),
