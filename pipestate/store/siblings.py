@@ -34,6 +34,8 @@ class Column(NamedTuple):
 
 
 MOST_KINDS: Final = 255
+MOST_ITEMS: Final = 1 << 18
+"""Dicts and sets that hold more, all together, are not copied, nor such tuples told twice."""
 MOST_OPENED: Final = 4
 WIDEST: Final = 4
 """Tuples may be shared freely, and are told as often as they are met: only so many, one in another,
@@ -190,6 +192,8 @@ def _lists(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) 
 
 def _dicts(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
     """Dicts; the order of the keys counts. Most have the same keys."""
+    if sum(map(len, objects)) > MOST_ITEMS:
+        return False
     fresh, numbers = walk.number_all(objects, parents)
     lengths = _lengths(walk, fresh)
     rows = list(map(tuple, fresh))
@@ -206,10 +210,12 @@ def _dicts(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) 
 
 
 def _tuples(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
-    kinds = set(map(type, chain.from_iterable(objects)))
-    if kinds <= trees.SCALARS:
+    items = sum(map(len, objects))
+    if items > MOST_ITEMS:
+        return False
+    if set(map(type, chain.from_iterable(objects))) <= trees.SCALARS:
         return _scalars(walk, objects, parents, opened)
-    if opened == MOST_OPENED or sum(map(len, objects)) > WIDEST * len(objects):
+    if opened == MOST_OPENED or items > WIDEST * len(objects):
         return False
     _push(walk, objects, parents, _lengths(walk, objects), opened + 1)
     return True
@@ -232,7 +238,10 @@ def _frozensets(walk: Walk, objects: list[Any], parents: Sequence[int], opened: 
 
 def _are_sortable(sets: list[Any]) -> bool:
     """Whether what is in the sets has one order, the same whatever order it is put in from."""
-    return set(map(type, chain.from_iterable(sets))) in containers.SORTABLE
+    return (
+        sum(map(len, sets)) <= MOST_ITEMS
+        and set(map(type, chain.from_iterable(sets))) in containers.SORTABLE
+    )
 
 
 def _instances(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
