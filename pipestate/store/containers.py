@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Collection, Iterable
 from itertools import chain
+from typing import Any
 
 from . import trees
 from .walk import LEAVES, MANY, Handler, Sink, Token, Walk, side_by_side, text
@@ -53,12 +54,15 @@ def walk_tuple(walk: Walk, obj: object) -> None:
     kinds = set(map(type, obj))
     if kinds <= trees.SCALARS:  # a tree of one level, and most are
         walk.adopt(functools.partial(trees.dump, obj), (), is_rooted=False)
-    elif not (kinds <= trees.KINDS and _walk_tree(walk, obj)):
+    elif not _walk_tree(walk, obj):
         walk.seal(obj, side_by_side([Token(b"(%d:" % len(obj)), *obj]))
 
 
-def _walk_tree(walk: Walk, obj: object) -> bool:
+def _walk_tree(walk: Walk, obj: Any) -> bool:
     """Write out a tree of plain values in one piece, or say that it is none."""
+    inner = obj.values() if type(obj) is dict else obj
+    if not set(map(type, inner)) <= trees.KINDS:  # most that are none are found out here
+        return False
     levels = trees.containers(obj, walk.numbering.numbers, walk.outer or (), deep=walk.deep)
     if levels is None:
         return False

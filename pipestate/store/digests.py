@@ -7,9 +7,9 @@ objects that cannot change never count as shared.
 
 from __future__ import annotations
 
-from .joints import Shares, components, joined, joint, joint_of, of_one, outermost, shares
+from .joints import Shares, components, joined, joint, joint_of, of_one, outermost, shares, together
 from .parts import MISSING, OPAQUE, at, flat, parts
-from .streams import Stream, leaf, stream
+from .streams import Stream, leaf, numbers_of, stream
 
 __all__ = [
     "MISSING",
@@ -23,9 +23,11 @@ __all__ = [
     "joint",
     "joint_of",
     "leaf",
+    "numbers_of",
     "of_one",
     "outermost",
     "parts",
     "shares",
     "stream",
+    "together",
 ]

@@ -94,12 +94,35 @@ def _join(leader: dict[str, str], one: str, other: str) -> None:
 
 def joint(streams: Mapping[str, Stream], names: Iterable[str]) -> str:
     """One digest over these names: of their contents, and of what they share."""
+    return together(streams, names)[0]
+
+
+def shares(streams: Mapping[str, Stream], names: Iterable[str]) -> Shares | None:
+    """What `joint_of` needs to know about these names; None if it would be too long."""
+    return together(streams, names)[1]
+
+
+def together(streams: Mapping[str, Stream], names: Iterable[str]) -> tuple[str, Shares | None]:
+    """What `joint` and `shares` give, from one look at what each two of the names share."""
     ordered = sorted(names)
     links = {
         (one, other): _links(streams[one], streams[other])
         for one, other in combinations(_sharing(streams, ordered), 2)
     }
-    return _digest({name: streams[name].digest for name in ordered}, links)
+    digest = _digest({name: streams[name].digest for name in ordered}, links)
+    if 2 * sum(map(len, links.values())) > MAX_PAIRS:
+        return digest, None
+    found: dict[str, list[tuple[int, int]]] = {name: [] for name in ordered}
+    number = 0
+    for (one, other), pairs in links.items():
+        for mine, theirs, layout, their_layout in pairs:
+            found[one].append((mine, number))
+            found[other].append((theirs, number))
+            if layout or their_layout:
+                found[one].append((-1 - number, layout))
+                found[other].append((-1 - number, their_layout))
+            number += 1
+    return digest, {name: tuple(pairs) for name, pairs in found.items()}
 
 
 def of_one(names: Mapping[str, str], outer: Sequence[int]) -> tuple[str, Shares | None]:
@@ -125,24 +148,6 @@ def of_one(names: Mapping[str, str], outer: Sequence[int]) -> tuple[str, Shares 
 def _sharing(streams: Mapping[str, Stream], names: Sequence[str]) -> list[str]:
     """Those of the names that may share anything: most hold nothing that changes."""
     return [name for name in names if streams[name].mutables or streams[name].lazy]
-
-
-def shares(streams: Mapping[str, Stream], names: Iterable[str]) -> Shares | None:
-    """What `joint_of` needs to know about these names; None if it would be too long."""
-    ordered = sorted(names)
-    found: dict[str, list[tuple[int, int]]] = {name: [] for name in ordered}
-    number = 0
-    for one, other in combinations(_sharing(streams, ordered), 2):
-        for mine, theirs, layout, their_layout in _links(streams[one], streams[other]):
-            found[one].append((mine, number))
-            found[other].append((theirs, number))
-            if layout or their_layout:
-                found[one].append((-1 - number, layout))
-                found[other].append((-1 - number, their_layout))
-            number += 1
-            if 2 * number > MAX_PAIRS:
-                return None
-    return {name: tuple(pairs) for name, pairs in found.items()}
 
 
 def joint_of(
@@ -218,8 +223,7 @@ def _links(one: Stream, other: Stream) -> list[Link]:
         return []
     mine = {ours[key]: key for key in shared}
     theirs = {yours[key]: key for key in shared}
-    entries = [key for number, key in mine.items() if one.parents[number] not in mine]
-    others = [key for number, key in theirs.items() if other.parents[number] not in theirs]
+    entries, others = _entries(mine, one.parents), _entries(theirs, other.parents)
     chosen = entries if len(entries) <= len(others) else others
     links = [_link(one, other, key) for key in chosen]
     # A plain array over a frame's memory: tied to the frame as it holds that memory.
@@ -232,6 +236,21 @@ def _links(one: Stream, other: Stream) -> list[Link]:
         number = other.mutables[key]
         links.append((holder, number, *_layouts(place, other.places.get(number))))
     return sorted(links)
+
+
+def _entries(shared: Mapping[int, int], parents: Sequence[int]) -> list[int]:
+    """The keys of the shared objects that lie in no other one, by number. What an object is taken
+    apart into lies between, made anew by each look and shared with none."""
+    below, found = set(shared), []
+    for number in [number for number in shared if parents[number] not in shared]:
+        path = [number]
+        while (at := parents[path[-1]]) >= 0 and at not in below:
+            path.append(at)
+        if at < 0:
+            found.append(shared[number])
+        else:
+            below.update(path)
+    return found
 
 
 def outermost(parents: Sequence[int]) -> list[int]:

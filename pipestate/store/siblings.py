@@ -99,7 +99,7 @@ def _column(walk: Walk, kind: type) -> Column:
     known = KINDS.get(kind)
     if known is not None:
         return known
-    handler = walk.select(kind)
+    handler = walk.handler_of(kind)
     if handler is reduced.walk_immutable:
         numpy = sys.modules.get("numpy")
         if numpy is not None and issubclass(kind, numpy.generic) and kind.__name__ in NUMERIC:

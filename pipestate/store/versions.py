@@ -58,13 +58,14 @@ def describe(component: Component, *, lost: str = "") -> Version:
     names = sorted(streams)
     flaw = component.flaw if component.source is None else ""
     union = [streams[name] for name in names]
+    joint, shares = (lost, None) if flaw else digests.together(streams, names)
     single = {name: lost if flaw else streams[name].digest for name in names}
     return Version(
         kind="lost" if flaw else _kind(component.source),
-        digest=lost if flaw else digests.joint(streams, names),
+        digest=joint,
         names=single,
         types={name: streams[name].kind for name in names},
-        shares=None if flaw or len(names) == 1 else digests.shares(streams, names),
+        shares=None if len(names) == 1 else shares,
         source=component.source.text if component.source else "",
         needs=_needs(component),
         reads=tuple(sorted({path for s in union for path in s.reads}, key=str)),
@@ -226,12 +227,13 @@ def _disprove(
     if size > PROOF_BYTES and not hides:
         return ""
     try:
-        again, digest = _round_trip(component, pack, namespace)
-        if digest == version.digest:
+        root = _root(component)
+        again, told = _round_trip(component, root, pack, namespace)
+        if told == _told(root, component.values, component.streams):
             return ""
         if not pack.needs and not hides:
             second = codecs.pack(again, definitions=component.definitions, namespace=namespace)
-            if _round_trip(component, second, namespace)[1] == digest:
+            if _round_trip(component, root, second, namespace)[1] == told:
                 return SETTLES
     except Exception as error:  # whatever a user's __setstate__ raises
         if is_of_handler(error):
@@ -282,10 +284,30 @@ _NUMBERS: Final = frozenset(
 )
 
 
+def _root(component: Component) -> str:
+    """The name from whose value those of all the others are reached; "" where there is none."""
+    for name, one in component.streams.items():
+        numbers = digests.numbers_of(one.mutables)
+        if all(name == other or id(it) in numbers for other, it in component.values.items()):
+            return name
+    return ""
+
+
+def _told(
+    root: str, values: Mapping[str, object], streams: Mapping[str, digests.Stream]
+) -> tuple[str, list[int | None]]:
+    """What tells values from others: how the one looks that leads to all, and where they are in it,
+    or, where there is none, how all look together."""
+    if not root:
+        return digests.joint(streams, streams), []
+    numbers = digests.numbers_of(streams[root].mutables)
+    return streams[root].digest, [numbers.get(id(values[name])) for name in sorted(values)]
+
+
 def _round_trip(
-    component: Component, pack: codecs.Pack, namespace: dict[str, Any]
-) -> tuple[dict[str, Any], str]:
-    """The values of a pack, and their joint digest."""
+    component: Component, root: str, pack: codecs.Pack, namespace: dict[str, Any]
+) -> tuple[dict[str, Any], tuple[str, list[int | None]]]:
+    """The values of a pack, and what tells them from others."""
     again = loading.unpack(
         pack.stream,
         [memoryview(bytearray(buffer)) for buffer in pack.buffers],
@@ -295,10 +317,10 @@ def _round_trip(
     known = {**component.definitions, **_own_definitions(component, again)}
     of: dict[int, digests.Stream] = {}
     for name, value in again.items():
-        if id(value) not in of:
+        if id(value) not in of and root in ("", name):
             of[id(value)] = digests.stream(value, name=name, definitions=known)
-    streams = {name: of[id(value)] for name, value in again.items()}
-    return again, digests.joint(streams, sorted(streams))
+    streams = {name: of[id(value)] for name, value in again.items() if id(value) in of}
+    return again, _told(root, again, streams)
 
 
 def _own_definitions(component: Component, again: Mapping[str, object]) -> dict[int, str]:

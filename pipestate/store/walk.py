@@ -240,10 +240,14 @@ class Walk:
         if leaf is not None:
             self._out.append(leaf(item))
             return
+        (self._handlers.get(kind) or self.handler_of(kind))(self, item)
+
+    def handler_of(self, kind: type) -> Handler:
+        """What `select` gives for a type, which is asked once."""
         handler = self._handlers.get(kind)
         if handler is None:
             handler = self._handlers[kind] = self.select(kind)
-        handler(self, item)
+        return handler
 
     def flush(self) -> None:
         """Hash what was written out so far."""
