@@ -21,16 +21,50 @@ from itertools import chain, compress, repeat
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
+from msgspec import Struct, field
+
 from . import arrays, containers, definitions, reduced, trees
 from .walk import ROOT, Handler, Siblings, Sink, Token, Walk, in_rows, text
 
 
+class Row(Struct, frozen=True):
+    """Objects side by side that are being told, below so many opened tuples, and what is left to
+    be told on the next level: what lies `below` those that are walked once, and `inside` those that
+    may be met again."""
+
+    walk: Walk
+    opened: int
+    below: list[tuple[Iterable[object], Iterable[int]]] = field(default_factory=list)
+    inside: list[tuple[Iterable[object], Iterable[int]]] = field(default_factory=list)
+
+    def leave(
+        self,
+        rows: Iterable[Iterable[object]],
+        holders: Iterable[int],
+        lengths: Iterable[int],
+        *,
+        is_inside: bool = False,
+    ) -> None:
+        """Leave what lies in some objects; `rows` are copied when they are reached, for a pickling
+        hook may change what it is a part of."""
+        parents = chain.from_iterable(map(repeat, holders, lengths))
+        left = self.inside if is_inside else self.below
+        left.append((chain.from_iterable(rows), parents))
+
+    def push(self) -> None:
+        """Put what was left on the walk's stack."""
+        for left, opened in ((self.inside, self.opened + 1), (self.below, 0)):
+            if left:
+                items, parents = (chain.from_iterable(some) for some in zip(*left, strict=True))
+                self.walk.push(in_rows(items, parents, opened))
+
+
 class Column(NamedTuple):
     """How objects of a kind are told: a tag that no other has, and what writes them out, met in
-    these parents and below so many opened tuples, or does nothing and says so."""
+    these parents, or does nothing and says so."""
 
     tag: bytes
-    tell: Callable[[Walk, list[Any], Sequence[int], int], bool]
+    tell: Callable[[Row, list[Any], Sequence[int]], bool]
 
 
 MOST_KINDS: Final = 255
@@ -75,23 +109,23 @@ def walk_siblings(walk: Walk, obj: object) -> None:
         walk.push_each(items, parents)
         return
     walk.emit(b"|%d,%d:" % (len(items), len(codes)))
+    row = Row(walk, opened)
     if len(codes) == 1:
-        _tell(walk, columns[kinds[0]], items, parents, opened)
-        return
-    row = bytes(map(code_of.__getitem__, kinds))
-    walk.emit(row)
-    for code, column in {code_of[kind]: column for kind, column in columns.items()}.items():
-        chosen = row.translate(CHOSEN[code])
-        _tell(walk, column, list(compress(items, chosen)), list(compress(parents, chosen)), opened)
+        _tell(row, columns[kinds[0]], items, parents)
+    else:
+        places = bytes(map(code_of.__getitem__, kinds))
+        walk.emit(places)
+        for code, column in {code_of[kind]: column for kind, column in columns.items()}.items():
+            chosen = places.translate(CHOSEN[code])
+            _tell(row, column, list(compress(items, chosen)), list(compress(parents, chosen)))
+    row.push()
 
 
-def _tell(
-    walk: Walk, column: Column, objects: list[Any], parents: Sequence[int], opened: int
-) -> None:
-    walk.emit(column.tag)
-    if not column.tell(walk, objects, parents, opened):
-        walk.emit(b"~")
-        walk.push_each(objects, parents)
+def _tell(row: Row, column: Column, objects: list[Any], parents: Sequence[int]) -> None:
+    row.walk.emit(column.tag)
+    if not column.tell(row, objects, parents):
+        row.walk.emit(b"~")
+        row.walk.push_each(objects, parents)
 
 
 def _column(walk: Walk, kind: type) -> Column:
@@ -108,42 +142,46 @@ def _column(walk: Walk, kind: type) -> Column:
     return HANDLED.get(handler, ONE_BY_ONE)
 
 
-def _one_by_one(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
+def _one_by_one(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
     return False
 
 
 # --- what has no parts ---------------------------------------------------------------------------
 
 
-def _scalars(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
+def _scalars(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
+    walk = row.walk
     walk.adopt(functools.partial(trees.dump, objects), (), is_rooted=False)
     return True
 
 
-def _tokens(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
+def _tokens(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
+    walk = row.walk
     walk.emit(b"".join(objects))
     return True
 
 
-def _times(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
+def _times(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
     if not set(map(type, map(attrgetter("tzinfo"), objects))) <= ZONES:
         return False
-    return _scalars(walk, objects, parents, opened)
+    return _scalars(row, objects, parents)
 
 
-def _uuids(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
+def _uuids(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
     if set(map(attrgetter("is_safe"), objects)) != {uuid.SafeUUID.unknown}:
         return False
-    return _scalars(walk, list(map(attrgetter("int"), objects)), parents, opened)
+    return _scalars(row, list(map(attrgetter("int"), objects)), parents)
 
 
-def _paths(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
+def _paths(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
+    walk = row.walk
     walk.emit(text(type(objects[0]).__name__))
-    return _scalars(walk, list(map(str, objects)), parents, opened)
+    return _scalars(row, list(map(str, objects)), parents)
 
 
-def _numbers(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
+def _numbers(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
     """Scalars of numpy."""
+    walk = row.walk
     numpy = sys.modules["numpy"]
     array = numpy.array(objects, numpy.dtype(type(objects[0])))
     walk.emit(text(array.dtype.str))
@@ -151,15 +189,17 @@ def _numbers(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int
     return True
 
 
-def _members(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
+def _members(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
     """Members of an enum: there is one object for each of them."""
+    walk = row.walk
     members = _told_apart(walk, objects)
     walk.push_each(members, repeat(ROOT, len(members)))
     return True
 
 
-def _definitions(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
+def _definitions(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
     """Functions and classes that names stand for."""
+    walk = row.walk
     distinct = dict(zip(map(id, objects), objects, strict=True)).values()
     found = [definitions.class_token(walk, one) for one in distinct]
     tokens = [token for token in found if token is not None]
@@ -183,45 +223,48 @@ def _told_apart(walk: Walk, objects: list[Any]) -> list[Any]:
 # --- what holds others ---------------------------------------------------------------------------
 
 
-def _lists(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
+def _lists(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
+    walk = row.walk
     fresh, numbers = walk.number_all(objects, parents)
     lengths = _lengths(walk, fresh)
-    _push(walk, map(list, fresh), numbers, lengths, opened)
+    row.leave(map(list, fresh), numbers, lengths)
     return True
 
 
-def _dicts(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
+def _dicts(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
     """Dicts; the order of the keys counts. Most have the same keys."""
+    walk = row.walk
     if sum(map(len, objects)) > MOST_ITEMS:
         return False
     fresh, numbers = walk.number_all(objects, parents)
     lengths = _lengths(walk, fresh)
-    rows = list(map(tuple, fresh))
-    kinds = set(map(type, chain.from_iterable(rows)))
+    keys = list(map(tuple, fresh))
+    kinds = set(map(type, chain.from_iterable(keys)))
     if kinds <= {str}:
-        shapes = dict.fromkeys(rows)
-        places = {row: place for place, row in enumerate(shapes)}
-        trees.dump([list(shapes), list(map(places.__getitem__, rows))], Sink(walk))
+        shapes = dict.fromkeys(keys)
+        places = {shape: place for place, shape in enumerate(shapes)}
+        trees.dump([list(shapes), list(map(places.__getitem__, keys))], Sink(walk))
     else:
         walk.emit(b"k")
-        _push(walk, rows, numbers, lengths, opened)
-    _push(walk, map(list, map(dict.values, fresh)), numbers, lengths, opened)
+        row.leave(keys, numbers, lengths)
+    row.leave(map(list, map(dict.values, fresh)), numbers, lengths)
     return True
 
 
-def _tuples(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
+def _tuples(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
     items = sum(map(len, objects))
     if items > MOST_ITEMS:
         return False
     if set(map(type, chain.from_iterable(objects))) <= trees.SCALARS:
-        return _scalars(walk, objects, parents, opened)
-    if opened == MOST_OPENED or items > WIDEST * len(objects):
+        return _scalars(row, objects, parents)
+    if row.opened == MOST_OPENED or items > WIDEST * len(objects):
         return False
-    _push(walk, objects, parents, _lengths(walk, objects), opened + 1)
+    row.leave(objects, parents, _lengths(row.walk, objects), is_inside=True)
     return True
 
 
-def _sets(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
+def _sets(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
+    walk = row.walk
     if not _are_sortable(objects):
         return False
     fresh, _ = walk.number_all(objects, parents)
@@ -229,7 +272,8 @@ def _sets(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -
     return True
 
 
-def _frozensets(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
+def _frozensets(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
+    walk = row.walk
     if not _are_sortable(objects):
         return False
     trees.dump(list(map(sorted, objects)), Sink(walk))
@@ -244,19 +288,21 @@ def _are_sortable(sets: list[Any]) -> bool:
     )
 
 
-def _instances(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
+def _instances(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
     """Instances of an ordinary class: the class once, and their attributes."""
+    walk = row.walk
     token = definitions.class_token(walk, type(objects[0]))
     if token is None or _are_named(walk, objects):
         return False
     walk.emit(token)
     fresh, numbers = walk.number_all(objects, parents)
-    walk.push(in_rows(map(attrgetter("__dict__"), fresh), numbers, opened))
+    row.below.append((map(attrgetter("__dict__"), fresh), numbers))
     return True
 
 
-def _objects(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
+def _objects(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
     """Objects as pickle takes them apart, or as their names."""
+    walk = row.walk
     if walk.holder != ROOT or _are_named(walk, objects):
         return False
     distinct = dict(zip(map(id, objects), objects, strict=True))
@@ -269,14 +315,15 @@ def _objects(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int
         return False
     fresh, numbers = walk.number_all(objects, parents)
     rows = [reduced.parts(walk, one, taken[id(one)]) for one in fresh]
-    _push(walk, rows, numbers, _lengths(walk, rows), opened)
+    row.leave(rows, numbers, _lengths(walk, rows))
     return True
 
 
-def _values(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
+def _values(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
     """Objects whose identity never counts, as pickle takes them apart: what they are made of may be
     shared, as in a tuple."""
-    if opened == MOST_OPENED:
+    walk = row.walk
+    if row.opened == MOST_OPENED:
         return False
     made = [reduced.reduction(walk, one) for one in objects]
     taken = [its for its in made if isinstance(its, tuple)]
@@ -285,11 +332,12 @@ def _values(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int)
     rows = [reduced.parts(walk, one, its) for one, its in zip(objects, taken, strict=True)]
     if sum(map(len, rows)) > MOST_PARTS * len(rows):
         return False
-    _push(walk, rows, parents, _lengths(walk, rows), opened + 1)
+    row.leave(rows, parents, _lengths(walk, rows), is_inside=True)
     return True
 
 
-def _arrays(walk: Walk, objects: list[Any], parents: Sequence[int], opened: int) -> bool:
+def _arrays(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
+    walk = row.walk
     return arrays.walk_many(walk, objects, parents)
 
 
@@ -301,19 +349,6 @@ def _lengths(walk: Walk, holders: Iterable[Any]) -> list[int]:
     lengths = list(map(len, holders))
     trees.dump(lengths, Sink(walk))
     return lengths
-
-
-def _push(
-    walk: Walk,
-    rows: Iterable[Iterable[object]],
-    holders: Iterable[int],
-    lengths: Iterable[int],
-    opened: int,
-) -> None:
-    """Leave what lies in some objects to be told next; `rows` are copied when they are reached, for
-    a pickling hook may change what it is a part of."""
-    parents = chain.from_iterable(map(repeat, holders, lengths))
-    walk.push(in_rows(chain.from_iterable(rows), parents, opened))
 
 
 ONE_BY_ONE: Final = Column(b"o", _one_by_one)
