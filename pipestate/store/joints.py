@@ -209,33 +209,37 @@ def _told(names: list[tuple[str, str]], links: list[tuple[tuple[str, str], list[
 
 
 def _links(one: Stream, other: Stream) -> list[Link]:
-    """The entry points of two names, as the side sees them from which there are fewer."""
-    if one.root is other.root and one.digest == other.digest and not one.lazy:
+    """The entry points of two names."""
+    if one.root is other.root and one.digest == other.digest:
         # Below one object there may be millions.
         outer = outermost(one.parents)
-        return [(n, n, *_layouts(one.places.get(n), one.places.get(n))) for n in outer]
-    if not (one.mutables and other.mutables) and not one.lazy and not other.lazy:
-        return []
-    ours, yours = numbers_of(one.mutables), numbers_of(other.mutables)
-    small, large = sorted((ours, yours), key=len)
-    shared = [key for key in small if key in large]
-    if not shared and not one.lazy and not other.lazy:
-        return []
-    mine = {ours[key]: key for key in shared}
-    theirs = {yours[key]: key for key in shared}
-    entries, others = _entries(mine, one.parents), _entries(theirs, other.parents)
-    chosen = entries if len(entries) <= len(others) else others
-    links = [_link(one, other, key) for key in chosen]
+        links = [(n, n, *_layouts(one.places.get(n), one.places.get(n))) for n in outer]
+    else:
+        links = _met(one, other)
     # A plain array over a frame's memory: tied to the frame as it holds that memory.
-    for key in other.lazy.keys() & one.mutables.keys():
+    for key in other.lazy.keys() & one.mutables.keys() if other.lazy else ():
         holder, place = other.lazy[key]
         number = one.mutables[key]
         links.append((number, holder, *_layouts(one.places.get(number), place)))
-    for key in one.lazy.keys() & other.mutables.keys():
+    for key in one.lazy.keys() & other.mutables.keys() if one.lazy else ():
         holder, place = one.lazy[key]
         number = other.mutables[key]
         links.append((holder, number, *_layouts(place, other.places.get(number))))
     return sorted(links)
+
+
+def _met(one: Stream, other: Stream) -> list[Link]:
+    """The objects that both reach, as the side sees them from which there are fewer."""
+    if not (one.mutables and other.mutables):
+        return []
+    ours, yours = numbers_of(one.mutables), numbers_of(other.mutables)
+    small, large = sorted((ours, yours), key=len)
+    shared = [key for key in small if key in large]
+    mine = {ours[key]: key for key in shared}
+    theirs = {yours[key]: key for key in shared}
+    entries, others = _entries(mine, one.parents), _entries(theirs, other.parents)
+    chosen = entries if len(entries) <= len(others) else others
+    return [_link(one, other, key) for key in chosen]
 
 
 def _entries(shared: Mapping[int, int], parents: Sequence[int]) -> list[int]:
