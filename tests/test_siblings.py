@@ -8,11 +8,13 @@ import dataclasses
 import datetime
 import enum
 import fractions
+import functools
 import os
 import pathlib
 import pickle
 import subprocess
 import sys
+import tracemalloc
 import types
 import uuid
 from collections.abc import Callable
@@ -231,6 +233,7 @@ KINDS: dict[str, Callable[[int], Any]] = {
     "fractions": lambda n: fractions.Fraction(n, 7),
     "slices": slice,
     "ranges": range,
+    "truths": lambda n: np.bool_(n % 3 == 0),
     "small floats": np.float32,
     "big floats": np.float64,
     "long floats": np.longdouble,
@@ -276,7 +279,7 @@ def test_a_row_is_told_by_each_of_its_objects(kind: str, within: str) -> None:
     ]
     assert len({*same, *map(digest, others)}) == 5
     swapped = row((0, make(3)), (3, make(0)))
-    assert (digest(swapped) in same) == (kind == "bools")
+    assert (digest(swapped) in same) == (kind in ("bools", "truths"))
 
 
 def test_rows_of_different_kinds_have_different_digests() -> None:
@@ -379,6 +382,164 @@ def test_a_component_is_found_through_a_row() -> None:
     names = {"row": row, "one": row[100].__dict__, "other": Node()}
     found = digests.components({name: digests.stream(one) for name, one in names.items()})
     assert set(found) == {frozenset({"row", "one"}), frozenset({"other"})}
+
+
+# --- what looks like another kind, and hooks -----------------------------------------------------
+
+
+class Alike(type):
+    """A metaclass by which classes of one name are equal."""
+
+    def __eq__(cls, other: object) -> bool:
+        return cls.__name__ == getattr(other, "__name__", "")
+
+    def __hash__(cls) -> int:
+        return hash(cls.__name__)
+
+
+def test_classes_that_call_themselves_equal_are_told_apart() -> None:
+    """Each by what it is."""
+    one, other = (
+        Alike("A", (), {"__module__": __name__, "f": f}) for f in (lambda self: 1, lambda self: 2)
+    )
+    assert one == other
+    mixed = [one() for _ in range(69)] + [other()]
+    found = [digests.stream(row).digest for row in ([one() for _ in range(70)], mixed)]
+    assert found[0] != found[1]
+
+
+class float64(np.float64):
+    """A number of the same name as its base."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return float64, (float(self), self.__dict__)
+
+
+def test_a_subclass_with_the_name_of_its_base_is_another_type() -> None:
+    """Of numpy's numbers, too."""
+    assert digest([np.float64(1)] * 70) != digest([float64(1)] * 70)
+
+
+class Late(enum.IntEnum):
+    """An enum that makes a member anew for each unknown number."""
+
+    A = 1
+
+    @classmethod
+    def _missing_(cls, value: Any) -> Any:
+        made = int.__new__(cls, value)
+        made._name_, made._value_ = f"U{value}", value
+        return made
+
+
+def test_members_that_are_made_anew_are_told_by_content() -> None:
+    """Which of them are one object does not count."""
+    one = Late(99)
+    assert digest([one] * 70) == digest([Late(99) for _ in range(70)])
+    assert digest([one] * 70) != digest([Late(98) for _ in range(70)])
+
+
+def test_windows_paths_are_told_by_their_parts() -> None:
+    """Two of them may be written alike."""
+    one, other = pathlib.PureWindowsPath("./a:b"), pathlib.PureWindowsPath("a:b")
+    assert one != other
+    assert digest([one] * 70) != digest([other] * 70)
+
+
+class Log:
+    """An instance that notes whenever it is pickled."""
+
+    def __init__(self) -> None:
+        self.log: list[Any] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.log.append([len(self.log)])
+        return {"x": 1}
+
+
+def test_objects_that_hooks_add_to_a_row_are_numbered_like_all_others() -> None:
+    """Names that share them can be compared."""
+    row: list[Any] = []
+    for _ in range(70):
+        one = Log()
+        row.append([one.log, one])
+    found = digests.stream(row)
+    assert max(found.mutables.values()) < len(found.parents)
+    assert all(parent < number for number, parent in enumerate(found.parents))
+    other = digests.stream([row[69][0], row[69][0][0]])
+    assert digests.joint({"a": found, "b": other}, "ab")
+
+
+def test_a_row_of_which_one_object_leads_deep_is_no_nest() -> None:
+    """Though each link holds others."""
+
+    def chain(length: int) -> Any:
+        last: Any = None
+        for _ in range(length):
+            one: Any = Node()
+            one.l, one.d, one.next = [Node()], {"a": Node()}, last
+            last = one
+        return last
+
+    assert digest([chain(25_000)] + [chain(1) for _ in range(63)])
+
+
+class Bag(set[Any]):
+    """A set with a name."""
+
+
+def test_a_subclass_of_a_set_has_no_order() -> None:
+    """Which it has in a pickle."""
+    numbers = [n << 20 for n in range(50)]
+    assert Bag(numbers).__reduce__() != Bag(reversed(numbers)).__reduce__()
+    assert digest(Bag(numbers)) == digest(Bag(reversed(numbers)))
+    assert digest([Bag(numbers)] * 70) == digest([*[held := Bag(reversed(numbers))], *[held] * 69])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: [(shared, *[0.5] * 64) for shared in [Bag(range(20_000))] for _ in range(300)],
+        lambda: [np.str_("a" * 100_000)] * 300,
+        lambda: [np.void(b"a" * 100_000)] * 300,
+        lambda: [(("a" * 100_000,),)] * 300,
+    ],
+    ids=["a set", "a text", "bytes", "a tuple"],
+)
+def test_what_is_met_often_is_told_once(make: Callable[[], Any]) -> None:
+    """A look takes the memory of one of them, and not of each."""
+    value = make()
+    digest(value)
+    tracemalloc.start()
+    try:
+        digest(value)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+def test_where_a_test_sets_the_clock_dates_are_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pickle would not find their class by its name."""
+    row = [START + datetime.timedelta(hours=n) for n in range(MANY)]
+    before = digest(row)
+    monkeypatch.setattr(datetime, "datetime", type("Fake", (datetime.datetime,), {}))
+    assert digest(row) == before
+
+
+def test_a_definition_is_the_same_whatever_else_the_notebook_names() -> None:
+    """Also one that holds a row of what it names."""
+    held = functools.lru_cache(len)
+
+    def outer(row: Any = [held] * 70) -> Any:
+        return row
+
+    known = {id(outer): "outer"}
+    one, other = (
+        digests.stream([outer], definitions=names).digest
+        for names in (known, {**known, id(held): "held"})
+    )
+    assert one == other
 
 
 SCRIPT = """

@@ -323,6 +323,8 @@ def parts(walk: Walk, obj: object, reduced: tuple[Any, ...]) -> list[object]:
     if not reduced:
         return []
     function, args, state, listed, pairs, setter = [*reduced, None, None, None, None][:6]
+    if isinstance(obj, (set, frozenset)) and len(args) == 1 and type(args[0]) is list:
+        args = (frozenset(args[0]),)  # a list of what is in a set has the order of its hashes
     if type(state) is dict and state.get("_readonly") is False and _is_one(type(obj), EXTENSIONS):
         # pandas notes this in an array when it makes a view of it: no change.
         state = {key: value for key, value in state.items() if key != "_readonly"}

@@ -17,7 +17,7 @@ import sys
 import types
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain, compress, repeat
+from itertools import chain, compress, repeat, tee
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -38,18 +38,14 @@ class Row(Struct, frozen=True):
     inside: list[tuple[Iterable[object], Iterable[int]]] = field(default_factory=list)
 
     def leave(
-        self,
-        rows: Iterable[Iterable[object]],
-        holders: Iterable[int],
-        lengths: Iterable[int],
-        *,
-        is_inside: bool = False,
+        self, rows: Iterable[Iterable[object]], holders: Iterable[int], *, is_inside: bool = False
     ) -> None:
-        """Leave what lies in some objects; `rows` are copied when they are reached, for a pickling
-        hook may change what it is a part of."""
-        parents = chain.from_iterable(map(repeat, holders, lengths))
+        """Leave what lies in some objects; it is copied when it is reached, for a pickling hook may
+        change what it is a part of."""
+        copies, same = tee(map(list, rows))
+        parents = chain.from_iterable(map(repeat, holders, map(len, same)))
         left = self.inside if is_inside else self.below
-        left.append((chain.from_iterable(rows), parents))
+        left.append((chain.from_iterable(copies), parents))
 
     def push(self) -> None:
         """Put what was left on the walk's stack."""
@@ -70,18 +66,20 @@ class Column(NamedTuple):
 MOST_KINDS: Final = 255
 MOST_ITEMS: Final = 1 << 18
 """Dicts and sets that hold more, all together, are not copied, nor such tuples told twice."""
-MOST_OPENED: Final = 4
+MOST_OPENED: Final = 2
 WIDEST: Final = 4
 """Tuples may be shared freely, and are told as often as they are met: only so many, one in another,
 and of so many items each are opened, and others told by their digests."""
 MOST_PARTS: Final = 12
 """The same of what a number, a date or the like is reduced to."""
+LONG: Final = 256
+"""Of it, texts that are longer are told once."""
 PATHS: Final = frozenset(
     {pathlib.PurePosixPath, pathlib.PureWindowsPath, pathlib.PosixPath, pathlib.WindowsPath}
 )
 ZONES: Final = frozenset({type(None), datetime.timezone})
 NUMERIC: Final = frozenset(
-    {"bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
+    {"bool", "bool_", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
     | {"float16", "float32", "float64", "complex64", "complex128"}
 )
 
@@ -98,13 +96,18 @@ def walk_siblings(walk: Walk, obj: object) -> None:
     if parents is None:
         parents = [walk.parent] * len(items)
     kinds = list(map(type, items))
-    columns = {kind: _column(walk, kind) for kind in dict.fromkeys(kinds)}
+    found = dict.fromkeys(kinds)
+    if walk.is_look or any(type(kind).__hash__ is not type.__hash__ for kind in found):
+        walk.emit(b"~")  # a metaclass may call two classes equal
+        walk.push_each(items, parents)
+        return
+    columns = {kind: _column(walk, kind) for kind in found}
     codes: dict[object, int] = {}
     code_of = {
         kind: codes.setdefault(column if column in MIXED else kind, len(codes))
         for kind, column in columns.items()
     }
-    if walk.is_look or len(codes) > MOST_KINDS:
+    if len(codes) > MOST_KINDS:
         walk.emit(b"~")
         walk.push_each(items, parents)
         return
@@ -136,7 +139,7 @@ def _column(walk: Walk, kind: type) -> Column:
     handler = walk.handler_of(kind)
     if handler is reduced.walk_immutable:
         numpy = sys.modules.get("numpy")
-        if numpy is not None and issubclass(kind, numpy.generic) and kind.__name__ in NUMERIC:
+        if kind.__name__ in NUMERIC and kind is getattr(numpy, kind.__name__, None):
             return NUMBERS
         return MEMBERS if issubclass(kind, enum.Enum) else VALUES
     return HANDLED.get(handler, ONE_BY_ONE)
@@ -162,9 +165,10 @@ def _tokens(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
 
 
 def _times(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
+    """Dates with times, and times; where a test sets the clock, others have their names."""
     if not set(map(type, map(attrgetter("tzinfo"), objects))) <= ZONES:
         return False
-    return _scalars(row, objects, parents)
+    return _scalars(row, [one.__reduce_ex__(5)[1] for one in objects], parents)
 
 
 def _uuids(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
@@ -176,7 +180,7 @@ def _uuids(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
 def _paths(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
     walk = row.walk
     walk.emit(text(type(objects[0]).__name__))
-    return _scalars(row, list(map(str, objects)), parents)
+    return _scalars(row, list(map(attrgetter("parts"), objects)), parents)
 
 
 def _numbers(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
@@ -190,18 +194,20 @@ def _numbers(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
 
 
 def _members(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
-    """Members of an enum: there is one object for each of them."""
-    walk = row.walk
-    members = _told_apart(walk, objects)
-    walk.push_each(members, repeat(ROOT, len(members)))
+    """Members of an enum, where there is one object for each of them."""
+    kind = type(objects[0])
+    known = {*map(id, kind.__members__.values()), *map(id, kind._value2member_map_.values())}
+    if not known.issuperset(map(id, objects)):  # what a `_missing_` has made
+        return False
+    members = _told_apart(row.walk, objects)
+    row.walk.push_each(members, repeat(ROOT, len(members)))
     return True
 
 
 def _definitions(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
     """Functions and classes that names stand for."""
     walk = row.walk
-    distinct = dict(zip(map(id, objects), objects, strict=True)).values()
-    found = [definitions.class_token(walk, one) for one in distinct]
+    found = [definitions.class_token(walk, one) for one in _distinct(objects).values()]
     tokens = [token for token in found if token is not None]
     if len(tokens) < len(found):
         return False
@@ -212,11 +218,10 @@ def _definitions(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
 
 def _told_apart(walk: Walk, objects: list[Any]) -> list[Any]:
     """The objects, each once, as they are met first; which stands where is written out."""
-    ids = list(map(id, objects))
-    distinct = dict(zip(ids, objects, strict=True))
+    distinct = _distinct(objects)
     places = {key: place for place, key in enumerate(distinct)}
     walk.emit(b"%d," % len(distinct))
-    trees.dump(list(map(places.__getitem__, ids)), Sink(walk))
+    trees.dump(list(map(places.__getitem__, map(id, objects))), Sink(walk))
     return list(distinct.values())
 
 
@@ -224,10 +229,9 @@ def _told_apart(walk: Walk, objects: list[Any]) -> list[Any]:
 
 
 def _lists(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
-    walk = row.walk
-    fresh, numbers = walk.number_all(objects, parents)
-    lengths = _lengths(walk, fresh)
-    row.leave(map(list, fresh), numbers, lengths)
+    fresh, numbers = row.walk.number_all(objects, parents)
+    _tell_lengths(row.walk, fresh)
+    row.leave(fresh, numbers)
     return True
 
 
@@ -237,7 +241,7 @@ def _dicts(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
     if sum(map(len, objects)) > MOST_ITEMS:
         return False
     fresh, numbers = walk.number_all(objects, parents)
-    lengths = _lengths(walk, fresh)
+    _tell_lengths(walk, fresh)
     keys = list(map(tuple, fresh))
     kinds = set(map(type, chain.from_iterable(keys)))
     if kinds <= {str}:
@@ -246,8 +250,8 @@ def _dicts(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
         trees.dump([list(shapes), list(map(places.__getitem__, keys))], Sink(walk))
     else:
         walk.emit(b"k")
-        row.leave(keys, numbers, lengths)
-    row.leave(map(list, map(dict.values, fresh)), numbers, lengths)
+        row.leave(keys, numbers)
+    row.leave(map(dict.values, fresh), numbers)
     return True
 
 
@@ -259,7 +263,8 @@ def _tuples(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
         return _scalars(row, objects, parents)
     if row.opened == MOST_OPENED or items > WIDEST * len(objects):
         return False
-    row.leave(objects, parents, _lengths(row.walk, objects), is_inside=True)
+    _tell_lengths(row.walk, objects)
+    row.leave(objects, parents, is_inside=True)
     return True
 
 
@@ -305,17 +310,19 @@ def _objects(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
     walk = row.walk
     if walk.holder != ROOT or _are_named(walk, objects):
         return False
-    distinct = dict(zip(map(id, objects), objects, strict=True))
-    made = {key: reduced.reduction(walk, one) for key, one in distinct.items()}
+    distinct = _distinct(objects)
+    new = {key: one for key, one in distinct.items() if not walk.is_numbered(key)}
+    made = {key: reduced.reduction(walk, one) for key, one in new.items()}
     taken = {key: its for key, its in made.items() if isinstance(its, tuple)}
-    if not taken:
+    if not taken and len(new) == len(distinct):
         walk.push_each(_told_apart(walk, objects), repeat(ROOT, len(distinct)))
         return True
     if len(taken) < len(made):
         return False
     fresh, numbers = walk.number_all(objects, parents)
     rows = [reduced.parts(walk, one, taken[id(one)]) for one in fresh]
-    row.leave(rows, numbers, _lengths(walk, rows))
+    _tell_lengths(walk, rows)
+    row.leave(rows, numbers)
     return True
 
 
@@ -325,15 +332,30 @@ def _values(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
     walk = row.walk
     if row.opened == MOST_OPENED:
         return False
-    made = [reduced.reduction(walk, one) for one in objects]
-    taken = [its for its in made if isinstance(its, tuple)]
-    if len(taken) < len(made):
+    parts: dict[int, list[object]] = {}
+    for key, one in _distinct(objects).items():
+        its = reduced.reduction(walk, one)
+        if not isinstance(its, tuple):
+            return False
+        parts[key] = reduced.parts(walk, one, its)
+    if any(map(_is_long, chain.from_iterable(parts.values()))):
         return False
-    rows = [reduced.parts(walk, one, its) for one, its in zip(objects, taken, strict=True)]
+    rows = list(map(parts.__getitem__, map(id, objects)))
     if sum(map(len, rows)) > MOST_PARTS * len(rows):
         return False
-    row.leave(rows, parents, _lengths(walk, rows), is_inside=True)
+    _tell_lengths(walk, rows)
+    row.leave(rows, parents, is_inside=True)
     return True
+
+
+def _is_long(part: object) -> bool:
+    """Whether a part is a text that is not to be told as often as it is met."""
+    return type(part) in (str, bytes) and len(part) > LONG  # type: ignore[arg-type]
+
+
+def _distinct(objects: list[Any]) -> dict[int, Any]:
+    """The objects by id, each once, as they are met first."""
+    return dict(zip(map(id, objects), objects, strict=True))
 
 
 def _arrays(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
@@ -342,13 +364,12 @@ def _arrays(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
 
 
 def _are_named(walk: Walk, objects: list[Any]) -> bool:
-    return not walk.findings.definitions.keys().isdisjoint(map(id, objects))
+    named = walk.findings.definitions.keys()
+    return not (walk.is_inside or named.isdisjoint(map(id, objects)))
 
 
-def _lengths(walk: Walk, holders: Iterable[Any]) -> list[int]:
-    lengths = list(map(len, holders))
-    trees.dump(lengths, Sink(walk))
-    return lengths
+def _tell_lengths(walk: Walk, holders: Iterable[Any]) -> None:
+    trees.dump(list(map(len, holders)), Sink(walk))
 
 
 ONE_BY_ONE: Final = Column(b"o", _one_by_one)
@@ -361,7 +382,8 @@ VALUES: Final = Column(b"v", _values)
 DEFINITIONS: Final = Column(b"d", _definitions)
 KINDS: Final[dict[type, Column]] = {
     **dict.fromkeys(trees.SCALARS, SCALARS),
-    **dict.fromkeys((datetime.datetime, datetime.time), Column(b"t", _times)),
+    datetime.datetime: Column(b"t", _times),
+    datetime.time: Column(b"h", _times),
     **dict.fromkeys(PATHS, Column(b"p", _paths)),
     Token: Column(b"T", _tokens),
     uuid.UUID: Column(b"u", _uuids),

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, count, islice, repeat
+from itertools import chain, count, islice
 from typing import Any, NamedTuple, Protocol
 
 from blake3 import blake3
@@ -160,9 +160,8 @@ def side_by_side(items: list[object]) -> Iterable[object]:
 
 
 def in_rows(items: Iterable[object], parents: Iterable[int], opened: int) -> Iterator[Siblings]:
-    """Items that lie in several objects, as they come; a pickling hook may add some meanwhile, of
-    which nobody has told the parents."""
-    left, rest = iter(items), chain(parents, repeat(ROOT))
+    """Items that lie in several objects, as they come."""
+    left, rest = iter(items), iter(parents)
     while row := list(islice(left, ROW)):
         yield Siblings(row, list(islice(rest, len(row))), opened)
 
