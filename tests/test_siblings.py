@@ -169,6 +169,21 @@ def test_equal_digests_mean_equal_content_and_sharing(
         assert (digest(a) == digest(b)) == is_same(a, b)
 
 
+@given(GRAPHS, ROWS, GRAPHS, ROWS)
+def test_what_comes_after_many_objects_is_told_as_exactly(
+    graph: Any, row: Any, other: Any, others: Any
+) -> None:
+    """However few lie side by side in it."""
+
+    def late(graph: Any, row: Any) -> Any:
+        return [[collections.deque() for _ in range(300)], *build(graph, row)[: len(row)]]
+
+    value, another = late(graph, row), late(other, others)
+    assert digest(value) == digest(copy.deepcopy(value))
+    assert digest(value) == digest(pickle.loads(pickle.dumps(value, 5)))
+    assert (digest(value) == digest(another)) == is_same(value, another)
+
+
 @given(GRAPHS, ROWS)
 def test_what_names_share_of_a_row_is_told_whoever_holds_the_row(graph: Any, row: Any) -> None:
     """A name of one object of a row, of the row, and of another object."""

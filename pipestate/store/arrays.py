@@ -24,7 +24,7 @@ from . import trees
 from .content import PIECE, Pieces, View
 from .gaps import LONG, filled, gaps_of, may_have
 from .reductions import flat_bytes
-from .walk import INNER, ROOT, SMALL, Original, Place, Sink, Token, Walk, side_by_side, text
+from .walk import INNER, ROOT, SMALL, Original, Place, Sink, Token, Walk, text
 
 PLAIN = frozenset("biufcmMSU")
 """The kinds of types of which the bytes of an element are all there is."""
@@ -211,7 +211,7 @@ def walk_content(
         if set(map(type, items)) <= trees.SCALARS:
             walk.adopt(functools.partial(trees.dump, items), (), is_rooted=False)
         else:
-            walk.push(side_by_side([Token(b"O"), *items]), parent=parent, holder=ROOT)
+            walk.push(walk.side_by_side([Token(b"O"), *items]), parent=parent, holder=ROOT)
     elif dtype.itemsize and array.size:
         # What is not in C order is kept as it is, or as the copy that a pickle makes of it.
         walk.content(in_c_order(array), is_passing=is_passing or not array.flags.c_contiguous)

@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Any
 
 from . import trees
-from .walk import LEAVES, MANY, Handler, Sink, Token, Walk, side_by_side, text
+from .walk import LEAVES, MANY, Handler, Sink, Token, Walk, text
 
 SORTABLE = frozenset(map(frozenset, [(int,), (str,), (bytes,)]))
 """Of each of these types any objects have one order."""
@@ -31,7 +31,7 @@ def walk_list(walk: Walk, obj: object) -> None:
         number = walk.number(obj)
         if number is not None:
             walk.emit(b"[%d:" % len(obj))
-            walk.push(side_by_side(list(obj)), parent=number)
+            walk.push(walk.side_by_side(list(obj)), parent=number)
 
 
 def walk_dict(walk: Walk, obj: object) -> None:
@@ -41,7 +41,7 @@ def walk_dict(walk: Walk, obj: object) -> None:
         number = walk.number(obj)
         if number is not None:
             walk.emit(b"{%d:" % len(obj))
-            walk.push(side_by_side(list(chain.from_iterable(obj.items()))), parent=number)
+            walk.push(walk.side_by_side(list(chain.from_iterable(obj.items()))), parent=number)
 
 
 def walk_tuple(walk: Walk, obj: object) -> None:
@@ -55,7 +55,7 @@ def walk_tuple(walk: Walk, obj: object) -> None:
     if kinds <= trees.SCALARS:  # a tree of one level, and most are
         walk.adopt(functools.partial(trees.dump, obj), (), is_rooted=False)
     elif not _walk_tree(walk, obj):
-        walk.seal(obj, side_by_side([Token(b"(%d:" % len(obj)), *obj]))
+        walk.seal(obj, walk.side_by_side([Token(b"(%d:" % len(obj)), *obj]))
 
 
 def _walk_tree(walk: Walk, obj: Any) -> bool:

@@ -30,7 +30,7 @@ from typing import Any
 from . import arrays, containers, definitions, origins
 from .handlers import is_of_handler
 from .reductions import leaf_bits, leaf_memory, reduce, reducer_of, tensor_kind, tensor_state
-from .walk import INNER, ROOT, Handler, Token, Walk, side_by_side, text
+from .walk import INNER, ROOT, Handler, Token, Walk, text
 
 IMMUTABLE = (
     *(datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, zoneinfo.ZoneInfo),
@@ -168,7 +168,7 @@ def walk_object(walk: Walk, obj: object) -> None:
         walk.push(by_name(obj, reduced))
         return
     number = walk.number(obj)
-    walk.push(side_by_side(parts(walk, obj, reduced)), parent=number)
+    walk.push(walk.side_by_side(parts(walk, obj, reduced)), parent=number)
 
 
 def walk_session(walk: Walk, obj: object) -> None:

@@ -41,6 +41,9 @@ TREE = b"T"
 PENDING = 4096
 MANY = 64
 """So many objects side by side are told together (see `siblings`)."""
+MANY_MET = 256
+"""After so many mutable objects the few that an object holds are told together, too: a big graph
+may be of objects that hold two each."""
 ROW = 1 << 13
 """So many of them at once: what is worked out about them is thrown away before the next."""
 DEEPEST = 100_000
@@ -150,13 +153,6 @@ class Siblings(NamedTuple):
     items: list[object]
     parents: list[int] | None = None
     opened: int = 0
-
-
-def side_by_side(items: list[object]) -> Iterable[object]:
-    """The items as they are walked best, of a list that nobody else changes."""
-    if len(items) < MANY:
-        return items
-    return (Siblings(items[at : at + ROW]) for at in range(0, len(items), ROW))
 
 
 def in_rows(items: Iterable[object], parents: Iterable[int], opened: int) -> Iterator[Siblings]:
@@ -335,6 +331,13 @@ class Walk:
         parent = self.parent if parent is None else parent
         holder = self.holder if holder is None else holder
         self._stack.append(Frame(iter(items), parent, holder, end))
+
+    def side_by_side(self, items: list[object]) -> Iterable[object]:
+        """The items of a list that nobody else changes as they are walked best: together where they
+        are many, or where many objects have been met before."""
+        if len(items) < MANY and len(self.numbering.parents) < MANY_MET:
+            return items
+        return (Siblings(items[at : at + ROW]) for at in range(0, len(items), ROW))
 
     def push_each(self, items: Iterable[object], parents: Iterable[int]) -> None:
         """Leave items on the stack to be walked one by one, each as lying in its parent."""
