@@ -64,6 +64,9 @@ GROUPS: dict[str, Group] = {
     "dicts": lambda room, small: fresh(
         values.many_dicts, room, count=100_000 if small else 1_000_000, rounds=3
     ),
+    "objects": lambda room, small: fresh(
+        values.many_objects, room, count=10_000 if small else 100_000, rounds=3
+    ),
     "forest": lambda room, small: fresh(
         values.fitted_forest, room, rows=2000 if small else 20_000, rounds=3 if small else 5
     ),

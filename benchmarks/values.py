@@ -14,6 +14,7 @@ import pickle
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,29 @@ def weights(nbytes: int) -> Any:
 def dicts(count: int) -> Any:
     """Many small dicts."""
     return [{"id": i, "name": f"row {i}", "score": i / 2} for i in range(count)]
+
+
+@dataclass
+class Item:
+    """An instance of an ordinary class."""
+
+    number: int
+    name: str
+    score: float
+
+
+def _small_array(number: int) -> Any:
+    import numpy as np
+
+    return np.arange(number, number + 10.0)
+
+
+OBJECTS: dict[str, Callable[[int], Any]] = {
+    "instances of a dataclass": lambda number: Item(number, f"row {number}", number / 2),
+    "small sets": lambda number: {number, number + 1},
+    "dates with times": lambda n: datetime(2020, 1, 1) + timedelta(seconds=n),
+    "small arrays": _small_array,
+}
 
 
 def one_dict(count: int) -> Any:
@@ -253,6 +277,19 @@ def many_dicts(room: Path, *, count: int, rounds: int) -> list[Row]:
         Row("keep", f"one dict of {count:,}, {over}", kept_one.times, "x", None, str(kept_one)),
         Row("read", told, read.times, "x", None, str(read)),
     ]
+
+
+def many_objects(room: Path, *, count: int, rounds: int) -> list[Row]:
+    """Many objects of one kind, over pickling and writing them."""
+    found = []
+    for kind, make in OBJECTS.items():
+        value = [make(number) for number in range(count)]
+        keeper = Keeper(room, value)
+        kept = over_pickle(keeper, room / "raw", value, rounds=rounds)
+        keeper.shell.load(False)
+        what = f"{count:,} {kind}, over pickle.dumps and a write"
+        found.append(Row("keep", what, kept.times, "x", None, str(kept)))
+    return found
 
 
 def fitted_forest(room: Path, *, rows: int, rounds: int) -> list[Row]:
