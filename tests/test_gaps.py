@@ -228,3 +228,16 @@ def test_what_lies_behind_a_long_float_is_not_kept(tmp_path):
         again = pip.get("job", "s", store=tmp_path)
         assert (again == one).all()
         assert again.tobytes() != one.tobytes()
+
+
+def test_a_long_float_in_another_byte_order_keeps_all_of_its_bits(tmp_path):
+    """What is behind it there is before it."""
+    third = np.longdouble(1) / 3
+    fields = np.zeros(600, [("a", ">g"), ("b", "u1")])
+    fields["a"] = third
+    other = fields.copy()
+    other["a"][5] += np.finfo("g").eps
+    for one, changed in [(fields, other), (fields[5], other[5])]:
+        assert digests.stream(one).digest != digests.stream(changed).digest
+    pip.set("job", "s", fields, store=tmp_path)
+    assert (pip.get("job", "s", store=tmp_path)["a"] == third).all()

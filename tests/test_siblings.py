@@ -12,6 +12,7 @@ import functools
 import os
 import pathlib
 import pickle
+import random
 import subprocess
 import sys
 import tracemalloc
@@ -343,6 +344,17 @@ def test_which_memory_the_arrays_of_a_row_see_counts() -> None:
     assert digest(turned) == digest(pickle.loads(pickle.dumps(turned)))
 
 
+def test_how_an_array_of_a_row_lies_does_not_count() -> None:
+    """A copy has other strides."""
+    for odd in (
+        lambda: np.arange(10)[::2],
+        lambda: np.arange(5)[::-1][::-1],
+        lambda: np.arange(25).reshape(5, 5)[:, 0],
+    ):
+        row = [odd() if n % 2 else np.arange(5) for n in range(100)]
+        assert digest(row) == digest(copy.deepcopy(row)) == digest(pickle.loads(pickle.dumps(row)))
+
+
 def test_tuples_that_share_tuples_do_not_explode_in_a_row() -> None:
     """However deep they are, and however wide."""
     deep: Any = (1, [])
@@ -509,6 +521,45 @@ def test_a_subclass_of_a_set_has_no_order() -> None:
     assert Bag(numbers).__reduce__() != Bag(reversed(numbers)).__reduce__()
     assert digest(Bag(numbers)) == digest(Bag(reversed(numbers)))
     assert digest([Bag(numbers)] * 70) == digest([*[held := Bag(reversed(numbers))], *[held] * 69])
+
+
+class Lists(set[Any]):
+    """A set that is pickled as a list of lists."""
+
+    def __init__(self, items: Any = ()) -> None:
+        super().__init__(map(tuple, items))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Lists, ([list(one) for one in self],)
+
+
+def test_a_set_that_is_pickled_in_a_way_of_its_own_is_told_so() -> None:
+    """Also where what it is pickled as can be in no set."""
+    assert digest(Lists([[1, 2]])) == digest(Lists([[1, 2]])) != digest(Lists([[1, 3]]))
+
+
+def test_a_big_graph_of_instances_of_a_class_of_its_own_can_be_told() -> None:
+    """However far its links lead."""
+
+    class Own:
+        pass
+
+    chance = random.Random(1)
+    nodes: list[Any] = [Own() for _ in range(30_000)]
+    for one in nodes:
+        one.a, one.b = chance.choice(nodes), [chance.choice(nodes), chance.choice(nodes)]
+        one.t = (chance.choice(nodes), (chance.choice(nodes),))
+    assert digest(nodes)
+
+
+def test_a_chain_that_shares_with_a_row_is_not_gone_over_from_each_of_its_links() -> None:
+    """The way from a link to the root is that of the links above it: else this takes minutes."""
+    items = [[n, {}] for n in range(50_000)]
+    head: Any = None
+    for one in items:
+        head = [one, head, len]
+    found = {"a": digests.stream(head), "b": digests.stream(items)}
+    assert digests.joint(found, "ab") == digests.joint(found, "ba")
 
 
 @pytest.mark.parametrize(

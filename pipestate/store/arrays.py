@@ -165,17 +165,18 @@ def walk_many(walk: Walk, arrays: list[Any], parents: Sequence[int]) -> bool:
     numbers = range(len(numbering.parents), len(numbering.parents) + len(arrays))
     numbering.numbers.update(zip(keys, numbers, strict=True))
     numbering.parents.extend(parents)
-    shapes: dict[Any, tuple[int, Any]] = {}
-    told, row = [], []
+    lies: dict[Any, tuple[int, Any]] = {}
+    told: dict[Any, int] = {}
+    row = []
     for one, start, number in zip(arrays, starts, numbers, strict=True):
         shape = (one.shape, one.strides, one.dtype, one.flags.writeable)
-        if shape not in shapes:
-            shapes[shape] = len(shapes), _place(one)[1]
-            told.append((dtype_text(one.dtype), one.shape, shape[-1], one.flags.fnc))
-        place, lie = shapes[shape]
+        if shape not in lies:
+            what = (dtype_text(one.dtype), one.shape, shape[-1], one.flags.fnc)
+            lies[shape] = told.setdefault(what, len(told)), _place(one)[1]
+        place, lie = lies[shape]
         row.append(place)
         numbering.places[number] = start, lie
-    trees.dump([told, row], Sink(walk))
+    trees.dump([list(told), row], Sink(walk))
     for at in range(0, len(arrays), ROW):
         walk.emit(b"".join(one.tobytes() for one in arrays[at : at + ROW]))
         walk.flush()

@@ -63,7 +63,8 @@ def _behind(dtype: Any, start: int) -> tuple[tuple[int, int], ...]:
     if dtype.char not in LONG or sys.modules["numpy"].finfo(dtype).nmant != EXTENDED:
         return ()
     size = dtype.itemsize // (1 + (dtype.kind == "c"))
-    return tuple((at + 10, at + size) for at in range(start, start + dtype.itemsize, size))
+    low, high = (10, size) if dtype.isnative else (0, size - 10)
+    return tuple((at + low, at + high) for at in range(start, start + dtype.itemsize, size))
 
 
 EXTENDED = 63

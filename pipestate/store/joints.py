@@ -18,7 +18,7 @@ from itertools import combinations, compress, product
 from blake3 import blake3
 
 from .streams import Stream, numbers_of
-from .walk import Place
+from .walk import ROOT, Place
 
 MAX_PAIRS = 1000
 MANY = 1000
@@ -245,15 +245,17 @@ def _met(one: Stream, other: Stream) -> list[Link]:
 def _entries(shared: Mapping[int, int], parents: Sequence[int]) -> list[int]:
     """The keys of the shared objects that lie in no other one, by number. What an object is taken
     apart into lies between, made anew by each look and shared with none."""
-    below, found = set(shared), []
+    below, beside, found = set(shared), {ROOT}, []
     for number in [number for number in shared if parents[number] not in shared]:
-        path = [number]
-        while (at := parents[path[-1]]) >= 0 and at not in below:
+        path, at = [], max(ROOT, parents[number])
+        while at not in below and at not in beside:
             path.append(at)
-        if at < 0:
-            found.append(shared[number])
-        else:
+            at = max(ROOT, parents[at])
+        if at in below:
             below.update(path)
+        else:
+            beside.update(path)
+            found.append(shared[number])
     return found
 
 

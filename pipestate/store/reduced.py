@@ -323,8 +323,8 @@ def parts(walk: Walk, obj: object, reduced: tuple[Any, ...]) -> list[object]:
     if not reduced:
         return []
     function, args, state, listed, pairs, setter = [*reduced, None, None, None, None][:6]
-    if isinstance(obj, (set, frozenset)) and len(args) == 1 and type(args[0]) is list:
-        args = (frozenset(args[0]),)  # a list of what is in a set has the order of its hashes
+    if _is_unordered(type(obj)) and len(args) == 1 and type(args[0]) is list:
+        args = (frozenset(args[0]),)  # the list has the order of the hashes
     if type(state) is dict and state.get("_readonly") is False and _is_one(type(obj), EXTENSIONS):
         # pandas notes this in an array when it makes a view of it: no change.
         state = {key: value for key, value in state.items() if key != "_readonly"}
@@ -345,6 +345,15 @@ def parts(walk: Walk, obj: object, reduced: tuple[Any, ...]) -> list[object]:
     # Parts made only for this look must not be freed: the next one's ids could be theirs.
     walk.findings.alive.append(found)
     return found
+
+
+def _is_unordered(kind: type) -> bool:
+    """Whether it is a set that is taken apart and gone over as sets are."""
+    for base in (set, frozenset):
+        if issubclass(kind, base) and kind not in copyreg.dispatch_table:
+            same = (kind.__reduce__, kind.__iter__) == (base.__reduce__, base.__iter__)
+            return same and kind.__reduce_ex__ is object.__reduce_ex__
+    return False
 
 
 def walk_buffer(walk: Walk, obj: object) -> None:

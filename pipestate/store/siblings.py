@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 from msgspec import Struct, field
 
 from . import arrays, containers, definitions, reduced, trees
-from .walk import ROOT, Handler, Siblings, Sink, Token, Walk, in_rows, text
+from .walk import ROOT, Apart, Handler, Siblings, Sink, Token, Walk, in_rows, text
 
 
 class Row(Struct, frozen=True):
@@ -86,7 +86,7 @@ NUMERIC: Final = frozenset(
 
 def select(kind: type) -> Handler:
     """What to do with objects of this type."""
-    return walk_siblings if kind is Siblings else reduced.select(kind)
+    return _OWN.get(kind) or reduced.select(kind)
 
 
 def walk_siblings(walk: Walk, obj: object) -> None:
@@ -97,7 +97,11 @@ def walk_siblings(walk: Walk, obj: object) -> None:
         parents = [walk.parent] * len(items)
     kinds = list(map(type, items))
     found = dict.fromkeys(kinds)
-    if walk.is_look or any(type(kind).__hash__ is not type.__hash__ for kind in found):
+    if (
+        len(items) == 1
+        or walk.is_look
+        or any(type(kind).__hash__ is not type.__hash__ for kind in found)
+    ):
         walk.emit(b"~")  # a metaclass may call two classes equal
         walk.push_each(items, parents)
         return
@@ -122,6 +126,14 @@ def walk_siblings(walk: Walk, obj: object) -> None:
             chosen = places.translate(CHOSEN[code])
             _tell(row, column, list(compress(items, chosen)), list(compress(parents, chosen)))
     row.push()
+
+
+def _walk_apart(walk: Walk, obj: object) -> None:
+    assert isinstance(obj, Apart)
+    walk.visit_apart(obj)
+
+
+_OWN: Final[dict[type, Handler]] = {Siblings: walk_siblings, Apart: _walk_apart}
 
 
 def _tell(row: Row, column: Column, objects: list[Any], parents: Sequence[int]) -> None:

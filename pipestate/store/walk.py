@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import contextlib
 import struct
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, count, islice
+from itertools import chain, count, islice, takewhile
+from operator import length_hint
 from typing import Any, NamedTuple, Protocol
 
 from blake3 import blake3
@@ -44,6 +46,7 @@ MANY = 64
 MANY_MET = 256
 """After so many mutable objects the few that an object holds are told together, too: a big graph
 may be of objects that hold two each."""
+DEFINED = (type, types.FunctionType)
 ROW = 1 << 13
 """So many of them at once: what is worked out about them is thrown away before the next."""
 DEEPEST = 100_000
@@ -155,11 +158,25 @@ class Siblings(NamedTuple):
     opened: int = 0
 
 
-def in_rows(items: Iterable[object], parents: Iterable[int], opened: int) -> Iterator[Siblings]:
-    """Items that lie in several objects, as they come."""
+class Apart(NamedTuple):
+    """An object that is walked by itself, and the number of what it lies in."""
+
+    item: object
+    parent: int
+
+
+def in_rows(items: Iterable[object], parents: Iterable[int], opened: int) -> Iterable[Siblings]:
+    """Items that lie in several objects: a list of all, or rows as they come."""
     left, rest = iter(items), iter(parents)
-    while row := list(islice(left, ROW)):
-        yield Siblings(row, list(islice(rest, len(row))), opened)
+
+    def row() -> Siblings:
+        some = list(islice(left, ROW))
+        return Siblings(some, list(islice(rest, len(some))), opened)
+
+    first = row()
+    if len(first.items) < ROW:
+        return [first] if first.items else []
+    return chain([first], takewhile(lambda row: row.items, iter(row, None)))
 
 
 class Walk:
@@ -222,6 +239,8 @@ class Walk:
         for item in frame.items:
             visit(item)
             if len(stack) != depth:
+                if frame.end is None and not length_hint(frame.items, 1):
+                    del stack[depth - 1]  # at its end: a long chain is no nest
                 return
         stack.pop()
         if frame.end is not None:
@@ -335,21 +354,27 @@ class Walk:
     def side_by_side(self, items: list[object]) -> Iterable[object]:
         """The items of a list that nobody else changes as they are walked best: together where they
         are many, or where many objects have been met before."""
-        if len(items) < MANY and len(self.numbering.parents) < MANY_MET:
+        if len(items) < MANY and not self._is_wide(items):
             return items
+        if len(items) <= ROW:
+            return [Siblings(items)]
         return (Siblings(items[at : at + ROW]) for at in range(0, len(items), ROW))
+
+    def _is_wide(self, items: list[object]) -> bool:
+        """Whether a graph of many objects branches here: a chain has one link after the other."""
+        if len(self.numbering.parents) < MANY_MET:
+            return False
+        kinds = map(type, items)
+        return sum(kind not in LEAVES and not issubclass(kind, DEFINED) for kind in kinds) > 1
 
     def push_each(self, items: Iterable[object], parents: Iterable[int]) -> None:
         """Leave items on the stack to be walked one by one, each as lying in its parent."""
-        frame = Frame(iter(()), ROOT, self.holder)
+        self.push(list(map(Apart, items, parents)))
 
-        def each() -> Iterator[object]:
-            for item, parent in zip(items, parents, strict=True):
-                frame.parent = parent
-                yield item
-
-        frame.items = each()
-        self._stack.append(frame)
+    def visit_apart(self, one: Apart) -> None:
+        """Visit what `push_each` has left."""
+        self._stack[-1].parent = one.parent
+        self.visit(one.item)
 
     def seal(self, obj: object, items: Iterable[object], *, holder: int | None = None) -> None:
         """Walk an immutable object: what is in it is written out as one digest.
