@@ -319,6 +319,25 @@ def test_where_equal_immutables_of_a_row_are_one_object_does_not_count() -> None
         assert digest([one] * MANY) == digest([make() for _ in range(MANY)])
 
 
+def test_an_immutable_is_told_alike_before_and_after_many_objects() -> None:
+    """Whether it is one object that is met twice, or two that are equal."""
+
+    def make() -> Any:
+        half = fractions.Fraction(1, 2)
+        return (half, (half, START.replace(tzinfo=HOUR), Point(1)), frozenset({(half, half)}))
+
+    crowd = [collections.deque() for _ in range(300)]
+    index = pd.Index([make()[0], make()[2], *range(3)], dtype=object)
+    frames = [pd.DataFrame({"a": range(5)}, index=index) for _ in range(2)]
+    assert digest([frames[0], crowd, frames[1]]) == digest(
+        [frames[0], crowd, pickle.loads(pickle.dumps(frames[1]))]
+    )
+    for one in (make()[0], make()[2], (make()[0], make()[0], (make()[0], make()[2]))):
+        again = pickle.loads(pickle.dumps(one))
+        assert digest([one, crowd, one]) == digest([one, crowd, again])
+        assert digest([one, crowd, [one]]) == digest([one, crowd, [again]])
+
+
 def test_which_objects_of_a_row_are_one_counts() -> None:
     """As it does of two."""
     for make in (list, dict, set, Node, Slotted, collections.deque, lambda: np.zeros(2)):

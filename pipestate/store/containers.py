@@ -55,7 +55,7 @@ def walk_tuple(walk: Walk, obj: object) -> None:
     if kinds <= trees.SCALARS:  # a tree of one level, and most are
         walk.adopt(functools.partial(trees.dump, obj), (), is_rooted=False)
     elif not _walk_tree(walk, obj):
-        walk.seal(obj, walk.side_by_side([Token(b"(%d:" % len(obj)), *obj]))
+        walk.seal(obj, [Token(b"(%d:" % len(obj)), *obj])
 
 
 def _walk_tree(walk: Walk, obj: Any) -> bool:

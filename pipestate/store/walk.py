@@ -209,6 +209,7 @@ class Walk:
         self._stack: list[Frame] = []
         self._later: list[Callable[[], None]] = []
         self._sealed: dict[int, bytes] = {}
+        self._seals = 0
         self.deep: set[int] = set()
         self.hooked: set[int] = set()
         self._handlers: dict[type, Handler] = {}
@@ -361,8 +362,9 @@ class Walk:
         return (Siblings(items[at : at + ROW]) for at in range(0, len(items), ROW))
 
     def _is_wide(self, items: list[object]) -> bool:
-        """Whether a graph of many objects branches here: a chain has one link after the other."""
-        if len(self.numbering.parents) < MANY_MET:
+        """Whether a graph of many objects branches here: a chain has one link after the other. What
+        is sealed is told alike wherever it is met."""
+        if self._seals or len(self.numbering.parents) < MANY_MET:
             return False
         kinds = map(type, items)
         return sum(kind not in LEAVES and not issubclass(kind, DEFINED) for kind in kinds) > 1
@@ -388,8 +390,10 @@ class Walk:
             return
         before = (self._out, self._hasher, len(self.numbering.parents), len(self._later))
         self._out, self._hasher = [], blake3()
+        self._seals += 1
 
         def end() -> None:
+            self._seals -= 1
             self.flush()
             token = b"I" + self._hasher.digest(length=20)
             self._out, self._hasher = before[0], before[1]
@@ -398,7 +402,8 @@ class Walk:
                 self.findings.alive.append(obj)
             self._out.append(token)
 
-        self.push(items, holder=holder, end=end)
+        row = self.side_by_side(items) if isinstance(items, list) else items
+        self.push(row, holder=holder, end=end)
 
     def content(
         self, buffer: View, *, is_passing: bool = False, of: Original | None = None
