@@ -372,8 +372,9 @@ def test_equal_digests_mean_equal_content_and_sharing(
     assert (digest(a) == digest(b)) == is_same(a, b)
 
 
-def is_same(a: Any, b: Any) -> bool:
+def is_same(a: Any, b: Any, items_of: Callable[[Any], list[Any] | None] | None = None) -> bool:
     """Whether two values have the same shape, leaf by leaf and object by object."""
+    items_of = items_of or items_in
     there: dict[int, int] = {}
     back: dict[int, int] = {}
     met = set()
@@ -400,7 +401,7 @@ def is_same(a: Any, b: Any) -> bool:
     return True
 
 
-def items_of(value: Any) -> list[Any] | None:
+def items_in(value: Any) -> list[Any] | None:
     """What is in a container of a graph; None for a leaf."""
     if type(value) is types.SimpleNamespace:
         return list(value.parts)
@@ -498,7 +499,7 @@ def test_the_joint_digest_of_any_subset_can_be_had_without_the_values(
 ) -> None:
     """From the single digests and the shares noted for all names."""
     root = build(graph)
-    values = {f"n{number}": part for number, part in enumerate([root, *(items_of(root) or [])])}
+    values = {f"n{number}": part for number, part in enumerate([root, *(items_in(root) or [])])}
     seen = streams(**values, last=[root, [root]])
     shares = digests.shares(seen, seen)
     names = {name: stream.digest for name, stream in seen.items()}

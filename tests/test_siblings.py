@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+import test_digests
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -113,30 +114,7 @@ def build(graph: list[tuple[str, list[Any]]], row: list[Any]) -> list[Any]:
 
 def is_same(a: Any, b: Any) -> bool:
     """Whether two values have the same shape, leaf by leaf and object by object."""
-    there: dict[int, int] = {}
-    back: dict[int, int] = {}
-    met = set()
-    waiting = [(a, b)]
-    while waiting:
-        a, b = waiting.pop()
-        if type(a) is not type(b):
-            return False
-        inside = items_of(a), items_of(b)
-        if inside[0] is None or inside[1] is None:
-            if a != b:
-                return False
-            continue
-        if (id(a), id(b)) in met:
-            continue
-        met.add((id(a), id(b)))
-        if type(a) is not tuple and not (
-            there.setdefault(id(a), id(b)) == id(b) and back.setdefault(id(b), id(a)) == id(a)
-        ):
-            return False
-        if len(inside[0]) != len(inside[1]):
-            return False
-        waiting += zip(*inside, strict=True)
-    return True
+    return test_digests.is_same(a, b, items_of)
 
 
 def items_of(value: Any) -> list[Any] | None:
@@ -630,7 +608,7 @@ def test_a_definition_is_the_same_whatever_else_the_notebook_names() -> None:
 SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from tests.test_siblings import KINDS, MANY, digest
+from test_siblings import KINDS, MANY, digest
 for kind, make in KINDS.items():
     print(kind, digest([make(n) for n in range(MANY)]))
 print(digest({str(n) for n in range(MANY)}))
@@ -643,7 +621,7 @@ def test_every_process_and_hash_seed_gives_a_row_the_same_digest(tmp_path: Path)
     script.write_text(SCRIPT)
     told = {
         subprocess.run(
-            [sys.executable, str(script), str(ROOT)],
+            [sys.executable, str(script), str(ROOT / "tests")],
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,

@@ -24,7 +24,8 @@ from . import trees
 from .content import PIECE, Pieces, View
 from .gaps import LONG, filled, gaps_of, may_have
 from .reductions import flat_bytes
-from .walk import INNER, ROOT, SMALL, Original, Place, Sink, Token, Walk, text
+from .tokens import Token, text
+from .walk import INNER, ROOT, SMALL, Original, Place, Sink, Walk
 
 PLAIN = frozenset("biufcmMSU")
 """The kinds of types of which the bytes of an element are all there is."""

@@ -16,7 +16,8 @@ from itertools import chain
 from typing import Any
 
 from . import trees
-from .walk import LEAVES, MANY, Handler, Sink, Token, Walk, text
+from .tokens import LEAVES, Token, text
+from .walk import MANY, Handler, Sink, Walk
 
 SORTABLE = frozenset(map(frozenset, [(int,), (str,), (bytes,)]))
 """Of each of these types any objects have one order."""

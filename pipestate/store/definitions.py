@@ -18,7 +18,8 @@ from typing import Any
 
 from ..record import IMPORTED, SEEDING, AccessPath
 from . import codefacts, origins
-from .walk import Token, Walk, text
+from .tokens import Token, text
+from .walk import Walk
 
 HEAP_TYPE = 1 << 9
 PLACE_KEYS = frozenset(

@@ -19,8 +19,9 @@ from typing import Any, Final
 from ..record import AccessPath, Key, part_text
 from . import origins
 from .streams import NOTHING, leaf, small_tree, stream, tree
+from .tokens import LEAVES
 from .trees import INNER
-from .walk import LEAVES, BufferDigest, buffer_digest
+from .walk import BufferDigest, buffer_digest
 
 
 class Lookup(enum.Enum):

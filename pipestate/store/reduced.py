@@ -30,7 +30,8 @@ from typing import Any
 from . import arrays, containers, definitions, origins
 from .handlers import is_of_handler
 from .reductions import leaf_bits, leaf_memory, reduce, reducer_of, tensor_kind, tensor_state
-from .walk import INNER, ROOT, Handler, Token, Walk, text
+from .tokens import Token, text
+from .walk import INNER, ROOT, Handler, Walk
 
 IMMUTABLE = (
     *(datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, zoneinfo.ZoneInfo),

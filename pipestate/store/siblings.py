@@ -24,7 +24,8 @@ from typing import Any, Final, NamedTuple
 from msgspec import Struct, field
 
 from . import arrays, containers, definitions, reduced, trees
-from .walk import ROOT, Apart, Handler, Siblings, Sink, Token, Walk, in_rows, text
+from .tokens import Token, text
+from .walk import ROOT, Apart, Handler, Siblings, Sink, Walk, in_rows
 
 
 class Row(Struct, frozen=True):

@@ -20,8 +20,8 @@ from . import trees, where
 from .garbage import gc_paused
 from .handlers import is_of_handler
 from .siblings import select
+from .tokens import LEAVES, leaf_pieces
 from .walk import (
-    LEAVES,
     ROOT,
     TREE,
     BufferDigest,
@@ -29,7 +29,6 @@ from .walk import (
     Place,
     Walk,
     buffer_digest,
-    leaf_pieces,
 )
 
 NO_READS: frozenset[AccessPath] = frozenset()

@@ -14,7 +14,6 @@ and know the machine; it does not know them.
 from __future__ import annotations
 
 import contextlib
-import struct
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count, islice, takewhile
@@ -28,6 +27,7 @@ from ..record import AccessPath
 from . import content, trees
 from .content import View
 from .gaps import Gaps, filled
+from .tokens import LEAVES, text
 
 Handler = Callable[["Walk", object], None]
 ROOT = -1
@@ -51,12 +51,6 @@ ROW = 1 << 13
 """So many of them at once: what is worked out about them is thrown away before the next."""
 DEEPEST = 100_000
 """Beyond this depth nothing can be packed (`codecs`); an object may make new ones for ever."""
-
-
-class Token(bytes):
-    """Bytes among the items of a frame that are to be written out as they are."""
-
-    __slots__ = ()
 
 
 class Waiting(Protocol):
@@ -489,42 +483,3 @@ class Sink(Struct, frozen=True):
 
 def _digested(one: Waiting) -> bytes:
     return b"B" + one.digest().encode()
-
-
-# --- scalars -------------------------------------------------------------------------------------
-
-
-def text(string: str) -> bytes:
-    """A token for a string."""
-    encoded = string.encode("utf-8", "surrogatepass")
-    return b"s%d:" % len(encoded) + encoded
-
-
-def _complex(value: complex) -> bytes:
-    return b"c" + struct.pack("<dd", value.real, value.imag)
-
-
-_DOUBLE = struct.Struct("<d").pack
-
-LEAVES: dict[type, Callable[..., bytes]] = {
-    Token: lambda token: token,
-    type(None): lambda _: b"N",
-    bool: lambda value: b"+" if value else b"-",
-    int: lambda value: b"i%x;" % value,
-    float: lambda value: b"f" + _DOUBLE(value),
-    complex: _complex,
-    str: text,
-    bytes: lambda value: b"y%d:" % len(value) + value,
-    type(Ellipsis): lambda _: b"E",
-    type(NotImplemented): lambda _: b"n",
-}
-
-
-def leaf_pieces(value: object) -> tuple[bytes, ...]:
-    """The token of a scalar; that of text or bytes in two pieces, for to join them is a copy."""
-    if type(value) is str:
-        encoded = value.encode("utf-8", "surrogatepass")
-        return b"s%d:" % len(encoded), encoded
-    if type(value) is bytes:
-        return b"y%d:" % len(value), value
-    return (LEAVES[type(value)](value),)
