@@ -9,12 +9,9 @@ import datetime
 import enum
 import fractions
 import functools
-import os
 import pathlib
 import pickle
 import random
-import subprocess
-import sys
 import tracemalloc
 import types
 import uuid
@@ -31,7 +28,6 @@ from hypothesis import strategies as st
 
 from pipestate.store import digests
 
-ROOT = Path(__file__).resolve().parent.parent
 MANY = 200
 
 
@@ -617,16 +613,6 @@ print(digest({str(n) for n in range(MANY)}))
 
 def test_every_process_and_hash_seed_gives_a_row_the_same_digest(tmp_path: Path) -> None:
     """Nothing of an address, a set's order or a seed is in a digest."""
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    told = {
-        subprocess.run(
-            [sys.executable, str(script), str(ROOT / "tests")],
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }
+    tests = str(Path(__file__).resolve().parent)
+    told = test_digests.told_by_processes(tmp_path / "script.py", SCRIPT, tests)
     assert len(told) == 1

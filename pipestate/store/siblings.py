@@ -98,13 +98,8 @@ def walk_siblings(walk: Walk, obj: object) -> None:
         parents = [walk.parent] * len(items)
     kinds = list(map(type, items))
     found = dict.fromkeys(kinds)
-    if (
-        len(items) == 1
-        or walk.is_look
-        or any(type(kind).__hash__ is not type.__hash__ for kind in found)
-    ):
-        walk.emit(b"~")  # a metaclass may call two classes equal
-        walk.push_each(items, parents)
+    if len(items) == 1 or walk.is_look or any(map(_is_odd, found)):
+        _tell_each(walk, items, parents)
         return
     columns = {kind: _column(walk, kind) for kind in found}
     codes: dict[object, int] = {}
@@ -113,8 +108,7 @@ def walk_siblings(walk: Walk, obj: object) -> None:
         for kind, column in columns.items()
     }
     if len(codes) > MOST_KINDS:
-        walk.emit(b"~")
-        walk.push_each(items, parents)
+        _tell_each(walk, items, parents)
         return
     walk.emit(b"|%d,%d:" % (len(items), len(codes)))
     row = Row(walk, opened)
@@ -140,8 +134,17 @@ _OWN: Final[dict[type, Handler]] = {Siblings: walk_siblings, Apart: _walk_apart}
 def _tell(row: Row, column: Column, objects: list[Any], parents: Sequence[int]) -> None:
     row.walk.emit(column.tag)
     if not column.tell(row, objects, parents):
-        row.walk.emit(b"~")
-        row.walk.push_each(objects, parents)
+        _tell_each(row.walk, objects, parents)
+
+
+def _tell_each(walk: Walk, objects: list[Any], parents: Sequence[int]) -> None:
+    walk.emit(b"~")
+    walk.push_each(objects, parents)
+
+
+def _is_odd(kind: type) -> bool:
+    """Whether its metaclass may call it equal to another class."""
+    return type(kind).__hash__ is not type.__hash__
 
 
 def _column(walk: Walk, kind: type) -> Column:
@@ -166,14 +169,12 @@ def _one_by_one(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
 
 
 def _scalars(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
-    walk = row.walk
-    walk.adopt(functools.partial(trees.dump, objects), (), is_rooted=False)
+    row.walk.adopt(functools.partial(trees.dump, objects), (), is_rooted=False)
     return True
 
 
 def _tokens(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
-    walk = row.walk
-    walk.emit(b"".join(objects))
+    row.walk.emit(b"".join(objects))
     return True
 
 
@@ -191,8 +192,7 @@ def _uuids(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
 
 
 def _paths(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
-    walk = row.walk
-    walk.emit(text(type(objects[0]).__name__))
+    row.walk.emit(text(type(objects[0]).__name__))
     return _scalars(row, list(map(attrgetter("parts"), objects)), parents)
 
 
@@ -282,19 +282,17 @@ def _tuples(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
 
 
 def _sets(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
-    walk = row.walk
     if not _are_sortable(objects):
         return False
-    fresh, _ = walk.number_all(objects, parents)
-    trees.dump(list(map(sorted, fresh)), Sink(walk))
+    fresh, _ = row.walk.number_all(objects, parents)
+    trees.dump(list(map(sorted, fresh)), Sink(row.walk))
     return True
 
 
 def _frozensets(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
-    walk = row.walk
     if not _are_sortable(objects):
         return False
-    trees.dump(list(map(sorted, objects)), Sink(walk))
+    trees.dump(list(map(sorted, objects)), Sink(row.walk))
     return True
 
 
@@ -372,8 +370,7 @@ def _distinct(objects: list[Any]) -> dict[int, Any]:
 
 
 def _arrays(row: Row, objects: list[Any], parents: Sequence[int]) -> bool:
-    walk = row.walk
-    return arrays.walk_many(walk, objects, parents)
+    return arrays.walk_many(row.walk, objects, parents)
 
 
 def _are_named(walk: Walk, objects: list[Any]) -> bool:
